@@ -240,7 +240,7 @@ mod decoding {
         morsels[0] = rest;
         let decoder = CsvDecoder::new(header.names, b',', ndjson::decode_cells);
         let schemas = morsels.iter().map(|morsel| decoder.infer(morsel, &Schema::default()));
-        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, TypeMerge::Text)).expect("there are records"));
+        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, TypeMerge::Text)).expect("there are records").resolved());
         // Every wide record has one `enriched_at`, and nothing else has such text.
         let records = memchr::memmem::find_iter(&bytes, b":00.000Z\n").count();
         Csv { bytes, records, decoder, morsels, typed }

@@ -21,7 +21,9 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::column::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended};
+use crate::column::{
+    Field, Fixed, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended,
+};
 use crate::position::FieldPath;
 
 /// The only version of the format so far.
@@ -115,7 +117,9 @@ fn add_type(
         scalar => {
             let is = |known: &Type| known == scalar || matches!((known, scalar), (Type::Int { .. }, Type::Int { .. }));
             // Raw text and cast types are not in the table; such columns are shown as JSON.
-            let word = SCALARS.iter().find(|(_, known)| is(known)).map_or("json", |(word, _)| word);
+            // A decimal with a scale is inferred again from the same cells; the file has no word for it.
+            let word = if matches!(scalar, Type::Fixed(Fixed::Decimal { .. })) { "null" } else { "json" };
+            let word = SCALARS.iter().find(|(_, known)| is(known)).map_or(word, |(word, _)| word);
             members.insert("type".into(), json!(word));
         }
     }

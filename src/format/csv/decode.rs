@@ -87,13 +87,13 @@ impl CsvDecoder {
     }
 
     /// Infers the columns of the header with the narrowest types that hold the values of this morsel.
-    /// JSON is looked for only in columns that `declared` has as nested. Results are to be joined with
-    /// [`TypeMerge::Text`].
+    /// JSON is looked for only in columns that `declared` has as nested. The results of several morsels
+    /// are to be joined with [`TypeMerge::Text`], and then to be [resolved](Schema::resolved).
     pub fn infer(&self, morsel: &Morsel, declared: &Schema) -> Schema {
         self.infer_columns(morsel, declared, None, false).schema
     }
 
-    /// As [`CsvDecoder::infer`], but leaves out records that do not fit `enforced` and, with `trace`, lists the records that
+    /// As [`CsvDecoder::infer`], but leaves numbers [open](Type::Number), so that the results of several morsels can be joined, leaves out records that do not fit `enforced` and, with `trace`, lists the records that
     /// widened the types.
     pub fn infer_columns(
         &self,
@@ -610,7 +610,7 @@ impl CsvDecoder {
                 joined.ty = old.ty.join(&inferred.fields[place].ty, TypeMerge::Json);
             }
         }
-        joined
+        joined.resolved()
     }
 }
 

@@ -10,7 +10,7 @@ use super::partition::by_directory;
 use super::rows::{EncodedBatch, EncodedRows, FileRows, PartitionPath, PartitionRows};
 use super::spec::{OutputSpec, OutputSpecs};
 use super::spilled::to_spilled;
-use crate::column::{AsRead, Batch, Schema, Type, TypeMerge};
+use crate::column::{AsRead, Batch, Fixed, Schema, Type, TypeMerge};
 use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
 use crate::format::csv::{CsvEncoder, SheetCounts};
@@ -77,7 +77,7 @@ fn as_written(batch: &Batch, form: RowForm, type_merge: TypeMerge) -> Cow<'_, Ba
         let ty = match (form, type_merge, &schema.fields[i].ty) {
             (RowForm::Cells, ..) | (_, TypeMerge::Json, _) => ty.clone(),
             // The digits of the cell are a number of JSON.
-            (_, TypeMerge::Text, Type::Float) if *ty == Type::Text => Type::Json,
+            (_, TypeMerge::Text, Type::Float | Type::Fixed(Fixed::Decimal { .. })) if *ty == Type::Text => Type::Json,
             // Other cells have a JSON form of their own: `True` is `true`.
             (_, TypeMerge::Text, _) => continue,
         };

@@ -161,7 +161,7 @@ impl SchemaRules {
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
     /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
-        let mut schema = self.with_needed(self.under_contract(seen));
+        let mut schema = self.with_needed(self.under_contract(seen)).resolved();
         if schema.fields.len() > self.max_columns {
             return Err(PlanError::TooManyColumns(self.max_columns).into());
         }
@@ -276,18 +276,21 @@ impl SchemaRules {
             return false;
         }
         let respelled = |t: &Type| {
-            matches!(t, Type::Float | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json)
+            matches!(
+                t,
+                Type::Float | Type::Fixed(_) | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json
+            )
         };
         let lost = |o: &Field| new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
         old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
     }
 
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a
-    /// number keeps the digits of its cell, so doubles are carried as JSON text.
+    /// number keeps the digits of its cell, so doubles and decimals are carried as JSON text.
     pub(crate) fn as_written(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Text && self.demands.types_fixed && !self.demands.typed {
             for field in &mut schema.fields {
-                if field.ty == Type::Float {
+                if matches!(field.ty, Type::Float | Type::Fixed(_)) {
                     field.ty = Type::Json;
                 }
             }
