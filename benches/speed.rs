@@ -217,7 +217,7 @@ mod framing {
 
     #[divan::bench]
     fn csv(bencher: Bencher) {
-        bench(bencher, &super::decoding::CSV.bytes, Framing::Csv { delimiter: b',' });
+        bench(bencher, &super::decoding::CSV.bytes, Framing::csv(b','));
     }
 }
 
@@ -235,7 +235,7 @@ mod decoding {
 
     pub static CSV: LazyLock<Csv> = LazyLock::new(|| {
         let bytes = inputs::csv(STAGE_BYTES);
-        let mut morsels = frame(&bytes, Framing::Csv { delimiter: b',' });
+        let mut morsels = frame(&bytes, Framing::csv(b','));
         let (header, rest) = take_header(&morsels[0], b',').expect("a header").expect("a record");
         morsels[0] = rest;
         let decoder = CsvDecoder::new(header.names, b',', ndjson::decode_cells);
@@ -375,7 +375,7 @@ mod encoding {
         batches.iter().for_each(|batch| encoder.write_rows(batch, &mut out));
         let mut read = Vec::new();
         let mut decoder = None;
-        for morsel in frame(&out, Framing::Csv { delimiter: b',' }) {
+        for morsel in frame(&out, Framing::csv(b',')) {
             let mut morsel = morsel;
             let (decoder, schema) = decoder.get_or_insert_with(|| {
                 let (header, rest) = take_header(&morsel, b',').expect("a header").expect("a record");

@@ -36,7 +36,7 @@ pub fn take(bytes: &[u8], max_record_bytes: usize, cut: Cut, as_text: bool) -> T
         Taken { names: None, text: String::new(), rows: 0, rejects: Vec::new(), records: 0, schema: Schema::default() };
     let mut morsels = Vec::new();
     let mut decoder = None;
-    for framed in frame(bytes, Framing::Csv { delimiter: DELIMITER }, max_record_bytes, cut) {
+    for framed in frame(bytes, Framing::csv(DELIMITER), max_record_bytes, cut) {
         let morsel = match framed {
             Framed::Morsel(morsel) if decoder.is_none() => match take_header(&morsel, DELIMITER) {
                 Err(_) => return taken,

@@ -46,7 +46,7 @@ fn end_before(bytes: &[u8], start: usize, to: usize, framing: Framing) -> Result
             (Framing::Csv { .. }, None) if byte == b'"' && at_field_start => open_quote = Some(i),
             _ => {}
         }
-        at_field_start = matches!(framing, Framing::Csv { delimiter } if byte == delimiter) && open_quote.is_none();
+        at_field_start = matches!(framing, Framing::Csv { delimiter, .. } if byte == delimiter) && open_quote.is_none();
         i += 1;
     }
     Err(open_quote)
@@ -89,7 +89,7 @@ fn are_records(bytes: &[u8], framing: Framing, first_fields: usize) -> bool {
 
 /// Counts the fields of a record: the delimiters outside quotes, and one.
 fn fields(record: &[u8], framing: Framing) -> usize {
-    let Framing::Csv { delimiter } = framing else { return 1 };
+    let Framing::Csv { delimiter, .. } = framing else { return 1 };
     let blank = record.iter().take_while(|b| b"\r\n".contains(b)).count();
     let record = &record[blank..];
     let is_outside = |at: &usize| end_before(record, 0, *at, framing) == Err(None);
@@ -128,7 +128,7 @@ pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut)
 pub fn check(bytes: &[u8]) {
     let cut = Cut::of(bytes);
     for framing in
-        [Framing::Lines, Framing::Elements, Framing::Csv { delimiter: b',' }, Framing::Csv { delimiter: b'\t' }]
+        [Framing::Lines, Framing::Elements, Framing::csv(b','), Framing::csv(b'\t')]
     {
         for max_record_bytes in [1, 7, 20, 64, 1 << 20] {
             let expected = split_naively(bytes, framing, max_record_bytes);

@@ -187,8 +187,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Pull(args) => commands::pull::pull(context, *args).await,
         Command::Bulk(command) => commands::bulk::bulk(context, command).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
-        Command::Schema(args) => commands::schema::schema(context, args).await,
-        Command::Explain(args) => commands::explain::explain(context, args).await,
+        Command::Schema(args) => commands::schema::schema(context, *args).await,
+        Command::Explain(args) => commands::explain::explain(context, *args).await,
         Command::Upload(args) => context.unless_interrupted(commands::upload::upload(context, args)).await,
         Command::Workflows(command) => {
             context.unless_interrupted(commands::workflows::dispatch(context, command)).await

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
+use super::dialect::InputDialect;
 use super::error::{Error, Failure, STDOUT};
 use super::output_checks::{is_same_target, rejects};
 use super::settings::Settings;
@@ -386,11 +387,13 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
     }
 }
 
-/// Builds the engine's plan from `sources` to `outputs` under the flags. Reads the schema file and the steps files.
+/// Builds the engine's plan from `sources` to `outputs` under the flags; `dialect` is that of the tables. Reads the schema
+/// file and the steps files.
 pub(super) fn plan(
     sources: Vec<Source>,
     outputs: Vec<Output>,
     args: &PipelineArgs,
+    dialect: &InputDialect,
     settings: &Settings,
 ) -> Result<ExecutionPlan, Failure> {
     let inputs: Vec<&Path> = sources
@@ -404,7 +407,7 @@ pub(super) fn plan(
     Ok(ExecutionPlan {
         sources,
         steps: args.steps.steps()?,
-        tables: args.steps.tables(),
+        tables: args.steps.tables(dialect),
         on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaSource {
             // Set by the commands that know the workflow.

@@ -15,6 +15,7 @@ use super::spec::{Spec, UserDirs};
 use super::table;
 use super::typed::TypedSettings;
 use crate::format::ParquetCodec;
+use crate::format::csv::CsvQuote;
 use crate::net::{self, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
@@ -65,6 +66,16 @@ pub struct Settings {
     pub morsel_size: Setting<u64>,
     /// Wait after a 429 without a time of its own.
     pub rate_limit_wait: Setting<Duration>,
+    /// Delimiter of CSV inputs; `None` infers it.
+    pub in_delimiter: Setting<Option<u8>>,
+    /// Quote of CSV inputs; `None` is `"`.
+    pub in_quote: Setting<Option<CsvQuote>>,
+    /// Words for null in CSV inputs.
+    pub in_null: Setting<Vec<Box<str>>>,
+    /// Decimal mark of CSV inputs; `None` is a point.
+    pub in_decimal: Setting<Option<u8>>,
+    /// Mark of thousands of CSV inputs; `None` is none.
+    pub in_thousands: Setting<Option<char>>,
     /// Path of the configuration file, and true if it exists; `None` if the system has no configuration directory.
     pub config_file: Option<(PathBuf, bool)>,
     shown: Vec<ShownSetting>,
@@ -192,6 +203,11 @@ impl Settings {
             workers: all.shown(&table::WORKERS)?,
             morsel_size: all.shown(&table::MORSEL_SIZE)?,
             rate_limit_wait: all.shown(&table::RATE_LIMIT_WAIT)?,
+            in_delimiter: all.shown(&table::IN_DELIMITER)?,
+            in_quote: all.shown(&table::IN_QUOTE)?,
+            in_null: all.shown(&table::IN_NULL)?,
+            in_decimal: all.shown(&table::IN_DECIMAL)?,
+            in_thousands: all.shown(&table::IN_THOUSANDS)?,
             config_file: all.file.path.clone().map(|path| (path, all.file.found)),
             shown: all.shown,
             loaded_key: Arc::default(),

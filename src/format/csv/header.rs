@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::decode::malformed;
-use super::dialect::{CsvDialect, HeaderRecord};
+use super::dialect::{CsvDialect, CsvQuote, HeaderRecord};
 use super::split::Splitter;
 use crate::column::{MAX_COLUMNS, Morsel};
 use crate::format::Reject;
@@ -44,6 +44,7 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
 #[derive(Clone, Debug)]
 pub struct HeaderSearch {
     delimiter: u8,
+    quote: CsvQuote,
     max_columns: usize,
     header: HeaderRecord,
     /// Records before the header that were not seen yet.
@@ -60,7 +61,8 @@ impl HeaderSearch {
     pub fn new(delimiter: u8, dialect: &CsvDialect) -> Self {
         let (header, lines) = (dialect.header, dialect.skip_lines);
         let records_before = header.records_before();
-        HeaderSearch { delimiter, max_columns: MAX_COLUMNS, header, records_before, lines, blank: None }
+        let quote = dialect.quote;
+        HeaderSearch { delimiter, quote, max_columns: MAX_COLUMNS, header, records_before, lines, blank: None }
     }
 
     /// Sets the most columns of a header. Default: [`MAX_COLUMNS`].
@@ -83,7 +85,7 @@ impl HeaderSearch {
     pub fn take(&mut self, morsel: &Morsel) -> Result<Option<(Header, Morsel)>, BadHeader> {
         let bytes = morsel.records();
         let lines_to = |end: usize| memchr::memchr_iter(b'\n', &bytes[..end]).count() as u64;
-        let mut splitter = Splitter::new(morsel, self.delimiter);
+        let mut splitter = Splitter::new(morsel, self.delimiter).with_quote(self.quote);
         let mut fields = Vec::new();
         let is_absent = self.header == HeaderRecord::Absent;
         let record = loop {
@@ -109,8 +111,10 @@ impl HeaderSearch {
             let rejected = RejectedRecord { reject, byte: record.start, len, line, record: 0 };
             BadHeader { rejected, hint, is_too_wide: false }
         };
+        // Without quotes, a byte that is not UTF-8.
+        let quote = self.quote.byte().unwrap_or(u8::MAX);
         // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
-        if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
+        if let Some(at) = bare_carriage_return(&bytes[record.start..record.end], quote) {
             let reason = "a bare carriage return (CR) does not end a line".into();
             let hint = "convert the line endings to LF, as with `tr '\\r' '\\n' < FILE > NEW`";
             return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }, hint));
@@ -144,7 +148,8 @@ impl HeaderSearch {
                 return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }, hint));
             }
             // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.
-            let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
+            let names =
+                fields.iter().map(|field| String::from_utf8_lossy(&field.value_in_quotes(bytes, quote)).into_owned());
             let (names, notes) = distinct(names.collect());
             (names, notes, splitter.offset())
         };
@@ -168,11 +173,11 @@ impl HeaderSearch {
 }
 
 /// Returns the offset of the first carriage return outside quotes that no line feed follows.
-fn bare_carriage_return(header: &[u8]) -> Option<usize> {
+fn bare_carriage_return(header: &[u8], quote: u8) -> Option<usize> {
     let mut inside = false;
-    memchr::memchr2_iter(b'\r', b'"', header).find(|&at| {
+    memchr::memchr2_iter(b'\r', quote, header).find(|&at| {
         // A pair of quotes closes and opens again.
-        inside ^= header[at] == b'"';
+        inside ^= header[at] == quote;
         !inside && header[at] == b'\r' && header.get(at + 1).is_some_and(|&next| next != b'\n')
     })
 }

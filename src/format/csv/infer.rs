@@ -67,6 +67,11 @@ pub(super) fn parse_bool(value: &[u8]) -> Option<bool> {
     }
 }
 
+/// Returns true for a value of a numeric type.
+pub(super) fn is_number(value: &[u8]) -> bool {
+    kind(value) & (BOOL | TEXT) == 0
+}
+
 /// Returns the digits of a number of kind [`NUMBER`].
 fn digits(value: &[u8]) -> Digits {
     let exceeds_double = number::parse_float(value).is_none();

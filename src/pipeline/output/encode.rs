@@ -75,6 +75,8 @@ fn as_written(batch: &Batch, form: RowForm, type_merge: TypeMerge) -> Cow<'_, Ba
     for (i, as_read) in batch.as_read.iter().enumerate() {
         let Some(AsRead { array, ty }) = as_read else { continue };
         let ty = match (form, type_merge, &schema.fields[i].ty) {
+            // A column of text has its cells as they are, and steps see the numbers in them.
+            (RowForm::Cells, TypeMerge::Text, Type::Text) if *ty == Type::Text => continue,
             (RowForm::Cells, ..) | (_, TypeMerge::Json, _) => ty.clone(),
             // The digits of the cell are a number of JSON.
             (_, TypeMerge::Text, Type::Float | Type::Fixed(Fixed::Decimal { .. })) if *ty == Type::Text => Type::Json,

@@ -199,6 +199,15 @@ impl SchemaRules {
         self.declared.fields.iter().filter_map(note).collect()
     }
 
+    /// Returns the columns of `schema` whose type neither a declaration nor the contract gives.
+    pub(crate) fn columns_of_own_type(&self, schema: &Schema) -> Schema {
+        let given = |field: &&Field| {
+            let contract = self.contract.as_ref().and_then(|contract| contract.position(&field.name));
+            contract.is_some() || self.declared.position(&field.name).is_some()
+        };
+        Schema::new(schema.fields.iter().filter(|field| !given(field)).cloned().collect())
+    }
+
     /// Adds the needed columns that are missing, so that the decoder can skip every key that is not in the
     /// schema.
     pub(crate) fn with_needed(&self, mut schema: Schema) -> Schema {

@@ -170,7 +170,7 @@ impl Builder {
                     }
                 }
             }
-            Builder::Text(text) => cells.for_each(|cell| text.append(cell)),
+            Builder::Text(text) => text.append_all(cells),
             Builder::Nested(_, nested) => cells.for_each(|cell| nested.push(cell)),
         }
         Ok(())
@@ -205,7 +205,7 @@ impl Builder {
             }
             // Nested cells are parsed only here, all of a column at once, and may still turn out not to fit.
             Builder::Nested(ty, cells) => {
-                cells.decode(morsel.records(), &ty, decode_cells).and_then(|(array, observed)| {
+                cells.decode(&morsel.bytes, &ty, decode_cells).and_then(|(array, observed)| {
                     match ty.join(&observed, TypeMerge::Json) == ty {
                         true => Ok((array, observed)),
                         false => Err(Misfit),
@@ -312,7 +312,7 @@ impl AsReadBuilder {
 
     /// Appends cells of records that are valid UTF-8.
     pub(super) fn append(&mut self, cells: impl Iterator<Item = Span>) {
-        cells.for_each(|cell| self.cells.append(cell));
+        self.cells.append_all(cells);
     }
 
     /// Finishes the column.
@@ -347,7 +347,12 @@ impl TextBuilder {
         }
     }
 
-    /// Appends a cell of a record that is valid UTF-8.
+    /// Appends cells of records that are valid UTF-8.
+    #[inline]
+    pub(super) fn append_all(&mut self, cells: impl Iterator<Item = Span>) {
+        cells.for_each(|cell| self.append(cell));
+    }
+
     #[inline]
     fn append(&mut self, cell: Span) {
         if cell.is_null() {
