@@ -13,9 +13,7 @@ use crate::format::csv::{CsvDialect, CsvQuote, HeaderRecord};
 use crate::format::encoding::TextEncoding;
 use crate::format::{CsvOptions, NullText};
 use crate::pipeline::TextColumn;
-use crate::position::FieldPath;
 use crate::source::Source;
-use crate::text::human_count;
 
 /// The format of all inputs of a command, and their dialect if they are CSV.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
@@ -163,8 +161,7 @@ pub(super) fn doubt_note(delimiter: u8) -> String {
 
 /// Returns the note on a column that few of its cells made text, with the flag that reads them as something else.
 pub(super) fn text_column_note(column: &TextColumn) -> String {
-    let TextColumn { name, texts, cells, first, form } = column;
-    let flags = match form {
+    let flags = match &column.form {
         TextForm::Word => "if it is a word for null, list it with `--in-null`".to_owned(),
         TextForm::Number(marks) => {
             let mut flags = Vec::new();
@@ -182,12 +179,7 @@ pub(super) fn text_column_note(column: &TextColumn) -> String {
                 .to_owned()
         }
     };
-    let name = FieldPath::root().field(name);
-    let (cells, others) = (human_count(*cells), if *texts == 1 { "one" } else { "the first" });
-    format!(
-        "column `{name}` is text because of {} of its {cells} cells, {others} at {first}; {flags}",
-        human_count(*texts)
-    )
+    format!("{column}; {flags}")
 }
 
 /// The dialect of CSV and TSV outputs.

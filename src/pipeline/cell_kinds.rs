@@ -1,11 +1,13 @@
 //! Sums of the kinds of cells in CSV columns, and the columns that a few cells made text. Values are not kept.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::column::{Schema, Type};
 use crate::format::cell_kinds::{CellKinds, TextCell, TextForm};
-use crate::position::Position;
+use crate::position::{FieldPath, Position};
+use crate::text::human_count;
 
 /// A column of CSV that few of its cells made text: the others are numbers or booleans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,16 @@ pub struct TextColumn {
     pub first: Position,
     /// The form of that cell.
     pub form: TextForm,
+}
+
+impl fmt::Display for TextColumn {
+    /// Formats the column with its counts and the place of the first text, never a value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TextColumn { name, texts, cells, first, .. } = self;
+        let (name, which) = (FieldPath::root().field(name), if *texts == 1 { "one" } else { "the first" });
+        let (texts, cells) = (human_count(*texts), human_count(*cells));
+        write!(f, "column `{name}` is text because of {texts} of its {cells} cells, {which} at {first}")
+    }
 }
 
 /// The share of text cells that are few, as a divisor: one in a hundred.

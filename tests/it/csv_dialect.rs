@@ -114,6 +114,13 @@ fn tables_have_the_dialect_of_the_command_or_of_the_configuration_file() {
     // A table of another format has no dialect.
     let done = run(&[&["convert", "in.csv", "--table", "t=t.ndjson"], &flags[..]].concat()).ok();
     assert_eq!(done.text(), "{\"s\":2}\n");
+    place.write("words.csv", "id;price\n1;2\n2;-\n3;4\n");
+    let words = "select max(t.price) s from results r join t on r.id = t.id";
+    let args = ["convert", "in.ndjson", "-o", "-", "--table", "t=words.csv", "--sql", words];
+    let done = place.run(&args).ok();
+    done.says("table `t`: column `price` is text because of 1 of its 3 cells, one at words.csv line 3 (byte ");
+    let done = place.run(&[&args[..], &config].concat()).ok();
+    assert!(done.text() == "{\"s\":2}\n" && !done.stderr.contains("is text"), "{}", done.stderr);
     // A flag precedes the file, and what the file says is no error for other formats.
     place.run(&["convert", "in.ndjson", "-o", "-", config[0], config[1]]).ok();
     let done = place.run(&["convert", "in.csv", "-o", "-", config[0], config[1], "--in-decimal", "."]).ok();
