@@ -146,12 +146,12 @@ pub(super) enum Command {
     #[command(
         after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
     )]
-    Schema(SchemaArgs),
+    Schema(Box<SchemaArgs>),
     /// Print the steps, how each one runs, and the resulting columns, inferred from a sample
     #[command(
         after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --steps steps.toml -o json"
     )]
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Upload an input file and print its handle
     #[command(
         after_help = "Examples:\n  drawoff upload companies.csv\n  gunzip -c people.ndjson.gz | drawoff upload - --from ndjson"

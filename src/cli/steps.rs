@@ -10,6 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
+use super::dialect::InputDialect;
 use super::error::{Error, Failure};
 use super::steps_file;
 use crate::source::Source;
@@ -234,9 +235,14 @@ impl StepArgs {
         serde_json::json!([typed, seed, on_bad_cast, tables])
     }
 
-    /// Returns the `--table` sources with their names.
-    pub(super) fn tables(&self) -> Vec<(String, Source)> {
-        self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()
+    /// Returns the `--table` sources with their names, in the dialect of the command's inputs if they are CSV.
+    pub(super) fn tables(&self, dialect: &InputDialect) -> Vec<(String, Source)> {
+        let open = |(name, path): &(String, PathBuf)| {
+            let mut table = Source::file(path);
+            dialect.specify_table(&mut table);
+            (name.clone(), table)
+        };
+        self.tables.iter().map(open).collect()
     }
 
     /// Returns the policy for values that cannot be computed: `--on-bad-cast`, else that of the last steps file that

@@ -7,7 +7,7 @@
 //! Its files are layers: each imports only from those before it in this list, and a test checks that.
 //!
 //! ```text
-//! channel plan error report progress budget sequencer
+//! channel plan error cell_kinds report progress budget sequencer
 //! input/ item columnar digest reader sample
 //! schema/ rules decode registry infer describe check
 //! rejects/ list file
@@ -23,6 +23,7 @@
 //! the writer publishes the schema; only the reader waits for memory; no message names a flag of the command line.
 
 mod budget;
+mod cell_kinds;
 mod channel;
 mod error;
 mod execute;
@@ -45,6 +46,7 @@ mod threads;
 mod worker;
 mod writer;
 
+pub use cell_kinds::TextColumn;
 pub use channel::BatchSender;
 pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionError, PlanError, SchemaChange};
 pub use execute::execute;

@@ -242,6 +242,7 @@ impl Worker {
             nulled: Vec::new(),
             mismatches: Vec::new(),
             duplicate_keys: 0,
+            cell_kinds: Vec::new(),
             utf8_replaced: 0,
             rejects: RejectList::new(b'\n'),
             ends_open: false,
@@ -293,7 +294,7 @@ impl Worker {
                 }
             }
         };
-        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
+        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, cell_kinds, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.rules().type_merge);
         if seen != **schema {
@@ -335,6 +336,7 @@ impl Worker {
             nulled: Vec::new(),
             mismatches: Vec::new(),
             duplicate_keys,
+            cell_kinds,
             utf8_replaced: 0,
             rejects,
             ends_open,
@@ -445,6 +447,11 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
             (rejected.byte, rejected.len) = (start, end - start);
             &original.records()[start..end]
         });
+        for (_, kinds) in &mut counts.cell_kinds {
+            if let Some(first) = &mut kinds.first_text {
+                first.byte = repaired.original(base + first.byte);
+            }
+        }
         counts.byte_offset = original.byte_offset;
     };
     match result {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::cell_kinds::{ColumnKinds, TextColumn};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
@@ -43,6 +44,8 @@ pub(super) struct Totals {
     pub notes: Vec<String>,
     /// See [`Report::other_delimiter`](super::report::Report::other_delimiter).
     pub other_delimiter: Option<u8>,
+    /// See [`Report::text_columns`](super::report::Report::text_columns).
+    pub text_columns: Vec<TextColumn>,
     /// True if the readers of all outputs closed them before the end.
     pub stopped_early: bool,
     /// True if the plan's row limit ended the execution; the sources may have more records.
@@ -85,6 +88,8 @@ pub(super) struct Writer<'a> {
     mismatches: BTreeMap<Arc<str>, u64>,
     /// Rows per cast or expression whose value could not be computed and is null.
     nulled: BTreeMap<Arc<str>, u64>,
+    /// The kinds of cells in columns of CSV.
+    cell_kinds: ColumnKinds,
     /// The columns of the first rows, if an output has fixed columns; `None` before them.
     written_columns: Option<Arc<Schema>>,
     totals: Totals,
@@ -130,6 +135,7 @@ impl<'a> Writer<'a> {
             bytes_counted: 0,
             mismatches: BTreeMap::new(),
             nulled: BTreeMap::new(),
+            cell_kinds: ColumnKinds::default(),
             written_columns: None,
             totals: Totals::default(),
         }
@@ -274,6 +280,7 @@ impl<'a> Writer<'a> {
             nulled,
             mismatches,
             duplicate_keys,
+            cell_kinds,
             utf8_replaced,
             rejects,
             ends_open,
@@ -288,6 +295,12 @@ impl<'a> Writer<'a> {
             *self.nulled.entry(what).or_default() += rows;
         }
         self.totals.duplicate_keys += duplicate_keys;
+        self.cell_kinds.add(cell_kinds, |first| Position {
+            source: source.name.clone(),
+            byte: byte_offset + first.byte as u64,
+            line: start.lines + first.line + 1,
+            record: start.records,
+        });
         for (test, rows) in mismatches {
             *self.mismatches.entry(test).or_default() += rows;
         }
@@ -596,6 +609,7 @@ impl<'a> Writer<'a> {
         }
         let schema = self.registry.current();
         self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));
+        self.totals.text_columns = self.cell_kinds.text_columns(&self.prepared.rules.columns_of_own_type(&schema));
         // Now it is certain that a column without values stays without: its type is final.
         let columns = self.prepared.columns_after_steps_if(true, &schema)?;
         self.require_types_kept(&columns)?;

@@ -18,8 +18,10 @@ pub struct Source {
     pub input: Input,
     /// Format, if specified. `None` infers it from the media type of a stream, the name, and the first bytes.
     pub format: Option<Format>,
-    /// Dialect of CSV, as far as it is specified; anything specified is an error for other formats.
+    /// Dialect of CSV, as far as it is specified.
     pub csv: CsvDialect,
+    /// True if `csv` does not apply to other formats; by default it is an error for them.
+    pub csv_is_optional: bool,
     /// Encoding of the text, if specified. `None` is UTF-8, or UTF-16 by its byte order mark.
     pub encoding: Option<TextEncoding>,
     /// Compression, if specified. `None` infers it from the first bytes.
@@ -83,6 +85,7 @@ impl Source {
             input,
             format: None,
             csv: CsvDialect::default(),
+            csv_is_optional: false,
             encoding: None,
             compression: None,
             expected_rows: None,

@@ -10,6 +10,7 @@ mod columnar_input;
 mod commands;
 mod contract;
 mod convert;
+mod csv_dialect;
 mod csv_input;
 mod csv_rules;
 mod docs;

@@ -11,6 +11,7 @@ use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
+use crate::cli::dialect::InputDialect;
 use crate::cli::engine::ProgressTiming;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
@@ -98,7 +99,7 @@ impl PullOptions<'_> {
         self.plan.steps.steps()?;
         if !self.results.all_blocks {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
-            outputs::check_schema(self.plan, &outputs)?;
+            outputs::check_schema(self.plan, &outputs, &context.settings)?;
             output_checks::check(self.plan, &outputs, inputs)?;
             check_stores(context, &outputs).await?;
             tables::show_notes(context, &outputs);
@@ -107,7 +108,7 @@ impl PullOptions<'_> {
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
-        outputs::check_schema(self.plan, &outputs)?;
+        outputs::check_schema(self.plan, &outputs, &context.settings)?;
         if let Some(directory) = self.plan.outputs.typed.first().map(|typed| &typed.path) {
             if directory.is_file() {
                 let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", directory.display()));
@@ -302,7 +303,9 @@ impl PullOptions<'_> {
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
             sources.push(result_source(link, from.format, download));
         }
-        let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &context.settings)?;
+        // Of the tables alone: results are RFC 4180.
+        let dialect = InputDialect::of_settings(&context.settings)?;
+        let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &dialect, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
         let blocks: Vec<String> = links.iter().filter_map(|link| Some(link.block_number?.to_string())).collect();
         let mut add_metadata = |key: &str, value: String| plan.metadata.push((format!("drawoff.{key}"), value));

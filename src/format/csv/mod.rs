@@ -6,6 +6,7 @@
 //!
 //! Null is the empty field, and the empty text is `""`. Both directions keep that.
 
+mod cells;
 pub mod decode;
 mod delimiter;
 mod dialect;
@@ -19,7 +20,7 @@ pub mod split;
 
 pub use decode::CsvDecoder;
 pub use delimiter::{InferredDelimiter, delimiter_name, infer_delimiter};
-pub use dialect::{CsvDialect, CsvProperty, HeaderRecord};
+pub use dialect::{CsvDialect, CsvProperty, CsvQuote, HeaderRecord};
 pub use encode::{CsvEncoder, MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 pub use header::{BadHeader, Header, HeaderSearch, take_header};
 pub use open_quote::line_of_open_quote;

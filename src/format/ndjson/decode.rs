@@ -214,6 +214,7 @@ pub fn decode_under(
         records,
         lines,
         duplicate_keys: decoder.duplicate_keys,
+        cell_kinds: Vec::new(),
         observed,
     })
 }

@@ -83,7 +83,9 @@ impl CellForm {
     pub(super) fn of(ty: &Type) -> Self {
         match ty {
             // CSV columns of JSON text have numbers that keep their digits.
-            Type::Int { .. } | Type::Decimal | Type::Float | Type::Json => CellForm::Number,
+            Type::Int { .. } | Type::Decimal | Type::Float | Type::Json | Type::Fixed(Fixed::Decimal { .. }) => {
+                CellForm::Number
+            }
             Type::Bool => CellForm::Bool,
             _ => CellForm::Text,
         }
@@ -140,7 +142,7 @@ impl<'a> Datum<'a> {
             Type::Struct(_) if matches!(array.data_type(), DataType::Utf8View) => {
                 Datum::Nested(array.as_string_view().value(row).into())
             }
-            Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+            Type::Fixed(_) | Type::Number(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
                 unreachable!("such columns are converted to JSON text first")
             }
         }

@@ -206,7 +206,7 @@ fn check_argument(
         Type::Null | Type::Json | Type::Raw => true,
         Type::Text => text,
         Type::Fixed(fixed) => fixed.is_number() != text,
-        Type::Int { .. } | Type::Float | Type::Decimal => !text,
+        Type::Int { .. } | Type::Float | Type::Decimal | Type::Number(_) => !text,
         Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) => false,
     };
     if fits {
