@@ -55,7 +55,7 @@ pub use progress::Control;
 pub use read::{BatchReader, read_batches};
 pub use rejects::is_rejects_file;
 pub use report::Report;
-pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};
+pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
 
 #[cfg(test)]
 mod oracle_tests;

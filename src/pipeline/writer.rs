@@ -17,11 +17,12 @@ use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::schema::SchemaRegistry;
 use super::sequencer::Sequencer;
-use crate::column::{Field, Schema, Type};
+use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::format::OutputFormat;
 use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
+use crate::format::parquet::EncodedRowGroup;
 use crate::position::Position;
 use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps, UnknownColumn};
@@ -191,6 +192,7 @@ impl<'a> Writer<'a> {
                 ItemResult::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
                     if !self.outputs[output].is_abandoned() {
+                        groups.iter().try_for_each(|group| self.require_spelling_kept(output, group))?;
                         let written = self.outputs[output].append_row_groups(groups);
                         self.unless_abandoned(output, written)?;
                     }
@@ -232,7 +234,9 @@ impl<'a> Writer<'a> {
     fn apply_ordered_steps(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
         let UnorderedRows { applied, mut counts, decoded, spans } = rows;
         let steps = self.steps.as_mut().expect("workers send such rows only if there are ordered steps");
-        let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref());
+        // The records of this morsel are not counted yet.
+        let origin = counts.source.batch_origin(self.totals.rows_in);
+        let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref(), &origin);
         let Applied { batch, rows_until_limit: taken, counts: tally, .. } = applied?;
         counts.mismatches.extend(steps.take_mismatches());
         counts.nulled.extend(steps.take_nulled());
@@ -474,6 +478,27 @@ impl<'a> Writer<'a> {
             own.is_some_and(|own| field.ty != Type::Null && own.outline() != own.join(&field.ty, type_merge).outline())
         };
         match written.and_then(|written| written.fields.iter().find(differs)) {
+            None => Ok(()),
+            Some(Field { name, .. }) => Err(self.schema_error(SchemaChange::TypeChanged(name.to_string()))),
+        }
+    }
+
+    /// Fails if `group` and the row groups before it have a derived column as text on one side, and as doubles or booleans
+    /// on the other: cells of CSV that were computed as such have lost their spelling, `1` or `True`. A repeated pass knows
+    /// from the start that the column is text.
+    fn require_spelling_kept(&self, output: usize, group: &EncodedRowGroup) -> Result<(), Error> {
+        if !self.may_start_over || self.prepared.rules.type_merge != TypeMerge::Text {
+            return Ok(());
+        }
+        let Some(written) = self.outputs[output].row_group_columns() else { return Ok(()) };
+        let respelled = |field: &&Field| {
+            let own = group.schema().position(&field.name).map(|i| &group.schema().fields[i].ty);
+            matches!(
+                (own, &field.ty),
+                (Some(Type::Text), Type::Float | Type::Bool) | (Some(Type::Float | Type::Bool), Type::Text)
+            )
+        };
+        match written.fields.iter().find(respelled) {
             None => Ok(()),
             Some(Field { name, .. }) => Err(self.schema_error(SchemaChange::TypeChanged(name.to_string()))),
         }

@@ -26,6 +26,17 @@ pub struct Applied {
     pub counts: StepCounts,
 }
 
+/// The origin of the rows of a decoded batch.
+#[derive(Clone, Debug, Default)]
+pub struct BatchOrigin {
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// Id of the run whose result the source is; `None` for other sources.
+    pub run: Option<Arc<str>>,
+    /// Records of all sources before the batch, rejected ones included. Known only to steps that see all rows in order.
+    pub records_before: u64,
+}
+
 /// Running steps of one worker, or of the writer for those that need every row in order.
 #[derive(Debug)]
 pub struct Steps {
@@ -63,7 +74,7 @@ impl Steps {
     /// Applies all steps to `batch`.
     ///
     /// `origins` holds the index of each row among the decoded rows; it is required under a limit and where rows are
-    /// traced back to their records in `record_spans`. `counts` carries the counts of the steps that ran before. Fails
+    /// traced back to their records in `record_spans`; all of these are from `origin`. `counts` carries the counts of the steps that ran before. Fails
     /// if two columns would have the same name, a spill file cannot be used, or a query fails.
     pub fn apply(
         &mut self,
@@ -71,12 +82,14 @@ impl Steps {
         origins: Option<Vec<u32>>,
         counts: StepCounts,
         record_spans: Option<&RecordSpans>,
+        origin: &BatchOrigin,
     ) -> Result<Applied, Error> {
         let on_bad_cast = self.options.on_bad_cast;
         let mut rows = RowTracker {
             origins,
             counts,
             rows_until_limit: None,
+            origin,
             record_spans,
             nulled: &mut self.nulled,
             on_bad_cast,

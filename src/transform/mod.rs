@@ -32,7 +32,7 @@ mod step;
 mod step_counts;
 mod steps;
 
-pub use apply::{Applied, Steps};
+pub use apply::{Applied, BatchOrigin, Steps};
 pub use bind::bind;
 pub use binding::{KnownColumns, UnknownColumn};
 pub use cell::Cell;

@@ -15,6 +15,8 @@
 //! value      = value "||" value | value ( "+" | "-" ) value | value ( "*" | "/" | "//" | "%" ) value | "-" value
 //!            | function "(" [ expression { "," expression } ] ")"
 //!            | "cast" "(" expression "as" type ")"
+//!            | ( "source" | "run" | "row_number" ) "(" ")"
+//!            | ( "date" | "timestamp" | "number" ) "(" expression { "," parameter } ")"
 //!            | "case" { "when" expression "then" expression } [ "else" expression ] "end"
 //!            | column | literal | "(" expression ")"
 //! column     = name { "." name | "[" digits "]" }             hq.city, emails[0]
@@ -55,14 +57,18 @@ mod hint;
 mod infer;
 mod like;
 mod mask;
+mod number_format;
 mod parse;
+mod parse_type;
 mod path;
 mod scan;
+mod time_format;
 mod value;
 
-pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
+pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Origin, Test};
 pub use cast_type::CastType;
 pub use column_builder::{BuiltColumn, ExprColumnBuilder, Readers};
+pub use compute::RowContext;
 pub use datum::EvalError;
 pub use decimal::{Decimal, write_canonical_number};
 pub use error::Error;
@@ -72,7 +78,9 @@ pub use hint::Hint;
 pub use infer::{TypeError, type_of};
 pub(super) use infer::{check_node, check_operand, describe_type};
 pub use like::Pattern;
-pub use parse::{Assignment, parse, parse_assignments, parse_casts, parse_names, parse_renames};
+pub use parse::{
+    Assignment, SelectedPath, parse, parse_assignments, parse_casts, parse_names, parse_renames, parse_selection,
+};
 pub use path::{Path, PathSegment, Quotes, as_read_at, column_at, type_at};
 
 #[cfg(test)]
