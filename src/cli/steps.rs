@@ -206,6 +206,14 @@ impl StepArgs {
         Ok(steps)
     }
 
+    /// Adds a first step that sets the column `name` to the id of the run; does nothing for `None`.
+    pub(super) fn add_run_column(&mut self, name: Option<&str>) {
+        if let Some(name) = name {
+            let text = format!("\"{}\" = run()", name.replace('"', "\"\""));
+            self.typed.insert(0, TypedStep::Step { flag: "--with", text });
+        }
+    }
+
     /// Returns the paths of all files that the steps depend on: steps files in their order, then the `--table` files.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let steps = self.typed.iter().filter_map(|typed| match typed {

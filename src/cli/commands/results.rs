@@ -25,7 +25,7 @@ use crate::client::{
 use crate::column::Schema;
 use crate::net::Download;
 use crate::pipeline::{self, Control, Output};
-use crate::source::ByteSource;
+use crate::source::{ByteSource, Source};
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
 /// Time to wait for the response to the cancellation of a run.
@@ -258,7 +258,8 @@ impl PullOptions<'_> {
                 bytes: download.size_bytes(),
             });
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
-            sources.push(result_source(link, from.format, download));
+            let source = result_source(link, from.format, download);
+            sources.push(Source { run: Some(from.run.0.as_str().into()), ..source });
         }
         let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
