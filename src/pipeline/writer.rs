@@ -15,14 +15,14 @@ use super::plan::OnBadRecord;
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
-use super::schema::SchemaRegistry;
+use super::schema::{SchemaRegistry, notes_on_names};
 use super::sequencer::Sequencer;
 use crate::column::{Field, Schema, Type, TypeMerge};
-use crate::format::OutputFormat;
 use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
 use crate::format::parquet::EncodedRowGroup;
+use crate::format::{OutputFormat, RowForm};
 use crate::position::Position;
 use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps, UnknownColumn};
@@ -538,6 +538,13 @@ impl<'a> Writer<'a> {
                 cells(sheet.long_numbers)
             ));
         }
+        if sheet.converted > 0 {
+            notes.push(format!(
+                "added an apostrophe to {} of text that a spreadsheet would convert to a number or a date, such as 01000 \
+                 or 3-4",
+                cells(sheet.converted)
+            ));
+        }
         if let Some((row, column)) = &sheet.first_long_cell {
             notes.push(format!(
                 "{} longer than {MAX_SHEET_CELL} characters, the maximum that a spreadsheet shows; the first in column \
@@ -609,6 +616,10 @@ impl<'a> Writer<'a> {
         {
             return Err(error);
         }
+        // Without any record, the declared columns are all that is known.
+        if t.rows_in == 0 && self.registry.current().fields.is_empty() && self.prepared.rules.takes_header_columns() {
+            self.publish(&self.prepared.rules.declared)?;
+        }
         let schema = self.registry.current();
         self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));
         // Now it is certain that a column without values stays without: its type is final.
@@ -623,6 +634,10 @@ impl<'a> Writer<'a> {
         self.totals.stopped_early = finished.is_empty();
         self.add_step_notes();
         self.add_cell_notes(&columns);
+        // NDJSON and JSON have keys, which no reader takes for others.
+        if self.prepared.outputs.specs.iter().any(|spec| spec.format.properties().rows != RowForm::Json) {
+            self.totals.notes.extend(notes_on_names(&columns));
+        }
         // All files are durable before the first appears, so that only a rename can still fail.
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;

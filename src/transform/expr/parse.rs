@@ -14,6 +14,9 @@ use crate::text::nearest;
 /// Maximum nesting of parentheses, calls and `not`. Each level is a recursive call, so this bounds the stack.
 const MAX_DEPTH: usize = 100;
 
+/// Hint for names that are not words.
+const QUOTE_NAMES: &str = "put a name with spaces or symbols in double quotes";
+
 /// Parses a condition. An error refers to a byte of `text`.
 pub fn parse(text: &str) -> Result<Expr, Error> {
     let mut parser = Parser::new(text)?;
@@ -26,13 +29,12 @@ pub fn parse(text: &str) -> Result<Expr, Error> {
 
 /// Parses a list of columns: `a,b,hq.city`.
 pub fn parse_names(text: &str) -> Result<Vec<Path>, Error> {
-    let mut parser = Parser::new(text)?;
+    let mut parser = Parser::of_names(text)?;
     let mut paths = Vec::new();
     loop {
         paths.push(parser.path("expected a column")?);
         if !parser.accept(&Token::Comma) {
-            let hint = "put a name with spaces or symbols in double quotes";
-            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(hint))?;
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(QUOTE_NAMES))?;
             return Ok(paths);
         }
     }
@@ -49,7 +51,7 @@ pub enum SelectedPath {
 
 /// Parses the columns of a selection: `a,hq.city,*`.
 pub fn parse_selection(text: &str) -> Result<Vec<SelectedPath>, Error> {
-    let mut parser = Parser::new(text)?;
+    let mut parser = Parser::of_names(text)?;
     let mut selected = Vec::new();
     loop {
         let at = parser.peek().span.start;
@@ -61,8 +63,7 @@ pub fn parse_selection(text: &str) -> Result<Vec<SelectedPath>, Error> {
             selected.push(SelectedPath::Rest);
         }
         if !parser.accept(&Token::Comma) {
-            let hint = "put a name with spaces or symbols in double quotes";
-            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(hint))?;
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(QUOTE_NAMES))?;
             return Ok(selected);
         }
     }
@@ -70,12 +71,12 @@ pub fn parse_selection(text: &str) -> Result<Vec<SelectedPath>, Error> {
 
 /// Parses renames, `a=b,c=d`, into columns and their new names.
 pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
-    let mut parser = Parser::new(text)?;
+    let mut parser = Parser::of_names(text)?;
     let mut renames = Vec::new();
     loop {
         let from = parser.path("expected a column")?;
         if !parser.accept(&Token::Compare(Compare::Equal)) {
-            return Err(parser.error_here("expected `=` and the new name"));
+            return Err(parser.error_here("expected `=` and the new name").with_hint(QUOTE_NAMES));
         }
         let to = parser.path("expected the new name")?;
         if to.segments.iter().any(|segment| matches!(segment, PathSegment::Index(_))) {
@@ -83,7 +84,7 @@ pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
         }
         renames.push((from, to.to_string()));
         if !parser.accept(&Token::Comma) {
-            parser.expect_end("expected `,` or end of input")?;
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(QUOTE_NAMES))?;
             return Ok(renames);
         }
     }
@@ -167,6 +168,14 @@ mod power {
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Result<Self, Error> {
         Ok(Parser { text, tokens: scan(text)?, next: 0 })
+    }
+
+    /// Creates a parser of a text of names, in which a symbol is part of a name without its quotes.
+    fn of_names(text: &'a str) -> Result<Self, Error> {
+        Parser::new(text).map_err(|error| match error.hint {
+            None => error.with_hint(QUOTE_NAMES),
+            Some(_) => error,
+        })
     }
 
     pub(super) fn peek(&self) -> &Spanned {
