@@ -37,13 +37,13 @@ const HEADING: &str = "Steps (in the order given)";
 const FLAGS: &[(&str, &str, &str)] = &[
     ("--where", "EXPR", "Keep the rows for which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
     ("--with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
-    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
+    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]; `*` for all others"),
     ("--drop", "COLS", "Drop these columns"),
     ("--rename", "A=B,...", "Rename columns: from A to B"),
     (
         "--cast",
         "COL:TYPE,...",
-        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
+        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2), date('%d/%m/%Y'), number(',', '.')",
     ),
     ("--flatten", "SEP", "Flatten objects into columns, named hq.city, or with SEP between the parts"),
     ("--explode", "COL", "Make one row of each element of the lists in a column; the other values repeat"),

@@ -44,3 +44,4 @@ mod targets;
 mod tls;
 mod tree;
 mod webhooks;
+mod written_forms;

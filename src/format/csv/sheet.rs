@@ -68,7 +68,7 @@ pub(super) fn has_long_digits(text: &[u8]) -> bool {
 
 /// Counts the digits of a number before its exponent, without leading zeros; `None` if `text` is not a number. Accepts
 /// numbers as in JSON, and any number of leading zeros.
-fn number_digits(text: &[u8]) -> Option<usize> {
+pub(super) fn number_digits(text: &[u8]) -> Option<usize> {
     let unsigned = text.strip_prefix(b"-").unwrap_or(text);
     let (mut digits, mut any, mut at, mut point) = (0, false, 0, false);
     while let Some(&b) = unsigned.get(at) {
