@@ -9,7 +9,7 @@
 //! ```text
 //! channel plan error report progress budget sequencer
 //! input/ item columnar reader sample
-//! schema/ rules decode registry infer describe check
+//! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel file names manifest spill directory open

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::batch_origin::BatchOrigin;
 use super::distinct::SpillBudget;
 use super::error::Error;
 use super::needs::looks;
@@ -24,17 +25,6 @@ pub struct Applied {
     pub rows_until_limit: Option<usize>,
     /// Counts of the rows that were filtered, added or rejected.
     pub counts: StepCounts,
-}
-
-/// The origin of the rows of a decoded batch.
-#[derive(Clone, Debug, Default)]
-pub struct BatchOrigin {
-    /// Name of the source.
-    pub source: Arc<str>,
-    /// Id of the run whose result the source is; `None` for other sources.
-    pub run: Option<Arc<str>>,
-    /// Records of all sources before the batch, rejected ones included. Known only to steps that see all rows in order.
-    pub records_before: u64,
 }
 
 /// Running steps of one worker, or of the writer for those that need every row in order.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBufferBuilder;
 
-use super::apply::BatchOrigin;
+use super::batch_origin::BatchOrigin;
 use super::error::Error;
 use super::expr::{EvalError, RowContext};
 use super::options::OnBadCast;

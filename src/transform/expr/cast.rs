@@ -5,10 +5,12 @@ use std::borrow::Cow;
 
 use chrono::NaiveDate;
 
-use super::cast_type::{CastType, Zone, offset, unit};
-use super::datum::{Datum, EvalError, Num, num_of};
+use super::cast_type::{CastType, Zone, unit};
+use super::datum::{Datum, Num, num_of};
 use super::decimal::Decimal;
+use super::eval_error::EvalError;
 use super::number_format::{NumberFormat, may_have_marks};
+use super::time_format::{DateTimeParts, offset};
 use crate::column::{Fixed, Unit};
 
 impl CastType {
@@ -277,16 +279,6 @@ fn parse_scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError>
     let magnitude: i128 = trimmed.parse().map_err(|_| EvalError::from("the number has too many digits"))?;
     let value = magnitude * 10i128.pow(shift as u32);
     Ok(if negative { -value } else { value })
-}
-
-/// Parts of a parsed date and time.
-pub(super) struct DateTimeParts {
-    /// Days since 1970-01-01, negative before.
-    pub days: i32,
-    /// Nanoseconds since midnight.
-    pub nanos_of_day: u64,
-    /// Seconds ahead of UTC; `None` if the text has no offset.
-    pub offset: Option<i32>,
 }
 
 /// Parses `YYYY-MM-DD`, optionally followed by `T` or a space, `HH:MM`, `:SS`, `.fraction` of up to 9 digits, and `Z`

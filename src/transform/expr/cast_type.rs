@@ -102,25 +102,3 @@ pub(super) fn unit(per_second: i64) -> Unit {
         _ => Unit::Millis,
     }
 }
-
-/// Parses `Z`, `+02`, `+02:00` or `+0200` into seconds ahead of UTC. Empty text is `Some(None)`, other text `None`.
-pub(super) fn offset(text: &str) -> Option<Option<i32>> {
-    let (sign, rest) = match text.as_bytes() {
-        [] => return Some(None),
-        [b'Z' | b'z'] => return Some(Some(0)),
-        [b'+', ..] => (1, &text[1..]),
-        [b'-', ..] => (-1, &text[1..]),
-        _ => return None,
-    };
-    let digits: String = match rest.len() {
-        5 if rest.as_bytes()[2] == b':' => rest.replacen(':', "", 1),
-        2 => format!("{rest}00"),
-        4 => rest.to_owned(),
-        _ => return None,
-    };
-    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
-    (hours < 24 && minutes < 60).then_some(Some(sign * (hours * 3600 + minutes * 60)))
-}

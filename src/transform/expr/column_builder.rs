@@ -9,8 +9,9 @@ use arrow_schema::ArrowError;
 
 use super::ast::Operand;
 use super::compute::{CompiledOperand, RowContext};
-use super::datum::{Datum, EvalError, Num};
+use super::datum::{Datum, Num};
 use super::eval::Program;
+use super::eval_error::EvalError;
 use super::path::{Path, as_read_at, column_at};
 use super::value::boolean;
 use crate::column::canonical::write_canonical;

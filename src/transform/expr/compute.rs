@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::ast::Origin;
 use super::cast_type::CastType;
-use super::datum::{Datum, EvalError, InputColumn};
+use super::datum::{Datum, InputColumn};
+use super::eval_error::EvalError;
 use super::functions::Function;
 use super::mask::Mask;
 use crate::column::TypeMerge;

@@ -7,15 +7,13 @@ use super::error::Error;
 use super::functions::{FUNCTIONS, Function, SPECIAL_FORMS};
 use super::like::Pattern;
 use super::parse_type::cast_type_of;
+use super::parser::{Parser, QUOTE_NAMES, single_quotes_hint};
 use super::path::{Path, PathSegment, Quotes};
-use super::scan::{Spanned, Token, is_keyword, scan};
+use super::scan::{Spanned, Token, is_keyword};
 use crate::text::nearest;
 
 /// Maximum nesting of parentheses, calls and `not`. Each level is a recursive call, so this bounds the stack.
 const MAX_DEPTH: usize = 100;
-
-/// Hint for names that are not words.
-const QUOTE_NAMES: &str = "put a name with spaces or symbols in double quotes";
 
 /// Parses a condition. An error refers to a byte of `text`.
 pub fn parse(text: &str) -> Result<Expr, Error> {
@@ -146,13 +144,6 @@ enum Parsed {
     Truth(ExprNode),
 }
 
-/// A parser of the tokens of one text.
-pub(super) struct Parser<'a> {
-    pub(super) text: &'a str,
-    tokens: Vec<Spanned>,
-    next: usize,
-}
-
 /// Binding powers of operators; a higher one binds tighter.
 mod power {
     pub(super) const OR: u8 = 1;
@@ -165,63 +156,7 @@ mod power {
     pub(super) const SIGN: u8 = 8;
 }
 
-impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Result<Self, Error> {
-        Ok(Parser { text, tokens: scan(text)?, next: 0 })
-    }
-
-    /// Creates a parser of a text of names, in which a symbol is part of a name without its quotes.
-    fn of_names(text: &'a str) -> Result<Self, Error> {
-        Parser::new(text).map_err(|error| match error.hint {
-            None => error.with_hint(QUOTE_NAMES),
-            Some(_) => error,
-        })
-    }
-
-    pub(super) fn peek(&self) -> &Spanned {
-        &self.tokens[self.next]
-    }
-
-    pub(super) fn advance(&mut self) -> Spanned {
-        let token = self.tokens[self.next].clone();
-        // The last token is `End`, which is never passed.
-        self.next = (self.next + 1).min(self.tokens.len() - 1);
-        token
-    }
-
-    pub(super) fn accept(&mut self, token: &Token) -> bool {
-        let found = self.peek().token == *token;
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn is_word(&self, word: &str) -> bool {
-        matches!(&self.peek().token, Token::Word(w) if w.eq_ignore_ascii_case(word))
-    }
-
-    fn accept_word(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    pub(super) fn error_here(&self, expected: &str) -> Error {
-        let Spanned { token, span } = self.peek();
-        let found = match token {
-            Token::End => "end of input".to_owned(),
-            _ => format!("`{}`", &self.text[span.clone()]),
-        };
-        Error::new(self.text, span.start, format!("{expected}, found {found}"))
-    }
-
-    fn expect_end(&self, expected: &str) -> Result<(), Error> {
-        if self.peek().token == Token::End { Ok(()) } else { Err(self.error_here(expected)) }
-    }
-
+impl Parser<'_> {
     /// Parses an expression of operators that bind tighter than `min_binding`.
     fn expression(&mut self, min_binding: u8, depth: usize) -> Result<Parsed, Error> {
         let start = self.peek().span.start;
@@ -392,10 +327,6 @@ impl<'a> Parser<'a> {
     fn computed(&self, kind: ComputedKind, start: usize) -> Parsed {
         let end = self.tokens[self.next.saturating_sub(1)].span.end.max(start);
         Parsed::Value(Operand::Computed(Box::new(Computed { kind, span: start..end })))
-    }
-
-    pub(super) fn expect(&mut self, token: &Token, expected: &str) -> Result<(), Error> {
-        if self.accept(token) { Ok(()) } else { Err(self.error_here(expected)) }
     }
 
     /// Parses a function call. The next tokens are its name and an opening parenthesis.
@@ -787,16 +718,6 @@ fn unknown_group<'a>(regex: &regex::Regex, replacement: &'a str) -> Option<&'a s
         rest = rest.strip_prefix('{').unwrap_or(rest).strip_prefix(group).unwrap_or(rest);
     }
     None
-}
-
-pub(super) fn single_quotes_hint(error: Error, found: &Token) -> Error {
-    match found {
-        Token::Quoted(text, _) | Token::Word(text) => {
-            let hint = format!("put text in single quotes: '{}'", text.replace('\'', "''"));
-            error.with_hint(hint)
-        }
-        _ => error,
-    }
 }
 
 fn binding_of(function: Function) -> u8 {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::cast_type::{CastType, KNOWN_TYPES, Zone, offset};
+use super::cast_type::{CastType, KNOWN_TYPES, Zone};
 use super::error::Error;
 use super::number_format::NumberFormat;
-use super::parse::{Parser, single_quotes_hint};
+use super::parser::{Parser, single_quotes_hint};
 use super::scan::{Spanned, Token};
-use super::time_format::{DIRECTIVES, TimeFormat};
+use super::time_format::{DIRECTIVES, TimeFormat, offset};
 
 /// A parameter of a type.
 pub(super) struct TypeParameter {

@@ -9,9 +9,7 @@ use std::fmt;
 use chrono::format::{Fixed, Item, Numeric, ParseError, Parsed, StrftimeItems};
 use chrono::{Datelike, NaiveDate, Timelike, Weekday};
 
-use super::cast::DateTimeParts;
-use super::cast_type::offset;
-use super::datum::EvalError;
+use super::eval_error::EvalError;
 
 /// A parsed format.
 #[derive(Clone, Debug)]
@@ -19,6 +17,16 @@ pub struct TimeFormat {
     /// Text of the format, as written.
     text: Box<str>,
     pieces: Box<[Piece]>,
+}
+
+/// Parts of a parsed date and time.
+pub(super) struct DateTimeParts {
+    /// Days since 1970-01-01, negative before.
+    pub days: i32,
+    /// Nanoseconds since midnight.
+    pub nanos_of_day: u64,
+    /// Seconds ahead of UTC; `None` if the text has no offset.
+    pub offset: Option<i32>,
 }
 
 /// One directive of a format, or the text between two.
@@ -380,6 +388,28 @@ fn zone_offset(text: &str) -> Option<(i32, &str)> {
         _ => return None,
     };
     lens.into_iter().find_map(|&len| Some((offset(text.get(..len)?)??, &text[len..])))
+}
+
+/// Parses `Z`, `+02`, `+02:00` or `+0200` into seconds ahead of UTC. Empty text is `Some(None)`, other text `None`.
+pub(super) fn offset(text: &str) -> Option<Option<i32>> {
+    let (sign, rest) = match text.as_bytes() {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(0)),
+        [b'+', ..] => (1, &text[1..]),
+        [b'-', ..] => (-1, &text[1..]),
+        _ => return None,
+    };
+    let digits: String = match rest.len() {
+        5 if rest.as_bytes()[2] == b':' => rest.replacen(':', "", 1),
+        2 => format!("{rest}00"),
+        4 => rest.to_owned(),
+        _ => return None,
+    };
+    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(Some(sign * (hours * 3600 + minutes * 60)))
 }
 
 #[cfg(test)]
