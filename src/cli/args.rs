@@ -282,6 +282,9 @@ pub(super) struct ResultArgs {
     /// Write the results of every block, one file each, into the directory OUT
     #[arg(long, help_heading = "Results")]
     pub all_blocks: bool,
+    /// Add a column with the id of the run, before all steps; it replaces a column of that name
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Results")]
+    pub run_column: Option<String>,
     /// Stop waiting after this time, such as 30m; the run continues
     #[arg(long, value_parser = parse_duration, value_name = "TIME", help_heading = "Results")]
     pub deadline: Option<Duration>,

@@ -1,7 +1,7 @@
 //! The dialect flags of CSV: those of inputs, and those of outputs with their translation into the options of the
 //! encoder.
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
 use super::choices::FromFormat;
 use super::error::{Error, Failure};
@@ -197,17 +197,30 @@ pub(super) struct DialectArgs {
     /// Begin every CSV file with a byte order mark
     #[arg(long, help_heading = "CSV output")]
     pub bom: bool,
-    /// Write CSV that is safe in spreadsheets: --bom, --crlf, formulas and long numbers as text, files no longer than a
-    /// sheet
-    #[arg(long, help_heading = "CSV output")]
-    pub excel: bool,
+    /// Write CSV that is safe in spreadsheets: --bom, --crlf, apostrophes before text that they would run or convert,
+    /// files no longer than a sheet; `semicolon` for countries with a decimal comma: 1,5;2,5
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "comma", value_name = "FORM", help_heading = "CSV output")]
+    pub excel: Option<ExcelForm>,
+}
+
+/// The delimiter of CSV for spreadsheets, with the decimal mark that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExcelForm {
+    /// Commas between cells, a decimal point.
+    Comma,
+    /// Semicolons between cells, a decimal comma.
+    Semicolon,
 }
 
 impl DialectArgs {
     /// Returns the options of a CSV output. `default_delimiter` applies where no flag sets one. Fails if the text for
     /// null contains the delimiter, because no reader could tell them apart.
     pub(super) fn options(&self, default_delimiter: u8) -> Result<CsvOptions, Failure> {
-        let delimiter = self.delimiter.unwrap_or(default_delimiter);
+        let decimal_comma = self.excel == Some(ExcelForm::Semicolon);
+        let delimiter = self.delimiter.unwrap_or(match default_delimiter {
+            b',' if decimal_comma => b';',
+            other => other,
+        });
         let null = self.null.unwrap_or(NullText::EMPTY);
         if null.as_bytes().contains(&delimiter) {
             let error = Error::Usage("the text of `--null` contains the delimiter".to_owned());
@@ -216,9 +229,10 @@ impl DialectArgs {
         Ok(CsvOptions {
             delimiter,
             null,
-            crlf: self.crlf || self.excel,
-            bom: self.bom || self.excel,
-            excel: self.excel,
+            crlf: self.crlf || self.excel.is_some(),
+            bom: self.bom || self.excel.is_some(),
+            excel: self.excel.is_some(),
+            decimal_comma,
             ..CsvOptions::default()
         })
     }
@@ -230,7 +244,7 @@ impl DialectArgs {
             (self.null.is_some(), "--null"),
             (self.crlf, "--crlf"),
             (self.bom, "--bom"),
-            (self.excel, "--excel"),
+            (self.excel.is_some(), "--excel"),
         ];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
@@ -288,8 +302,11 @@ mod tests {
 
     #[test]
     fn the_excel_dialect_is_several_flags() {
-        let options = DialectArgs { excel: true, ..DialectArgs::default() }.options(b',').unwrap();
-        assert!(options.excel && options.bom && options.crlf);
+        let options = DialectArgs { excel: Some(ExcelForm::Comma), ..DialectArgs::default() }.options(b',').unwrap();
+        assert!(options.excel && options.bom && options.crlf && !options.decimal_comma);
+        let options =
+            DialectArgs { excel: Some(ExcelForm::Semicolon), ..DialectArgs::default() }.options(b',').unwrap();
+        assert!(options.excel && options.decimal_comma && options.delimiter == b';');
         assert_eq!(DialectArgs { bom: true, ..DialectArgs::default() }.first_given(), Some("--bom"));
         assert_eq!(DialectArgs::default().first_given(), None);
     }

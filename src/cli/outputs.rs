@@ -241,7 +241,7 @@ fn output_directory(
         return Err(Failure::new(error, "leave `--append` out: files of other runs stay in a directory"));
     }
     // Both divide the rows into files, by the length of a sheet and by values.
-    if args.dialect.excel && !args.sink.partition_by.is_empty() {
+    if args.dialect.excel.is_some() && !args.sink.partition_by.is_empty() {
         let error = Error::Usage("`--excel` and `--partition-by` cannot be combined".to_owned());
         return Err(Failure::new(error, "leave one of them out; spreadsheets open single files"));
     }

@@ -38,13 +38,13 @@ const HEADING: &str = "Steps (in the order given)";
 const FLAGS: &[(&str, &str, &str)] = &[
     ("--where", "EXPR", "Keep the rows for which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
     ("--with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
-    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
+    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]; `*` for all others"),
     ("--drop", "COLS", "Drop these columns"),
     ("--rename", "A=B,...", "Rename columns: from A to B"),
     (
         "--cast",
         "COL:TYPE,...",
-        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
+        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2), date('%d/%m/%Y'), number(',', '.')",
     ),
     ("--flatten", "SEP", "Flatten objects into columns, named hq.city, or with SEP between the parts"),
     ("--explode", "COL", "Make one row of each element of the lists in a column; the other values repeat"),
@@ -205,6 +205,14 @@ impl StepArgs {
             return Err(Failure::new(error, "join the table with `--sql \"SELECT ... FROM results JOIN ...\"`"));
         }
         Ok(steps)
+    }
+
+    /// Adds a first step that sets the column `name` to the id of the run; does nothing for `None`.
+    pub(super) fn add_run_column(&mut self, name: Option<&str>) {
+        if let Some(name) = name {
+            let text = format!("\"{}\" = run()", name.replace('"', "\"\""));
+            self.typed.insert(0, TypedStep::Step { flag: "--with", text });
+        }
     }
 
     /// Returns the paths of all files that the steps depend on: steps files in their order, then the `--table` files.

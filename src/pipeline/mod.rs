@@ -9,7 +9,7 @@
 //! ```text
 //! channel plan error cell_kinds report progress budget sequencer
 //! input/ item columnar digest reader sample
-//! schema/ rules decode registry infer describe check
+//! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
@@ -57,7 +57,7 @@ pub use progress::Control;
 pub use read::{BatchReader, read_batches};
 pub use rejects::is_rejects_file;
 pub use report::Report;
-pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};
+pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
 
 #[cfg(test)]
 mod oracle_tests;

@@ -28,6 +28,8 @@ pub struct Source {
     pub compression: Option<Compression>,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
     pub expected_rows: Option<u64>,
+    /// Id of the run whose result the source is; `None` for other inputs.
+    pub run: Option<Arc<str>>,
 }
 
 /// The origin of the bytes or rows of a [`Source`].
@@ -89,6 +91,7 @@ impl Source {
             encoding: None,
             compression: None,
             expected_rows: None,
+            run: None,
         }
     }
 }

@@ -48,3 +48,4 @@ mod targets;
 mod tls;
 mod tree;
 mod webhooks;
+mod written_forms;

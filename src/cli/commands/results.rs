@@ -26,7 +26,7 @@ use crate::client::{
 use crate::column::Schema;
 use crate::net::Download;
 use crate::pipeline::{self, Control, Output};
-use crate::source::ByteSource;
+use crate::source::{ByteSource, Source};
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
 /// The most times that the results are downloaded again because the system of a table was lost.
@@ -301,7 +301,8 @@ impl PullOptions<'_> {
                 bytes: download.size_bytes(),
             });
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
-            sources.push(result_source(link, from.format, download));
+            let source = result_source(link, from.format, download);
+            sources.push(Source { run: Some(from.run.0.as_str().into()), ..source });
         }
         // Of the tables alone: results are RFC 4180.
         let dialect = InputDialect::of_settings(&context.settings)?;

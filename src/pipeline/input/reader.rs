@@ -217,6 +217,7 @@ impl SourceReader {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
                 if let Input::Rows(rows) = source.input {
                     let info = SourceInfo::of_rows(index, source.name, source.expected_rows, false);
+                    let info = SourceInfo { run: source.run, ..info };
                     self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
                     continue;
                 }
@@ -397,6 +398,7 @@ impl SourceReader {
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
             let info = SourceInfo::of_rows(index, source.name, source.expected_rows, is_stream);
+            let info = SourceInfo { run: source.run, ..info };
             return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
         }
         if let Some(found) = detect::foreign(&head) {
@@ -468,8 +470,15 @@ impl SourceReader {
         let framer =
             Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone()).at_byte(skipped_bytes);
         let delimiter = header_delimiter.map_or(b',', HeaderDelimiter::byte);
-        let info =
-            SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
+        let info = SourceInfo {
+            index,
+            name: source.name,
+            format,
+            csv: None,
+            expected_rows: source.expected_rows,
+            is_stream,
+            run: source.run,
+        };
         Ok(Opened::Bytes(Box::new(OpenSource {
             info: Arc::new(info),
             stream,
@@ -622,6 +631,7 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
         format: old.format,
         csv: Some(CsvSource { header, other_delimiter, decoder }),
         expected_rows: old.expected_rows,
+        run: old.run.clone(),
         is_stream: old.is_stream,
     });
     open.header_delimiter = None;

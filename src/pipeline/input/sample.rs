@@ -26,6 +26,7 @@ pub(crate) fn reopen(source: &Source) -> Source {
         encoding: source.encoding,
         compression: source.compression,
         expected_rows: source.expected_rows,
+        run: source.run.clone(),
     }
 }
 
