@@ -9,7 +9,7 @@ use drawoff::warehouse::postgres::{
 };
 use tempfile::TempDir;
 
-use crate::support::plans::{SeededRng, seed};
+use crate::support::plans::{SeededRng, count, seed};
 use crate::support::postgres::{PASSWORD, Pgbouncer, Postgres, installed};
 use crate::support::relay::{Cut, CuttingRelay};
 use crate::support::{block_on, skip, wait_for};
@@ -144,7 +144,7 @@ fn asked_by_us(url: &str, variables: &Variables) -> String {
 }
 
 /// Draws the sources of every setting and compares the sessions.
-fn compare_with_psql(server: &Postgres, n_draws: usize) {
+fn compare_with_psql(server: &Postgres, n_draws: u32) {
     let (db1, db2) = (server.database(), server.database());
     let socket_dir = server.socket_dir.display().to_string();
     let (port, closed) = (server.port.to_string(), "1".to_owned());
@@ -163,10 +163,10 @@ fn compare_with_psql(server: &Postgres, n_draws: usize) {
         ("options", "PGOPTIONS", vec!["-c work_mem=1MB", "-c work_mem=2MB"]),
         ("sslmode", "PGSSLMODE", vec!["disable", "allow", "prefer", "require", "wrong"]),
     ];
-    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     let psql = psql();
     for n in 0..n_draws {
-        let mut draw = Draw(SeededRng::new(seed() * 10_000 + n as u64));
+        let mut draw = Draw(SeededRng::new(seed() * 10_000 + u64::from(n)));
         let dir = TempDir::new().unwrap();
         let mut variables = home(&dir);
         let (mut in_url, mut service) = (Vec::new(), String::from("# a comment\n[other]\nport=1\n[crm]\n"));
@@ -276,13 +276,13 @@ fn url_of(draw: &mut Draw, parameters: &[(&str, String)]) -> String {
 #[test]
 fn the_same_settings_as_psql() {
     let Some(server) = Postgres::shared() else { return };
-    compare_with_psql(server, 250);
+    compare_with_psql(server, count(1000));
 }
 
 #[test]
 fn the_same_settings_as_psql_of_version_18() {
     let Some(server) = Postgres::shared18() else { return };
-    compare_with_psql(server, 100);
+    compare_with_psql(server, count(500));
 }
 
 #[test]
