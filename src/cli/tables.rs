@@ -17,6 +17,7 @@ use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
+use crate::text::{counted, escape_for_terminal};
 use crate::warehouse::{Committed, LedgerRow, LoadIdentity, LoadMode, NulPolicy, TableTarget, Warehouse};
 
 /// Version of the written form of the steps of a load.
@@ -102,32 +103,25 @@ pub(super) fn table_url(path: &Path) -> Option<&str> {
     SCHEMES.contains(&scheme).then_some(text)
 }
 
-/// Returns a URL without its password, for messages.
+/// Returns a URL without its password, for messages. It may be malformed: a password in which `/`, `?` or `@` is not
+/// encoded is left out too, and with it perhaps more.
 pub(super) fn redacted(url: &str) -> String {
-    let (before, query) = match url.split_once('?') {
-        Some((before, query)) => (before, Some(query)),
-        None => (url, None),
+    let (scheme, rest) = match url.split_once("//") {
+        Some((scheme, rest)) if !scheme.contains('?') => (format!("{scheme}//"), rest),
+        _ => (String::new(), url),
     };
-    let mut shown = match before.split_once("//") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            match authority.rsplit_once('@') {
-                Some((user, host)) => format!("{scheme}//{}@{host}{path}", user.split(':').next().unwrap_or_default()),
-                None => before.to_owned(),
-            }
-        }
-        None => before.to_owned(),
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((before, rest)) if !scheme.is_empty() => (before.split([':', '/', '?', '@']).next(), rest),
+        _ => (None, rest),
     };
-    let kept: Vec<&str> = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter(|pair| !pair.split('=').next().unwrap_or_default().to_ascii_lowercase().contains("password"))
-        .collect();
-    if !kept.is_empty() {
-        shown.push('?');
-        shown.push_str(&kept.join("&"));
-    }
-    shown
+    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // A name that is encoded may be any.
+    let is_secret = |name: &str| name.contains('%') || name.to_ascii_lowercase().contains("pass");
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
+    let kept = kept.collect::<Vec<_>>().join("&");
+    let mark = if kept.is_empty() { "" } else { "?" };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{scheme}{user}{before}{mark}{kept}")
 }
 
 /// Builds the output of a table. Reads settings and their files, and uses no network.
@@ -264,6 +258,15 @@ pub(super) fn require_identity(args: &PipelineArgs, outputs: &[Output]) -> Resul
     Ok(())
 }
 
+/// Prints notes on the settings of the tables among `outputs`.
+pub(super) fn show_notes(context: &Context, outputs: &[Output]) {
+    for output in outputs {
+        if let Target::Table(target) = &output.target {
+            target.warehouse.notes().iter().for_each(|note| context.screen.note(&escape_for_terminal(note)));
+        }
+    }
+}
+
 /// Fails if a table among `outputs` cannot be reached, before a run is started or a byte is read. Returns the earlier loads of
 /// the same rows, with the names of their tables, if every output has one.
 pub(super) async fn check_tables(
@@ -294,7 +297,7 @@ pub(super) async fn check_tables(
 pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
     match outcome {
         Committed::Loaded(summary) => {
-            let rows = crate::text::counted(summary.rows, "row");
+            let rows = counted(summary.rows, "row");
             format!("loaded {rows} into {name}, key {}", summary.key.short())
         }
         Committed::Already(row) => already_line(name, row),
@@ -303,7 +306,7 @@ pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
 
 /// Returns the line of the report for rows that a table has already.
 pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
-    let rows = crate::text::counted(row.rows, "row");
+    let rows = counted(row.rows, "row");
     let digest = row.digest.get(..8).map(|digest| format!(", digest {digest}")).unwrap_or_default();
     let key = row.key.get(..8).unwrap_or_default();
     format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed", row.loaded_at)
@@ -340,6 +343,20 @@ mod tests {
         assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
         assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
         assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
+        assert_eq!(redacted("sqlite:a@b.db"), "sqlite:a@b.db");
+        assert_eq!(redacted("postgres://db/crm?service=x"), "postgres://db/crm?service=x");
+        // Characters that should be encoded in a password, and names of parameters that need not be.
+        for url in [
+            "postgres://ada:marked-1?x@db/crm",
+            "postgres://ada:marked-1/x@db/crm",
+            "postgres://ada:x@marked-1@db/crm",
+            "postgres://ada:x?y@marked-1/z@db/crm?sslmode=disable",
+            "postgres://:marked-1@db/crm",
+            "postgres://db/crm?pass%77ord=marked-1",
+            "postgres:?PASSWORD=marked-1",
+        ] {
+            assert!(!redacted(url).contains("marked"), "{url}: {}", redacted(url));
+        }
         assert!(table_url(Path::new("postgres:")).is_some() && table_url(Path::new("people.db")).is_none());
     }
 }

@@ -98,6 +98,7 @@ impl PullOptions<'_> {
             outputs::check_schema(self.plan, &outputs)?;
             output_checks::check(self.plan, &outputs, inputs)?;
             check_stores(context, &outputs).await?;
+            tables::show_notes(context, &outputs);
             // The run is not known yet, and so no earlier load of it.
             return tables::check_tables(context, &outputs).await.map(drop);
         }
