@@ -117,7 +117,8 @@ pub(super) fn redacted(url: &str) -> String {
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
     // A name that is encoded may be any.
     let is_secret = |name: &str| name.contains('%') || name.to_ascii_lowercase().contains("pass");
-    let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
+    let kept =
+        query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
     let kept = kept.collect::<Vec<_>>().join("&");
     let mark = if kept.is_empty() { "" } else { "?" };
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
