@@ -565,3 +565,75 @@ fn drawn_text(rng: &mut SeededRng) -> Value {
         }
     }
 }
+
+/// A connection that breaks while rows go in costs nothing but time.
+#[test]
+fn a_broken_connection_is_made_again() {
+    let Some(server) = Postgres::shared() else { return };
+    let db = server.database();
+    let rows: String = (0..5000).map(|id| format!("{{\"id\":{id},\"name\":\"name {id}\"}}\n")).collect();
+    let relay = CuttingRelay::start(server.port, Cut::Sent(60_000), 1);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{db}", relay.port);
+    let place = Place::new();
+    place.write("in.ndjson", &rows);
+    load(&place, &url, "in.ndjson", "t", &[]).ok().says("began again once");
+    assert_eq!(server.psql(&db, "SELECT count(*), count(DISTINCT id) FROM t"), "5000|5000");
+
+    // A pipe cannot be read again: the command says so, and the same command loads the rows.
+    let relay = CuttingRelay::start(server.port, Cut::Sent(60_000), 1);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{db}", relay.port);
+    let args = ["convert", "-", "-o", &url, "--into", "u"];
+    place.run_with_stdin(&args, rows.as_bytes()).code(exit::TARGET_UNREACHABLE).hints("run the same command again");
+    place.run_with_stdin(&args, rows.as_bytes()).ok().says("loaded 5 000 rows");
+    assert_eq!(server.psql(&db, "SELECT count(*), count(DISTINCT id) FROM u"), "5000|5000");
+
+    // A download begins again from its run.
+    let own = Place::new();
+    let service = Service::start(&own, "data", &[]);
+    let place = Place::with_service(&service.url);
+    let relay = CuttingRelay::start(server.port, Cut::Sent(100_000), 1);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{db}", relay.port);
+    let workflow = "testdata/workflows/qualify-companies.json";
+    let run = ["run", workflow, "--input", "testdata/companies.csv", "-o", &url, "--into", "companies"];
+    place.run(&run).ok().says("beginning again");
+    let counts =
+        server.psql(&db, "SELECT (SELECT count(*) FROM companies) = rows FROM _drawoff_loads WHERE run_id IS NOT NULL");
+    assert_eq!(counts, "t");
+}
+
+#[test]
+fn rows_without_values_and_names_that_sql_lacks() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let load = |text: &str, table: &str| {
+        place.write("in.ndjson", text);
+        let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--into", table]);
+        command.env("DRAWOFF_MORSEL_SIZE", "10");
+        Done::of(command)
+    };
+    let nulls = "{\"a\":null,\"b\":null}\n{\"a\":null}\n";
+    load(nulls, "n").ok();
+    load(&format!("{nulls}{{\"b\":7}}\n{{\"a\":[1]}}\n"), "n2").ok();
+    assert_eq!(server.psql(&db, "SELECT a, b FROM n2"), "|\n|\n|7\n[1]|");
+    server.psql(&db, "CREATE TABLE e (b int)");
+    load(nulls, "e").ok();
+    assert_eq!(server.psql(&db, "SELECT count(*), count(b) FROM e"), "2|0");
+    load("{\"x\":null}\n", "e").code(exit::LOAD_REFUSED).says("only nulls");
+    load("{}\n{}\n", "z").code(exit::USAGE).says("no columns");
+    load("{\"\":1}\n", "z").code(exit::LOAD_REFUSED).says("empty");
+    load("{\"a\\u0000\":1}\n", "z").code(exit::LOAD_REFUSED).says("U+0000");
+    // No rows, and known columns.
+    place.write("none.csv", "id,name\n");
+    place.run(&["convert", "none.csv", "-o", &url, "--into", "none"]).ok().says("loaded 0 rows");
+    assert_eq!(server.psql(&db, "SELECT count(*) FROM none"), "0");
+    assert_eq!(
+        server
+            .psql(&db, "SELECT string_agg(column_name, ',') FROM information_schema.columns WHERE table_name = 'none'"),
+        "id,name"
+    );
+    // Passwords are in no message.
+    let url = url.replace("postgres@", "postgres:marked-4711@");
+    let done = place.run(&["convert", "none.csv", "-o", &url, "--into", "none"]).ok().says("password");
+    assert!(!done.stderr.contains("marked-4711"), "{}", done.stderr);
+}

@@ -108,6 +108,12 @@ impl Session {
         let table = self.table.clone();
         let Some(db) = error.as_db_error() else {
             let cause = crate::text::error_chain(error);
+            // What never reached the server is no lost connection.
+            if !error.is_closed()
+                && std::error::Error::source(error).is_none_or(|source| !source.is::<std::io::Error>())
+            {
+                return LoadError::Bug(cause);
+            }
             let hint = Some("nothing of this load is in the table; run the same command again".to_owned());
             return LoadError::Refused { table, cause, hint, is_transient: true };
         };
