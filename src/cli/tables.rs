@@ -103,32 +103,26 @@ pub(super) fn table_url(path: &Path) -> Option<&str> {
     SCHEMES.contains(&scheme).then_some(text)
 }
 
-/// Returns a URL without its password, for messages.
+/// Returns a URL without its password, for messages. It may be malformed: a password in which `/`, `?` or `@` is not
+/// encoded is left out too, and with it perhaps more.
 pub(super) fn redacted(url: &str) -> String {
-    let (before, query) = match url.split_once('?') {
-        Some((before, query)) => (before, Some(query)),
-        None => (url, None),
+    let (scheme, rest) = match url.split_once("//") {
+        Some((scheme, rest)) if !scheme.contains('?') => (format!("{scheme}//"), rest),
+        _ => (String::new(), url),
     };
-    let mut shown = match before.split_once("//") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            match authority.rsplit_once('@') {
-                Some((user, host)) => format!("{scheme}//{}@{host}{path}", user.split(':').next().unwrap_or_default()),
-                None => before.to_owned(),
-            }
-        }
-        None => before.to_owned(),
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((before, rest)) if !scheme.is_empty() => (before.split([':', '/', '?', '@']).next(), rest),
+        _ => (None, rest),
     };
-    let kept: Vec<&str> = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter(|pair| !pair.split('=').next().unwrap_or_default().to_ascii_lowercase().contains("password"))
-        .collect();
-    if !kept.is_empty() {
-        shown.push('?');
-        shown.push_str(&kept.join("&"));
-    }
-    shown
+    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // A name that is encoded may be any.
+    let is_secret = |name: &str| name.contains('%') || name.to_ascii_lowercase().contains("pass");
+    let kept =
+        query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
+    let kept = kept.collect::<Vec<_>>().join("&");
+    let mark = if kept.is_empty() { "" } else { "?" };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{scheme}{user}{before}{mark}{kept}")
 }
 
 /// Builds the output of a table. Reads settings and their files, and uses no network.
@@ -350,6 +344,20 @@ mod tests {
         assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
         assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
         assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
+        assert_eq!(redacted("sqlite:a@b.db"), "sqlite:a@b.db");
+        assert_eq!(redacted("postgres://db/crm?service=x"), "postgres://db/crm?service=x");
+        // Characters that should be encoded in a password, and names of parameters that need not be.
+        for url in [
+            "postgres://ada:marked-1?x@db/crm",
+            "postgres://ada:marked-1/x@db/crm",
+            "postgres://ada:x@marked-1@db/crm",
+            "postgres://ada:x?y@marked-1/z@db/crm?sslmode=disable",
+            "postgres://:marked-1@db/crm",
+            "postgres://db/crm?pass%77ord=marked-1",
+            "postgres:?PASSWORD=marked-1",
+        ] {
+            assert!(!redacted(url).contains("marked"), "{url}: {}", redacted(url));
+        }
         assert!(table_url(Path::new("postgres:")).is_some() && table_url(Path::new("people.db")).is_none());
     }
 }
