@@ -15,9 +15,9 @@ use super::choices::{
     ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg,
     SchemaPolicyArg,
 };
-use super::commands::sync::Period;
 use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
+use super::period::Period;
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};

@@ -13,7 +13,8 @@ use super::error::{Error, Failure, STDOUT};
 use super::output_checks::{is_same_target, rejects};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
-use super::tables::{output_table, table_url};
+use super::table_url::table_url;
+use super::tables::output_table;
 use crate::column::Schema;
 use crate::format::{
     ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,

@@ -1,7 +1,6 @@
 //! Tables as outputs: the flags of loads, the systems that the URLs of `-o` name, the identity of a load, and the check of the
 //! target before a run is started or a byte is read.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +11,7 @@ use super::context::Context;
 use super::error::{Error, Failure};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
+use super::table_url::redacted;
 use crate::client::digest_of_file;
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
@@ -24,9 +24,6 @@ use crate::warehouse::{Committed, LedgerRow, LoadIdentity, LoadMode, NulPolicy, 
 const VERSION: u32 = 1;
 
 const HEADING: &str = "Tables";
-
-/// The schemes of systems with tables.
-const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https"];
 
 /// Flags of outputs that are tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -94,35 +91,6 @@ impl LoadArgs {
             (_, false) => usage("`--key` applies only to `--load merge`", "add `--load merge`, or leave `--key` out"),
         }
     }
-}
-
-/// Returns the URL of a system with tables; `None` for other outputs.
-pub(super) fn table_url(path: &Path) -> Option<&str> {
-    let text = path.to_str()?;
-    let scheme = text.split_once(':')?.0;
-    SCHEMES.contains(&scheme).then_some(text)
-}
-
-/// Returns a URL without its password, for messages. It may be malformed: a password in which `/`, `?` or `@` is not
-/// encoded is left out too, and with it perhaps more.
-pub(super) fn redacted(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("//") {
-        Some((scheme, rest)) if !scheme.contains('?') => (format!("{scheme}//"), rest),
-        _ => (String::new(), url),
-    };
-    let (user, rest) = match rest.rsplit_once('@') {
-        Some((before, rest)) if !scheme.is_empty() => (before.split([':', '/', '?', '@']).next(), rest),
-        _ => (None, rest),
-    };
-    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // A name that is encoded may be any.
-    let is_secret = |name: &str| name.contains('%') || name.to_ascii_lowercase().contains("pass");
-    let kept =
-        query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
-    let kept = kept.collect::<Vec<_>>().join("&");
-    let mark = if kept.is_empty() { "" } else { "?" };
-    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    format!("{scheme}{user}{before}{mark}{kept}")
 }
 
 /// Builds the output of a table. Reads settings and their files, and uses no network.
@@ -327,37 +295,5 @@ pub(super) fn load_json(name: &str, outcome: &Committed) -> Value {
             "digest": row.digest,
             "loaded_at": row.loaded_at,
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(redacted("postgres://ada:marked-1@db:5432/crm"), "postgres://ada@db:5432/crm");
-        assert_eq!(
-            redacted("postgres://db/crm?user=a&password=marked-1&sslmode=disable"),
-            "postgres://db/crm?user=a&sslmode=disable"
-        );
-        assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
-        assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
-        assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
-        assert_eq!(redacted("sqlite:a@b.db"), "sqlite:a@b.db");
-        assert_eq!(redacted("postgres://db/crm?service=x"), "postgres://db/crm?service=x");
-        // Characters that should be encoded in a password, and names of parameters that need not be.
-        for url in [
-            "postgres://ada:marked-1?x@db/crm",
-            "postgres://ada:marked-1/x@db/crm",
-            "postgres://ada:x@marked-1@db/crm",
-            "postgres://ada:x?y@marked-1/z@db/crm?sslmode=disable",
-            "postgres://:marked-1@db/crm",
-            "postgres://db/crm?pass%77ord=marked-1",
-            "postgres:?PASSWORD=marked-1",
-        ] {
-            assert!(!redacted(url).contains("marked"), "{url}: {}", redacted(url));
-        }
-        assert!(table_url(Path::new("postgres:")).is_some() && table_url(Path::new("people.db")).is_none());
     }
 }

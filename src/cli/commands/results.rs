@@ -141,8 +141,11 @@ impl PullOptions<'_> {
                 Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
                     failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
                     context.screen.note("beginning again: nothing of this load is in the table");
-                    let wait = tokio::time::sleep(Duration::from_secs(1 << retries));
-                    context.unless_interrupted(async { Ok(wait.await) }).await?;
+                    let wait = async {
+                        tokio::time::sleep(Duration::from_secs(1 << retries)).await;
+                        Ok(())
+                    };
+                    context.unless_interrupted(wait).await?;
                     retries += 1;
                 }
                 outcome => break outcome,
