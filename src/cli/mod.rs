@@ -31,6 +31,7 @@ mod sources;
 mod steps;
 mod steps_file;
 mod store_checks;
+mod stored_sources;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! channel plan error report progress budget sequencer
-//! input/ item columnar reader sample
+//! input/ item columns columnar reader sample
 //! schema/ rules decode registry infer describe check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups

@@ -33,6 +33,7 @@ mod signals;
 mod sinks;
 mod soak;
 mod sort_hint;
+mod sources;
 mod sql;
 mod sql_exact;
 mod start_doubts;

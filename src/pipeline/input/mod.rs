@@ -1,10 +1,12 @@
 //! The reading half of the engine: sources to morsels. Nothing here knows the schema, the steps or the outputs.
 
 mod columnar;
+mod columns;
 mod item;
 mod reader;
 mod sample;
 
+pub(super) use columns::{set_source_columns, source_columns};
 pub(super) use item::{Item, SourceInfo};
 pub(super) use reader::SourceReader;
 pub(super) use sample::{can_be_reread, reopen, take_sample_on_thread};
