@@ -453,8 +453,8 @@ pub(super) enum LoadsCommand {
 /// Arguments of `drawoff convert`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct ConvertArgs {
-    /// Files, URLs, `-` for standard input, or @FILE with one of them on each line; read in order as one sequence of
-    /// records
+    /// Files, directories, quoted patterns such as 'part-*.csv', URLs, `-` for standard input, or @FILE with one of them on
+    /// each line; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.
@@ -471,8 +471,8 @@ pub(super) struct ConvertArgs {
 /// Arguments of `drawoff schema`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SchemaArgs {
-    /// Files, URLs, `-` for standard input, or @FILE with one of them on each line; read in order as one sequence of
-    /// records
+    /// Files, directories, quoted patterns such as 'part-*.csv', URLs, `-` for standard input, or @FILE with one of them on
+    /// each line; read in order as one sequence of records
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.
@@ -501,8 +501,8 @@ pub(super) struct SchemaArgs {
 /// Arguments of `drawoff explain`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct ExplainArgs {
-    /// Files, URLs, `-` for standard input, or @FILE with one of them on each line; of each only the first records are
-    /// read
+    /// Files, directories, quoted patterns such as 'part-*.csv', URLs, `-` for standard input, or @FILE with one of them on
+    /// each line; of each only the first records are read
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.

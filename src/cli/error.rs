@@ -387,6 +387,14 @@ fn hint(error: &Error) -> Option<String> {
         {
             Some("raise the limit with `--max-expansion N`, or lift it with 0".to_owned())
         }
+        Error::Read { cause, .. } | Error::Pipeline(pipeline::Error::Read { cause, .. })
+            if let Some(error) = cause.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()) =>
+        {
+            match error.problem {
+                StoreProblem::NoBucket => Some("correct the name of the bucket in the URL".to_owned()),
+                _ => store_hint(error),
+            }
+        }
         Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
             Some(format!("if you know that it is complete, use `curl -s {name} | drawoff convert - -o OUT`"))
@@ -493,6 +501,14 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::NotCsv { property, .. } => {
             let flag = flag_of_csv(*property);
             format!("leave `{flag}` out; if the input is CSV, specify that with `--from csv`")
+        }
+        PlanError::ColumnOfDirectory { .. } => {
+            "name the files themselves instead of their directory or a pattern: the names of directories are no columns then"
+                .to_owned()
+        }
+        PlanError::TypeOfDirectory { column, .. } => format!("make `{column}` text in the schema file"),
+        PlanError::DirectoryOutsideSchema(column) => {
+            format!("add `{column}` to the schema file, as text, or leave `--schema-policy` out")
         }
         PlanError::OpenQuote { .. } => "close the quote in the file, or write another file".to_owned(),
         PlanError::QueryNotLast => "move the steps after `--sql` into the query".to_owned(),

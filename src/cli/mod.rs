@@ -32,6 +32,7 @@ mod sources;
 mod steps;
 mod steps_file;
 mod store_checks;
+mod stored_sources;
 mod table;
 mod table_url;
 mod tables;

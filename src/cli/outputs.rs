@@ -18,7 +18,7 @@ use super::tables::output_table;
 use crate::column::Schema;
 use crate::format::{
     ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,
-    schema_file,
+    SourceCodec, schema_file,
 };
 use crate::pipeline::{
     Directory, ExecutionPlan, Output, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource, Target, check_steps,
@@ -58,10 +58,10 @@ impl From<SchemaPolicyArg> for SchemaPolicy {
 }
 
 /// Infers the format and the compression from a file's name. The format is `None` for an unknown extension.
-pub(super) fn format_of_name(path: &Path) -> (Option<ToFormat>, Compression) {
+pub(super) fn format_of_name(path: &Path) -> (Option<ToFormat>, SourceCodec) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (format, compression) = NamedFormat::of_name(&name);
-    (format.map(ToFormat::from), compression)
+    let (format, codec) = NamedFormat::of_name(&name);
+    (format.map(ToFormat::from), codec)
 }
 
 impl From<NamedFormat> for ToFormat {
@@ -182,7 +182,12 @@ fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings:
 /// Returns the format and compression of a file: the format of `--to`, else that of its name. Fails if there is
 /// neither, or if the name asks for the compression of a format that is not compressed as a whole.
 fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
-    let (named, compression) = format_of_name(path);
+    let (named, codec) = format_of_name(path);
+    let Some(compression) = codec.as_output() else {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        let error = Error::Usage(format!("{}: .{extension} is read, but not written", path.display()));
+        return Err(Failure::new(error, "write .gz or .zst, or compress the output with another tool"));
+    };
     let Some(format) = to.or(named) else {
         return Err(Failure::new(
             Error::Usage(format!("cannot infer an output format from `{}`", path.display())),
@@ -266,7 +271,7 @@ fn output_directory(
 }
 
 /// Returns the path as text if it is the URL of an object; `None` for other paths.
-fn object_url(path: &Path) -> Option<&str> {
+pub(super) fn object_url(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
     ["s3://", "gs://", "az://", "s3a://", "abfs://", "abfss://", "azure://"]
         .iter()
@@ -291,7 +296,7 @@ fn object_location(url: &str, args: &PipelineArgs) -> ObjectLocation {
 /// Collects the options of object stores from the environment: every `AWS_`, `GOOGLE_` and `AZURE_` variable that is
 /// not empty, with its name in lower case. `AWS_ENDPOINT_URL_S3` takes precedence over `AWS_ENDPOINT_URL`, as in the
 /// AWS tools.
-fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+pub(super) fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
     let mut options: Vec<(String, String)> = variables
         .filter_map(|(name, value)| Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?)))
         .filter(|(name, value)| {
@@ -410,6 +415,7 @@ pub(super) fn plan(
         .iter()
         .filter_map(|source| match &source.input {
             Input::File(path) => Some(path.as_path()),
+            Input::Member(member) => Some(member.archive()),
             _ => None,
         })
         .collect();
@@ -536,15 +542,15 @@ pub(super) mod tests {
     #[test]
     fn formats_are_inferred_from_names() {
         let cases = [
-            ("a.parquet", Some(ToFormat::Parquet), Compression::None),
-            ("a.CSV.GZ", Some(ToFormat::Csv), Compression::Gzip),
-            ("a.b.jsonl.zst", Some(ToFormat::Ndjson), Compression::Zstd),
-            ("a.tsv", Some(ToFormat::Tsv), Compression::None),
-            ("a.json", Some(ToFormat::Json), Compression::None),
-            ("a.arrow", Some(ToFormat::Arrow), Compression::None),
-            ("a.arrows", Some(ToFormat::ArrowStream), Compression::None),
-            ("a.gz", None, Compression::Gzip),
-            ("a", None, Compression::None),
+            ("a.parquet", Some(ToFormat::Parquet), SourceCodec::None),
+            ("a.CSV.GZ", Some(ToFormat::Csv), SourceCodec::Gzip),
+            ("a.b.jsonl.zst", Some(ToFormat::Ndjson), SourceCodec::Zstd),
+            ("a.tsv", Some(ToFormat::Tsv), SourceCodec::None),
+            ("a.json", Some(ToFormat::Json), SourceCodec::None),
+            ("a.arrow", Some(ToFormat::Arrow), SourceCodec::None),
+            ("a.arrows", Some(ToFormat::ArrowStream), SourceCodec::None),
+            ("a.gz", None, SourceCodec::Gzip),
+            ("a", None, SourceCodec::None),
         ];
         for (name, format, compression) in cases {
             assert_eq!(format_of_name(Path::new(name)), (format, compression), "{name}");

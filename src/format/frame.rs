@@ -66,6 +66,7 @@ use arrow_buffer::Buffer;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::column::Morsel;
+use crate::format::json_values::ValueScanner;
 use crate::format::simd::either_mask;
 
 /// The rule by which records end.
@@ -83,6 +84,8 @@ pub enum Framing {
     /// One element of a JSON array per line, as rewritten by [`super::json_array::JsonArrayLines`]: carriage
     /// returns are the line breaks of the source.
     Elements,
+    /// One JSON value after another, with or without line ends between and inside them; see [`super::json_values`].
+    Values,
 }
 
 impl Framing {
@@ -102,7 +105,7 @@ impl Framing {
     /// Returns the byte that represents a line break of the source.
     pub fn line_break(self) -> u8 {
         match self {
-            Framing::Lines | Framing::Csv { .. } => b'\n',
+            Framing::Lines | Framing::Csv { .. } | Framing::Values => b'\n',
             Framing::Elements => b'\r',
         }
     }
@@ -208,6 +211,8 @@ pub struct Framer {
     started: bool,
     /// State of the CSV scanner at the end of what it has seen of `buffer[..filled]`.
     quote_state: QuoteState,
+    /// State of the scanner of JSON values, likewise.
+    values: ValueScanner,
     /// Offset of the last opening quote; meaningless in [`QuoteState::Outside`].
     open_quote: usize,
     /// The oversized record that is being skipped, counted so far.
@@ -243,6 +248,7 @@ impl Framer {
             byte_offset: 0,
             started: false,
             quote_state: QuoteState::Outside,
+            values: ValueScanner::default(),
             open_quote: 0,
             skipping: None,
             before: b'\n',
@@ -441,7 +447,7 @@ impl Framer {
             && let Some(mut oversized) = self.skipping.take()
         {
             // Its line feed.
-            oversized.len -= 1;
+            oversized.len -= u64::from(self.before == b'\n');
             self.ready.push_back(Framed::Oversized(oversized));
         }
         end
@@ -464,8 +470,12 @@ impl Framer {
     /// Returns the offset after the first or last line feed in `buffer[from..to]` that ends a record, and advances the
     /// quote state: to `to`, or to a first one found.
     fn find_end(&mut self, from: usize, to: usize, which: RecordEnd) -> Option<usize> {
-        let Framing::Csv { delimiter, quote: Some(quote) } = self.framing else {
-            return which.line_end(&self.buffer, from, to);
+        let (delimiter, quote) = match self.framing {
+            Framing::Values => return self.find_value_end(from, to, which),
+            Framing::Csv { delimiter, quote: Some(quote) } => (delimiter, quote),
+            Framing::Lines | Framing::Elements | Framing::Csv { quote: None, .. } => {
+                return which.line_end(&self.buffer, from, to);
+            }
         };
         let (mut at, mut found) = match which {
             RecordEnd::Last => self.find_last_by_blocks(from, to, delimiter, quote),
@@ -525,6 +535,20 @@ impl Framer {
                     }
                     at = stop + 1;
                 }
+            }
+        }
+        found
+    }
+
+    /// Returns the offset after the first or last JSON value that ends in `buffer[from..to]`.
+    fn find_value_end(&mut self, from: usize, to: usize, which: RecordEnd) -> Option<usize> {
+        let mut found = None;
+        let mut at = from;
+        while let Some(end) = self.values.next_end(&self.buffer, at, to) {
+            found = Some(end);
+            at = end;
+            if matches!(which, RecordEnd::First) {
+                break;
             }
         }
         found

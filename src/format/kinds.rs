@@ -16,6 +16,15 @@ pub enum Format {
     Csv,
     /// One JSON array of objects.
     JsonArray,
+    /// JSON objects over several lines, or several on one. Detected in place of [`Format::Ndjson`], never specified.
+    JsonValues,
+}
+
+impl Format {
+    /// Returns true if the lines of morsels are not those of the source, whose line feeds are carriage returns in them.
+    pub(crate) fn is_rewritten(self) -> bool {
+        matches!(self, Format::JsonArray | Format::JsonValues)
+    }
 }
 
 /// A format that records are written in.

@@ -226,6 +226,27 @@ pub enum PlanError {
         /// The column.
         column: String,
     },
+    /// A column that both the records and the names of directories have.
+    #[error("{name}: the column `{column}` is in its records and in the names of its directories")]
+    ColumnOfDirectory {
+        /// The name of the source.
+        name: String,
+        /// The column.
+        column: String,
+    },
+    /// A value of a directory name that is not of the type of the explicit schema.
+    #[error("{name}: the value of `{column}` in the names of its directories is not of the type {ty} of the schema")]
+    TypeOfDirectory {
+        /// The name of the source.
+        name: String,
+        /// The column.
+        column: String,
+        /// The type.
+        ty: String,
+    },
+    /// A column of directory names that the explicit schema does not have, under a policy that allows no further ones.
+    #[error("the schema has no column `{0}`, which the names of directories have")]
+    DirectoryOutsideSchema(String),
     /// An encoding of text is specified for a Parquet or Arrow source.
     #[error("{0} is not text, so an encoding cannot apply to it")]
     NotText(String),

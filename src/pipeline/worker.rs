@@ -9,7 +9,7 @@ use arrow_array::new_null_array;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::error::{Error, PlanError};
-use super::input::{Item, SourceInfo};
+use super::input::{Item, SourceInfo, set_source_columns};
 use super::message::{GroupResult, InFlight, ItemGroup, ItemResult, MorselCounts, UnorderedRows};
 use super::output::{RowGroupBuilder, encode_rows};
 use super::prepared::{ExecutionState, Prepared};
@@ -18,6 +18,7 @@ use super::schema::SchemaRules;
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, cast_array, keeps_carrier};
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, SchemaMismatch};
 use crate::format::frame::BufferPool;
+use crate::format::json_values::compact_batch;
 use crate::format::utf8::Repaired;
 use crate::format::{Format, OutputFormat, ParquetOptions, ndjson};
 use crate::position::FieldPath;
@@ -172,7 +173,7 @@ impl Worker {
     ) -> Result<(), ItemResult> {
         match item.value {
             Ok(Item::Morsel(morsel, info)) => {
-                let repaired = self.rules().repaired(&morsel);
+                let repaired = self.rules().repaired(&morsel, &info);
                 let text = repaired.as_ref().map_or(&morsel, |repaired| &repaired.morsel);
                 let mut consumed = 0;
                 // The decoder stops early where a batch would have too many values; the rest follows in another batch.
@@ -313,8 +314,16 @@ impl Worker {
         }
         // Only the last record of a source can lack a line end. An array ends with its bracket instead. If such a
         // record is a reject, the writer decides whether the source was truncated.
-        let has_lines = info.format != Format::JsonArray;
-        let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
+        let is_open = |records: &[u8]| match info.format {
+            Format::JsonArray => false,
+            // White space may follow the last value.
+            Format::JsonValues => {
+                let last = memchr::memrchr(b'\n', records).map_or(records, |at| &records[at + 1..]);
+                !last.trim_ascii().is_empty()
+            }
+            Format::Ndjson | Format::Csv => !records.ends_with(b"\n"),
+        };
+        let open_end = consumed == morsel.len && is_open(morsel.records());
         let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
         let n_rejects = rejects.len();
         let spans = if self.rules().demands.record_spans {
@@ -326,6 +335,10 @@ impl Worker {
         if info.csv.is_some() || !self.rules().demands.copies_records {
             batch.records = None;
         }
+        if info.format.is_rewritten() {
+            compact_batch(&mut batch);
+        }
+        set_source_columns(&mut batch, info, self.rules().contract.as_ref()).map_err(ItemResult::Failed)?;
         // The schema of the whole group, so that derived columns have the same types in all of its batches.
         if batch.schema.fields.len() == schema.fields.len() {
             batch.schema = schema.clone();
@@ -480,6 +493,7 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
                     *span = RecordSpan { start: start as u32, len: (end - start) as u32 };
                 }
                 spans.morsel = original.clone();
+                spans.line_break = b'\n';
             }
             map_counts(&mut rows.counts);
             ItemResult::Rows(rows)

@@ -37,6 +37,7 @@ mod signals;
 mod sinks;
 mod soak;
 mod sort_hint;
+mod sources;
 mod sql;
 mod sql_exact;
 mod start_doubts;

@@ -49,13 +49,14 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     context.set_restart(&name);
     let plan = outputs::plan(opened.sources, outputs.clone(), &args.plan, &dialect, &context.settings)?;
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
-    let report = report.map_err(|failure| match failure.error() {
+    let mut report = report.map_err(|failure| match failure.error() {
         Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
             let hint = outputs::schema_hint(&args.plan, &outputs, all_files, change);
             failure.with_hint(hint)
         }
         _ => failure,
     })?;
+    report.notes.splice(0..0, opened.notes);
     let output_report = OutputReport {
         name,
         outputs: &outputs,

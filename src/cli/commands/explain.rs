@@ -36,7 +36,9 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
         ExplainFormat::Table => table::write_data(&text_table(&explained))?,
         ExplainFormat::Json => table::write_data(&(table::pretty(&json_of(&explained)) + "\n"))?,
     }
-    for note in explained.notes.iter().cloned().chain(explained.other_delimiter.map(doubt_note)) {
+    for note in
+        opened.notes.into_iter().chain(explained.notes.iter().cloned()).chain(explained.other_delimiter.map(doubt_note))
+    {
         context.screen.note(&escape_for_terminal(&note));
     }
     for name in &explained.unseen {

@@ -59,7 +59,9 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             table::write_data(&text)?;
         }
     }
-    for note in described.notes.iter().cloned().chain(described.other_delimiter.map(doubt_note)) {
+    for note in
+        opened.notes.into_iter().chain(described.notes.iter().cloned()).chain(described.other_delimiter.map(doubt_note))
+    {
         context.screen.note(&escape_for_terminal(&note));
     }
     if from == SchemaFrom::Sample {

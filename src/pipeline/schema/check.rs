@@ -1,6 +1,7 @@
 //! Checks of steps against the columns that are known before the first record is written, so that a misspelled name
 //! fails at once and not after an hour. Applies no step.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::Array;
@@ -19,13 +20,14 @@ use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, UnknownC
 const KNOWN_FROM_BYTES: usize = 256 << 10;
 
 /// Returns the columns that are known before the first record is written: those of the explicit schema, the declared
-/// ones, and those of CSV headers and of the first records. `is_one_source` is true if no other source follows the first.
+/// ones, those of CSV headers and of the first records, and the `source_columns` of directory names. `is_one_source` is true if no other source follows the first.
 pub(crate) fn known_columns(
     limits: &Limits,
     choice: &SchemaSource,
     type_merge: TypeMerge,
     sample: &[Item],
     is_one_source: bool,
+    source_columns: &[Arc<str>],
 ) -> KnownColumns {
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
@@ -53,6 +55,8 @@ pub(crate) fn known_columns(
     if type_merge == TypeMerge::Json {
         schema = schema.join(&rules.declared, type_merge);
     }
+    let source_columns = source_columns.iter().map(|name| Field::new(name.clone(), Type::Text));
+    schema = schema.join(&Schema::new(source_columns.collect()), type_merge);
     if let Some(name) = choice.extra_column.as_ref().filter(|name| schema.position(name).is_none()) {
         schema.fields.push(Field::new(name.clone(), Type::Json));
     }

@@ -85,6 +85,8 @@ pub(crate) struct SchemaRules {
     pub contract: Option<Schema>,
     /// The column for keys without a column; `None` for no such column.
     pub extra_column: Option<Arc<str>>,
+    /// Columns that sources have from the names of directories; text, behind those of the records.
+    pub source_columns: Vec<Arc<str>>,
     /// Maximum bytes of a record; a longer one is a reject.
     pub max_record_bytes: usize,
     /// Maximum number of columns.
@@ -101,6 +103,7 @@ impl SchemaRules {
             declared: declared_beside_contract(choice),
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
+            source_columns: Vec::new(),
             max_record_bytes: limits.max_record_bytes,
             max_columns: limits.max_columns,
         }
@@ -110,6 +113,28 @@ impl SchemaRules {
     pub(crate) fn for_schema(choice: &SchemaSource, type_merge: TypeMerge, limits: &Limits) -> Self {
         let rules = SchemaRules::new(choice, Demands::typed_columns(), type_merge, limits);
         SchemaRules { extra_column: None, ..rules }
+    }
+
+    /// Sets the columns that sources have from the names of directories.
+    pub(crate) fn with_source_columns(self, source_columns: Vec<Arc<str>>) -> Self {
+        SchemaRules { source_columns, ..self }
+    }
+
+    /// Joins the columns of directory names into `seen`, as text, except those of the contract, which have its type.
+    fn join_source_columns(&self, mut seen: Schema) -> Result<Schema, Error> {
+        for name in &self.source_columns {
+            match &self.contract {
+                Some(contract) if contract.position(name).is_some() => continue,
+                Some(_) if self.policy != SchemaPolicy::Evolve => {
+                    return Err(PlanError::DirectoryOutsideSchema(name.to_string()).into());
+                }
+                _ => {}
+            }
+            let is_raw = self.type_merge == TypeMerge::Json && self.demands.keys != ValueTypes::Typed;
+            let ty = if is_raw { Type::Raw } else { Type::Text };
+            seen = seen.join(&self.only_needed(Schema::new(vec![Field::new(name.clone(), ty)])), self.type_merge);
+        }
+        Ok(seen)
     }
 
     /// Joins declared types into the columns that occur. A declaration alone adds no column.
@@ -161,7 +186,7 @@ impl SchemaRules {
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
     /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
-        let mut schema = self.with_needed(self.under_contract(seen)).resolved();
+        let mut schema = self.with_needed(self.under_contract(self.join_source_columns(seen)?)).resolved();
         if schema.fields.len() > self.max_columns {
             return Err(PlanError::TooManyColumns(self.max_columns).into());
         }
