@@ -35,7 +35,7 @@ pub fn split_naively(bytes: &[u8], framing: Framing, max_record_bytes: usize) ->
 fn end_before(bytes: &[u8], start: usize, to: usize, framing: Framing) -> Result<usize, Option<usize>> {
     let quote = match framing {
         Framing::Csv { quote, .. } => quote,
-        Framing::Lines | Framing::Elements => None,
+        Framing::Lines | Framing::Elements | Framing::Values => None,
     };
     let mut open_quote = None;
     let mut at_field_start = true;

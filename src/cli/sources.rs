@@ -101,7 +101,7 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], dialect: &InputDi
             opened.notes.extend(stored.note);
             opened.identities.push(digest_of(&[url])[..32].to_owned());
             for (mut source, size) in stored.sources {
-                input.specify(&mut source);
+                dialect.specify(&mut source);
                 opened.add(source, Some(size));
             }
             continue;
@@ -115,11 +115,11 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], dialect: &InputDi
             if let Some(archive) = ArchiveListing::of_path(name).map_err(archive_failure)? {
                 opened.notes.push(archive_note(name, &archive));
                 opened.identities.push(path_identity(name));
-                opened.add_archive(archive, &DirectoryColumns::default(), input);
+                opened.add_archive(archive, &DirectoryColumns::default(), dialect);
                 continue;
             }
             if let Some(listing) = listing(name)? {
-                opened.add_listing(name, listing, input)?;
+                opened.add_listing(name, listing, dialect)?;
                 continue;
             }
             opened.files.push(name.clone());
@@ -142,30 +142,30 @@ impl Sources {
     }
 
     /// Adds the members of an archive in directories that have `columns`.
-    fn add_archive(&mut self, archive: ArchiveListing, columns: &DirectoryColumns, input: &InputArgs) {
+    fn add_archive(&mut self, archive: ArchiveListing, columns: &DirectoryColumns, dialect: &InputDialect) {
         for (member, own) in archive.members {
             self.files.push(member.archive().to_owned());
             let size = member.size_bytes();
             let mut source = Source::member(member);
             source.columns = columns.iter().chain(own.iter()).cloned().collect();
-            input.specify(&mut source);
+            dialect.specify(&mut source);
             self.add(source, Some(size));
         }
     }
 
     /// Adds the files of a directory or a pattern, and a note on them.
-    fn add_listing(&mut self, name: &Path, listing: Listing, input: &InputArgs) -> Result<(), Failure> {
+    fn add_listing(&mut self, name: &Path, listing: Listing, dialect: &InputDialect) -> Result<(), Failure> {
         self.notes.push(listing_note(name, &listing));
         self.identities.push(path_identity(name));
         for ListedFile { path, columns } in listing.files {
             if let Some(archive) = ArchiveListing::of_path(&path).map_err(archive_failure)? {
-                self.add_archive(archive, &columns, input);
+                self.add_archive(archive, &columns, dialect);
                 continue;
             }
             let size = checked_size(&path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
             let mut source = Source::file(&path);
             source.columns = columns;
-            input.specify(&mut source);
+            dialect.specify(&mut source);
             self.add(source, size);
             self.files.push(path);
         }

@@ -98,7 +98,7 @@ impl Framing {
     fn quote(self) -> Option<u8> {
         match self {
             Framing::Csv { quote, .. } => quote,
-            Framing::Lines | Framing::Elements => None,
+            Framing::Lines | Framing::Elements | Framing::Values => None,
         }
     }
 
