@@ -387,6 +387,14 @@ fn hint(error: &Error) -> Option<String> {
         {
             Some("raise the limit with `--max-expansion N`, or lift it with 0".to_owned())
         }
+        Error::Read { cause, .. } | Error::Pipeline(pipeline::Error::Read { cause, .. })
+            if let Some(error) = cause.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()) =>
+        {
+            match error.problem {
+                StoreProblem::NoBucket => Some("correct the name of the bucket in the URL".to_owned()),
+                _ => store_hint(error),
+            }
+        }
         Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
             Some(format!("if you know that it is complete, use `curl -s {name} | drawoff convert - -o OUT`"))
@@ -445,17 +453,30 @@ fn hint(error: &Error) -> Option<String> {
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
             Some("this is a bug in drawoff; please report it with the command and this message".to_owned())
         }
+        Error::Pipeline(pipeline::Error::BadHeader { is_too_wide: true, hint, .. }) => {
+            Some(format!("{hint}; if it is, raise the limit with {RAISE_COLUMNS}"))
+        }
         // The engine's own hints name no flags.
         Error::Pipeline(error) => error.hint().map(str::to_owned),
         _ => None,
     }
 }
 
+/// The setting that raises the limit of columns; `schema` and `explain` have no such flag.
+const RAISE_COLUMNS: &str = "`--max-columns N`, or with `max_columns` in the configuration file";
+
+/// Returns the hint for records with too many columns.
+fn columns_hint() -> String {
+    format!(
+        "specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`; or raise the limit with {RAISE_COLUMNS}"
+    )
+}
+
 /// Returns the hint for a change of the schema that an output could not follow, as far as the change alone implies one.
 fn schema_hint(change: &SchemaChange) -> Option<String> {
     match change {
-        SchemaChange::Value { why: FixedSchema::TooManyColumns, .. } => {
-            Some("specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`".to_owned())
+        SchemaChange::Value { why: FixedSchema::TooManyColumns(_), .. } => {
+            Some(columns_hint())
         }
         change if !change.can_be_followed() => None,
         _ => Some("write a Parquet file (`-o FILE.parquet`), which can follow such a change, or infer the schema from all records with `--schema-from full`, if the inputs are files".to_owned()),
@@ -466,9 +487,7 @@ fn schema_hint(change: &SchemaChange) -> Option<String> {
 fn plan_hint(error: &PlanError) -> Option<String> {
     Some(match error {
         PlanError::NotRereadable => "leave `--schema-from full` out, or save the input to a file first".to_owned(),
-        PlanError::TooManyColumns => {
-            "specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`".to_owned()
-        }
+        PlanError::TooManyColumns(_) => columns_hint(),
         PlanError::ExtraColumnTaken(_) => "choose another name with `--extra-column NAME`".to_owned(),
         PlanError::NoColumn { purpose: ColumnPurpose::PartitionBy, .. } => {
             "specify columns with `--partition-by` as they are named after all steps".to_owned()
@@ -482,6 +501,14 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::NotCsv { property, .. } => {
             let flag = flag_of_csv(*property);
             format!("leave `{flag}` out; if the input is CSV, specify that with `--from csv`")
+        }
+        PlanError::ColumnOfDirectory { .. } => {
+            "name the files themselves instead of their directory or a pattern: the names of directories are no columns then"
+                .to_owned()
+        }
+        PlanError::TypeOfDirectory { column, .. } => format!("make `{column}` text in the schema file"),
+        PlanError::DirectoryOutsideSchema(column) => {
+            format!("add `{column}` to the schema file, as text, or leave `--schema-policy` out")
         }
         PlanError::OpenQuote { .. } => "close the quote in the file, or write another file".to_owned(),
         PlanError::QueryNotLast => "move the steps after `--sql` into the query".to_owned(),

@@ -20,6 +20,7 @@ mod interrupt;
 mod local;
 mod output_checks;
 mod outputs;
+mod period;
 mod print;
 mod report;
 mod resume;
@@ -31,7 +32,9 @@ mod sources;
 mod steps;
 mod steps_file;
 mod store_checks;
+mod stored_sources;
 mod table;
+mod table_url;
 mod tables;
 #[cfg(test)]
 mod tests;

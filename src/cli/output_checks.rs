@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::PipelineArgs;
 use super::error::{Error, Failure};
-use crate::format::{Compression, NamedFormat};
+use crate::format::{NamedFormat, SourceCodec};
 use crate::pipeline::{
     Directory, OnBadRecord, Output, Target, check_results_replaceable, is_rejects_file, is_result, may_continue_in,
 };
@@ -189,9 +189,9 @@ pub(super) fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path])
 
 /// Returns the rejects file of an output: `people.rejects.ndjson` for `people.parquet` and `people.csv.gz`.
 fn rejects_beside(path: &Path) -> PathBuf {
-    let (_, compression) = NamedFormat::of_name(&path.file_name().unwrap_or_default().to_string_lossy());
+    let (_, codec) = NamedFormat::of_name(&path.file_name().unwrap_or_default().to_string_lossy());
     let stem = path.with_extension("");
-    let stem = if compression == Compression::None { stem } else { stem.with_extension("") };
+    let stem = if codec == SourceCodec::None { stem } else { stem.with_extension("") };
     let mut name = stem.file_name().unwrap_or_default().to_os_string();
     name.push(".rejects.ndjson");
     path.with_file_name(name)

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
+use super::dialect::InputDialect;
 use super::error::{Error, Failure, STDOUT};
 use super::output_checks::{is_same_target, rejects};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
-use super::tables::{output_table, table_url};
+use super::table_url::table_url;
+use super::tables::output_table;
 use crate::column::Schema;
 use crate::format::{
     ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,
-    schema_file,
+    SourceCodec, schema_file,
 };
 use crate::pipeline::{
     Directory, ExecutionPlan, Output, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource, Target, check_steps,
@@ -56,10 +58,10 @@ impl From<SchemaPolicyArg> for SchemaPolicy {
 }
 
 /// Infers the format and the compression from a file's name. The format is `None` for an unknown extension.
-pub(super) fn format_of_name(path: &Path) -> (Option<ToFormat>, Compression) {
+pub(super) fn format_of_name(path: &Path) -> (Option<ToFormat>, SourceCodec) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (format, compression) = NamedFormat::of_name(&name);
-    (format.map(ToFormat::from), compression)
+    let (format, codec) = NamedFormat::of_name(&name);
+    (format.map(ToFormat::from), codec)
 }
 
 impl From<NamedFormat> for ToFormat {
@@ -180,7 +182,12 @@ fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings:
 /// Returns the format and compression of a file: the format of `--to`, else that of its name. Fails if there is
 /// neither, or if the name asks for the compression of a format that is not compressed as a whole.
 fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
-    let (named, compression) = format_of_name(path);
+    let (named, codec) = format_of_name(path);
+    let Some(compression) = codec.as_output() else {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        let error = Error::Usage(format!("{}: .{extension} is read, but not written", path.display()));
+        return Err(Failure::new(error, "write .gz or .zst, or compress the output with another tool"));
+    };
     let Some(format) = to.or(named) else {
         return Err(Failure::new(
             Error::Usage(format!("cannot infer an output format from `{}`", path.display())),
@@ -240,7 +247,7 @@ fn output_directory(
         return Err(Failure::new(error, "leave `--append` out: files of other runs stay in a directory"));
     }
     // Both divide the rows into files, by the length of a sheet and by values.
-    if args.dialect.excel && !args.sink.partition_by.is_empty() {
+    if args.dialect.excel.is_some() && !args.sink.partition_by.is_empty() {
         let error = Error::Usage("`--excel` and `--partition-by` cannot be combined".to_owned());
         return Err(Failure::new(error, "leave one of them out; spreadsheets open single files"));
     }
@@ -264,7 +271,7 @@ fn output_directory(
 }
 
 /// Returns the path as text if it is the URL of an object; `None` for other paths.
-fn object_url(path: &Path) -> Option<&str> {
+pub(super) fn object_url(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
     ["s3://", "gs://", "az://", "s3a://", "abfs://", "abfss://", "azure://"]
         .iter()
@@ -289,7 +296,7 @@ fn object_location(url: &str, args: &PipelineArgs) -> ObjectLocation {
 /// Collects the options of object stores from the environment: every `AWS_`, `GOOGLE_` and `AZURE_` variable that is
 /// not empty, with its name in lower case. `AWS_ENDPOINT_URL_S3` takes precedence over `AWS_ENDPOINT_URL`, as in the
 /// AWS tools.
-fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+pub(super) fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
     let mut options: Vec<(String, String)> = variables
         .filter_map(|(name, value)| Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?)))
         .filter(|(name, value)| {
@@ -395,17 +402,20 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
     }
 }
 
-/// Builds the engine's plan from `sources` to `outputs` under the flags. Reads the schema file and the steps files.
+/// Builds the engine's plan from `sources` to `outputs` under the flags; `dialect` is that of the tables. Reads the schema
+/// file and the steps files.
 pub(super) fn plan(
     sources: Vec<Source>,
     outputs: Vec<Output>,
     args: &PipelineArgs,
+    dialect: &InputDialect,
     settings: &Settings,
 ) -> Result<ExecutionPlan, Failure> {
     let inputs: Vec<&Path> = sources
         .iter()
         .filter_map(|source| match &source.input {
             Input::File(path) => Some(path.as_path()),
+            Input::Member(member) => Some(member.archive()),
             _ => None,
         })
         .collect();
@@ -413,12 +423,12 @@ pub(super) fn plan(
     Ok(ExecutionPlan {
         sources,
         steps: args.steps.steps()?,
-        tables: args.steps.tables(),
+        tables: args.steps.tables(dialect),
         on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaSource {
             // Set by the commands that know the workflow.
             declared: None,
-            enforced: args.schema.as_deref().map(read_schema_file).transpose()?,
+            enforced: read_schema_file(args.schema.as_deref(), settings)?,
             extra_column: extra_column(args, &outputs)?,
             from: args.schema_from.into(),
             policy: args.schema_policy.into(),
@@ -435,18 +445,19 @@ pub(super) fn plan(
 }
 
 /// Fails if the schema file, the steps under it, or `--extra-column` could not be used later.
-pub(super) fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
-    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
+pub(super) fn check_schema(args: &PipelineArgs, outputs: &[Output], settings: &Settings) -> Result<(), Failure> {
+    let enforced = read_schema_file(args.schema.as_deref(), settings)?;
     let choice = SchemaSource { enforced, policy: args.schema_policy.into(), ..SchemaSource::default() };
     // Against the schema file alone: other columns are known only from the data.
     check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
     extra_column(args, outputs).map(drop)
 }
 
-/// Reads the columns of a schema file.
-pub(super) fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
+/// Reads the columns of a schema file; `None` without one.
+pub(super) fn read_schema_file(path: Option<&Path>, settings: &Settings) -> Result<Option<Schema>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-    schema_file::read(&text).map_err(|error| {
+    schema_file::read_with_limit(&text, settings.max_columns.value).map(Some).map_err(|error| {
         let error = Error::Usage(format!("cannot use the schema file {}: {error}", path.display()));
         Failure::new(error, "create a schema file with `drawoff schema SRC --format json`")
     })
@@ -531,15 +542,15 @@ pub(super) mod tests {
     #[test]
     fn formats_are_inferred_from_names() {
         let cases = [
-            ("a.parquet", Some(ToFormat::Parquet), Compression::None),
-            ("a.CSV.GZ", Some(ToFormat::Csv), Compression::Gzip),
-            ("a.b.jsonl.zst", Some(ToFormat::Ndjson), Compression::Zstd),
-            ("a.tsv", Some(ToFormat::Tsv), Compression::None),
-            ("a.json", Some(ToFormat::Json), Compression::None),
-            ("a.arrow", Some(ToFormat::Arrow), Compression::None),
-            ("a.arrows", Some(ToFormat::ArrowStream), Compression::None),
-            ("a.gz", None, Compression::Gzip),
-            ("a", None, Compression::None),
+            ("a.parquet", Some(ToFormat::Parquet), SourceCodec::None),
+            ("a.CSV.GZ", Some(ToFormat::Csv), SourceCodec::Gzip),
+            ("a.b.jsonl.zst", Some(ToFormat::Ndjson), SourceCodec::Zstd),
+            ("a.tsv", Some(ToFormat::Tsv), SourceCodec::None),
+            ("a.json", Some(ToFormat::Json), SourceCodec::None),
+            ("a.arrow", Some(ToFormat::Arrow), SourceCodec::None),
+            ("a.arrows", Some(ToFormat::ArrowStream), SourceCodec::None),
+            ("a.gz", None, SourceCodec::Gzip),
+            ("a", None, SourceCodec::None),
         ];
         for (name, format, compression) in cases {
             assert_eq!(format_of_name(Path::new(name)), (format, compression), "{name}");

@@ -1,4 +1,4 @@
-//! Opening of the sources of `convert`, `schema` and `explain`: files, standard input and http(s) URLs. They are opened
+//! Opening of the sources of `convert`, `schema` and `explain`: files, directories, patterns, archives, standard input, URLs. They are opened
 //! only as far as that finds mistakes before an output is touched; records are read by the engine.
 
 use std::fs::File;
@@ -6,12 +6,19 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::context::{Context, require_valid_proxy};
-use super::dialect::InputArgs;
+use super::dialect::InputDialect;
 use super::error::{Error, Failure};
+use super::outputs::object_url;
+use super::shell::shell_quoted;
+use super::stored_sources;
 use crate::client::{Client, digest_of};
 use crate::net::{DownloadRequest, Downloads, Stopper};
 use crate::secret::SecretUrl;
-use crate::source::{ByteSource, FileSource, Source};
+use crate::source::{
+    ArchiveError, ArchiveListing, ByteSource, DirectoryColumns, FileSource, ListedFile, Listing, ListingError, Source,
+    is_pattern,
+};
+use crate::text::counted;
 
 /// The opened sources of a command.
 #[derive(Default)]
@@ -24,7 +31,10 @@ pub(super) struct Sources {
     pub stoppers: Vec<Stopper>,
     /// Paths of the files among the sources, which no output may replace.
     pub files: Vec<PathBuf>,
-    /// Digests of the names of all sources, by which results of other sources are told apart.
+    /// Sentences for the report on directories and patterns.
+    pub notes: Vec<String>,
+    /// Digests of the names of all sources, by which results of other sources are told apart. A directory or a pattern is
+    /// one.
     pub identities: Vec<String>,
 }
 
@@ -64,10 +74,8 @@ fn listed(names: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// Opens the sources called `names`. `input` has the format and the dialect of all of them; the engine detects what it
-/// does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
-pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs) -> Result<Sources, Failure> {
-    input.check()?;
+/// Opens the sources called `names`. `dialect` is that of all of them; the engine detects what it does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
+pub(super) async fn open(context: &Context, names: &[PathBuf], dialect: &InputDialect) -> Result<Sources, Failure> {
     let names = &listed(names)?;
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
     if names.iter().filter(|name| *name == Path::new("-")).count() > 1 {
@@ -88,20 +96,176 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs
             let (source, stopper, size) = open_url(context, client, downloads, url, opens_now).await?;
             opened.stoppers.push(stopper);
             (source, size)
+        } else if let Some(url) = object_url(name).filter(|_| !name.exists()) {
+            let stored = stored_sources::open(context, url).await?;
+            opened.notes.extend(stored.note);
+            opened.identities.push(digest_of(&[url])[..32].to_owned());
+            for (mut source, size) in stored.sources {
+                dialect.specify(&mut source);
+                opened.add(source, Some(size));
+            }
+            continue;
         } else if let Some(url) = text.filter(|text| is_other_url(text)) {
-            return Err(Error::Usage(format!("{}: only http and https URLs can be read", SecretUrl::new(url))).into());
+            return Err(Error::Usage(format!(
+                "{}: only http and https URLs and those of S3, Google Cloud Storage and Azure can be read",
+                SecretUrl::new(url)
+            ))
+            .into());
         } else {
+            if let Some(archive) = ArchiveListing::of_path(name).map_err(archive_failure)? {
+                opened.notes.push(archive_note(name, &archive));
+                opened.identities.push(path_identity(name));
+                opened.add_archive(archive, &DirectoryColumns::default(), dialect);
+                continue;
+            }
+            if let Some(listing) = listing(name)? {
+                opened.add_listing(name, listing, dialect)?;
+                continue;
+            }
             opened.files.push(name.clone());
             let size = checked_size(name).map_err(|cause| Error::Read { path: name.clone(), cause })?;
             (Source::file(name), size)
         };
         opened.identities.push(identity(name, &source));
-        input.specify(&mut source);
-        // One unknown size makes the total unknown; the progress then shows no fraction.
-        opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
-        opened.sources.push(source);
+        dialect.specify(&mut source);
+        opened.add(source, size);
     }
     Ok(opened)
+}
+
+impl Sources {
+    /// Adds a source of `size` bytes.
+    fn add(&mut self, source: Source, size: Option<u64>) {
+        // One unknown size makes the total unknown; the progress then shows no fraction.
+        self.total_bytes = self.total_bytes.zip(size).map(|(total, size)| total + size);
+        self.sources.push(source);
+    }
+
+    /// Adds the members of an archive in directories that have `columns`.
+    fn add_archive(&mut self, archive: ArchiveListing, columns: &DirectoryColumns, dialect: &InputDialect) {
+        for (member, own) in archive.members {
+            self.files.push(member.archive().to_owned());
+            let size = member.size_bytes();
+            let mut source = Source::member(member);
+            source.columns = columns.iter().chain(own.iter()).cloned().collect();
+            dialect.specify(&mut source);
+            self.add(source, Some(size));
+        }
+    }
+
+    /// Adds the files of a directory or a pattern, and a note on them.
+    fn add_listing(&mut self, name: &Path, listing: Listing, dialect: &InputDialect) -> Result<(), Failure> {
+        self.notes.push(listing_note(name, &listing));
+        self.identities.push(path_identity(name));
+        for ListedFile { path, columns } in listing.files {
+            if let Some(archive) = ArchiveListing::of_path(&path).map_err(archive_failure)? {
+                self.add_archive(archive, &columns, dialect);
+                continue;
+            }
+            let size = checked_size(&path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
+            let mut source = Source::file(&path);
+            source.columns = columns;
+            dialect.specify(&mut source);
+            self.add(source, size);
+            self.files.push(path);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the failure for an archive, with a hint if something helps.
+fn archive_failure(error: ArchiveError) -> Failure {
+    let hint = match &error {
+        ArchiveError::MixedFormats { archive, .. } => {
+            let pattern = archive.join("*.csv");
+            Some(format!(
+                "choose members by their name or a pattern, such as {}",
+                shell_quoted(&pattern.to_string_lossy())
+            ))
+        }
+        ArchiveError::Unsupported { .. } => Some("extract the file first, and read that".to_owned()),
+        _ => None,
+    };
+    let failure = match error {
+        ArchiveError::Read { path, cause } => Failure::from(Error::Read { path, cause }),
+        other => Failure::from(Error::Usage(other.to_string())),
+    };
+    if let Some(hint) = hint { failure.with_hint(hint) } else { failure }
+}
+
+/// Returns the sentence on the members that were read for `name`.
+fn archive_note(name: &Path, archive: &ArchiveListing) -> String {
+    let read = counted(archive.members.len() as u64, "file");
+    let skipped = match archive.skipped {
+        0 => String::new(),
+        n => format!("; skipped {} that begin with `.` or `_`", counted(n, "name")),
+    };
+    format!("read {read} of {}{skipped}", name.display())
+}
+
+/// Lists the files that `name` stands for if it is a directory or a pattern; `None` if it is a file. A file whose own
+/// name has characters of a pattern is that file.
+fn listing(name: &Path) -> Result<Option<Listing>, Failure> {
+    let pattern = name.to_str().filter(|name| is_pattern(name));
+    let listing = match pattern {
+        _ if name.is_dir() => Listing::of_directory(name),
+        Some(pattern) if std::fs::symlink_metadata(name).is_err() => Listing::of_pattern(pattern),
+        _ => return Ok(None),
+    };
+    let listing = listing.map_err(|error| match error {
+        ListingError::Read { path, cause } => Failure::from(Error::Read { path, cause }),
+        error => {
+            let hint = listing_hint(&error);
+            let failure = Failure::from(Error::Usage(error.to_string()));
+            if let Some(hint) = hint { failure.with_hint(hint) } else { failure }
+        }
+    });
+    listing.map(Some)
+}
+
+/// Returns the hint for an error of a listing; `None` if nothing helps.
+fn listing_hint(error: &ListingError) -> Option<String> {
+    Some(match error {
+        ListingError::MixedFormats { first, .. } => {
+            let directory = Path::new(first).parent().unwrap_or(Path::new("")).join("*");
+            let extension = Path::new(first).file_name().and_then(|name| name.to_str()?.split_once('.'));
+            let pattern = format!("{}.{}", directory.display(), extension.map_or("csv", |(_, extension)| extension));
+            format!("read those of one format by a pattern, such as {}", shell_quoted(&pattern))
+        }
+        ListingError::DeltaTable(_) => {
+            "read the files of its current version, as DuckDB's `delta_scan` lists them".into()
+        }
+        ListingError::NotRegular(_) => "read the other files by a pattern, such as 'DIR/*.csv'".to_owned(),
+        ListingError::Empty { skipped: 1.., .. } => "name the files themselves to read them".to_owned(),
+        _ => return None,
+    })
+}
+
+/// Returns the sentence on the files that were read for `name`.
+fn listing_note(name: &Path, listing: &Listing) -> String {
+    let name = name.display().to_string();
+    let of = if is_pattern(&name) { format!("the pattern {name}") } else { format!("{}/", name.trim_end_matches('/')) };
+    let columns: Vec<String> = listing.column_names().iter().map(|name| format!("`{name}`")).collect();
+    let columns = match columns.len() {
+        0 => String::new(),
+        n => format!(
+            ", with the {} {} of its directories",
+            if n == 1 { "column" } else { "columns" },
+            columns.join(", ")
+        ),
+    };
+    let skipped = match listing.skipped {
+        0 => String::new(),
+        n => format!("; skipped {} that begin with `.` or `_`", counted(n, "name")),
+    };
+    format!("read {} of {of}{columns}{skipped}", counted(listing.files.len() as u64, "file"))
+}
+
+/// Returns a digest of the path of a directory, a pattern, an archive or a member of one.
+fn path_identity(name: &Path) -> String {
+    let real = std::fs::canonicalize(name).or_else(|_| std::path::absolute(name));
+    let text = real.as_deref().unwrap_or(name).to_string_lossy();
+    digest_of(&[&text])[..32].to_owned()
 }
 
 /// Returns the size of a plain file, after opening it to check that it can be read. A named pipe is not opened and has

@@ -3,8 +3,8 @@
 
 use super::extension::NamedFormat;
 #[cfg(test)]
-use super::{ArrowForm, CsvOptions, OutputFormat, ParquetOptions};
-use super::{Compression, Format};
+use super::{ArrowForm, Compression, CsvOptions, OutputFormat, ParquetOptions};
+use super::{Format, SourceCodec};
 
 /// An inferred input format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ const CSV: InputFormat = InputFormat { format: Format::Csv, delimiter: None };
 const TSV: InputFormat = InputFormat { format: Format::Csv, delimiter: Some(b'\t') };
 
 /// Infers the format of a stream: from its content type, else from the extension of its name (without
-/// `.gz` or `.zst`), else from its first bytes after decompression. `None` only if the stream is empty
+/// that of a codec, such as `.gz`), else from its first bytes after decompression. `None` only if the stream is empty
 /// and neither content type nor name is known.
 pub fn input_format(content_type: Option<&str>, name: Option<&str>, first: &[u8]) -> Option<InputFormat> {
     let hint = content_type.and_then(hint_of_content_type).or_else(|| name.and_then(hint_of_name));
@@ -94,11 +94,8 @@ const SIGNATURES: &[(&[u8], Foreign)] = &[
     (b"PK\x05\x06", Foreign { what: "a zip archive without files", hint: EXTRACT }),
     (b"7z\xbc\xaf\x27\x1c", Foreign { what: "a 7z archive", hint: EXTRACT }),
     (b"Rar!\x1a\x07", Foreign { what: "a RAR archive", hint: EXTRACT }),
-    (b"\xfd7zXZ\0", Foreign { what: "compressed with xz", hint: "decompress it first, as with `xz -dk FILE`" }),
-    (
-        b"\x04\x22\x4d\x18",
-        Foreign { what: "compressed with lz4", hint: "decompress it first, as with `lz4 -d FILE NEW`" },
-    ),
+    (b"\x1f\x9d", Foreign { what: "compressed with compress", hint: "decompress it first, as with `gzip -dk FILE`" }),
+    (b"LZIP\x01", Foreign { what: "compressed with lzip", hint: "decompress it first, as with `lzip -dk FILE`" }),
     (b"Obj\x01", Foreign { what: "an Avro file", hint: TO_NDJSON }),
     (b"SQLite format 3\0", Foreign { what: "an SQLite database", hint: TO_NDJSON }),
     (
@@ -128,19 +125,14 @@ pub fn foreign(first: &[u8]) -> Option<Foreign> {
     }
     let text = first.trim_ascii_start();
     let begins = |tag: &[u8]| text.len() >= tag.len() && text[..tag.len()].eq_ignore_ascii_case(tag);
-    // `ORC` and `BZh` may also begin a header of CSV, which no control character follows.
+    // `ORC` may also begin a header of CSV, which no control character follows.
     let is_binary = |at: usize| first.get(at).is_some_and(|&b| b < b'\t' || (b > b'\r' && b < b' '));
     Some(match first {
         [b'O', b'R', b'C', ..] if is_binary(3) => Foreign { what: "an ORC file", hint: TO_NDJSON },
-        // The digits of pi begin a block, those of its root an empty file.
-        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..]
-        | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, b'r', b'E', b'8', b'P', 0x90, ..] => {
-            Foreign { what: "compressed with bzip2", hint: "decompress it first, as with `bzip2 -dk FILE`" }
-        }
         // ASCII without a byte order mark: every second byte is NUL.
         [a, 0, b, 0, ..] | [0, a, 0, b, ..] if *a != 0 && *b != 0 => UTF_16,
         _ if first.get(257..262) == Some(b"ustar") => Foreign { what: "a tar archive", hint: EXTRACT },
-        _ if Compression::detect(first) != Compression::None => {
+        _ if SourceCodec::detect(first) != SourceCodec::None => {
             Foreign { what: "compressed twice", hint: "decompress it once first" }
         }
         _ if begins(b"%PDF-") => Foreign { what: "a PDF document", hint: "export the rows as CSV or NDJSON" },
@@ -153,24 +145,12 @@ pub fn foreign(first: &[u8]) -> Option<Foreign> {
     })
 }
 
-/// Recognizes JSON values over several lines where one record per line is expected: the first line is a lone brace, and
-/// the next begins with a key.
-pub fn foreign_json(first: &[u8]) -> Option<Foreign> {
-    let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
-    let after = text.strip_prefix(b"{")?;
-    let end = after.iter().position(|&b| b == b'\n')?;
-    let is_pretty = after[..end].trim_ascii().is_empty() && after[end..].trim_ascii_start().starts_with(b"\"");
-    is_pretty.then_some(Foreign {
-        what: "JSON with values over several lines, not one record per line",
-        hint: "put each record on a line, as with `jq -c . FILE > NEW.ndjson`, or the items of a list in it with `jq -c '.NAME[]'`",
-    })
-}
-
 /// Infers output format and compression from a path, for tests; the command line resolves formats together with its
 /// options. `None` if the extension is unknown, and for compressed Parquet and Arrow.
 #[cfg(test)]
 pub(crate) fn output_format_of_path(path: &std::path::Path) -> Option<(OutputFormat, Compression)> {
-    let (named, compression) = NamedFormat::of_name(path.file_name()?.to_str()?);
+    let (named, codec) = NamedFormat::of_name(path.file_name()?.to_str()?);
+    let compression = codec.as_output()?;
     let format = match named? {
         NamedFormat::Parquet => OutputFormat::Parquet(ParquetOptions::default()),
         NamedFormat::Csv => OutputFormat::Csv(CsvOptions::default()),
@@ -272,8 +252,9 @@ mod tests {
         for (first, expected) in [
             (&b"PK\x03\x04\x14\0\0\0\x08\0flights.csv"[..], "a zip archive"),
             (b"PK\x03\x04\x14\0\x06\0[Content_Types].xml", "an Office document, such as an Excel workbook"),
-            (b"BZh91AY&SY\x81", "compressed with bzip2"),
-            (b"\xfd7zXZ\0\0\x04", "compressed with xz"),
+            (b"BZh91AY&SY\x81", "compressed twice"),
+            (b"\xfd7zXZ\0\0\x04", "compressed twice"),
+            (b"\x1f\x9d\x90a", "compressed with compress"),
             (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive"),
             (b"\x1f\x8b\x08\0", "compressed twice"),
             (b"{\0\"\0a\0", "text in UTF-16 without a byte order mark"),
@@ -285,16 +266,6 @@ mod tests {
         let names = ["PAR1,b\n1,2", "PK,name\n", "BZh9,b", "ORC\n1", "Obj,a", "7z,a", "{\"a\":1}", "", "\u{feff}a,b"];
         for text in names {
             assert_eq!(what(text.as_bytes()), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn pretty_printed_json_is_told_from_lines() {
-        let is_pretty = |first: &str| foreign_json(first.as_bytes()).is_some();
-        assert!(is_pretty("{\r\n  \"a\": 1,\r\n  \"b\""));
-        assert!(is_pretty("\u{feff}\n{ \n\n\"a\":1}"));
-        for text in ["{\"a\":\n", "{\n", "{}\n{\n\"a\":1}", "{\n{\"a\":1}\n", "[\n{\n\"a\"", "{\"a\":1}\n"] {
-            assert!(!is_pretty(text), "{text:?}");
         }
     }
 

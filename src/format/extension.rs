@@ -1,7 +1,7 @@
 //! The table of file extensions: infers format and compression from a name, for inputs and outputs,
 //! and names output files. Looks at names only, never at content.
 
-use super::compress::Compression;
+use super::compress::SourceCodec;
 
 /// A format as named by a file extension. As an input, `json` may be lines or one array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,32 @@ pub enum NamedFormat {
     ArrowStream,
 }
 
+/// Formats that one execution reads together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatFamily {
+    /// CSV with any delimiter.
+    Csv,
+    /// JSON in lines or in an array.
+    Json,
+    /// Parquet.
+    Parquet,
+    /// Arrow IPC, as a file or a stream.
+    Arrow,
+}
+
+impl FormatFamily {
+    /// Infers the formats from a file name or a path, with or without an extension of a compression. `None` if its
+    /// extension is unknown.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Some(match NamedFormat::of_name(name).0? {
+            NamedFormat::Parquet => FormatFamily::Parquet,
+            NamedFormat::Csv | NamedFormat::Tsv => FormatFamily::Csv,
+            NamedFormat::Ndjson | NamedFormat::Json => FormatFamily::Json,
+            NamedFormat::Arrow | NamedFormat::ArrowStream => FormatFamily::Arrow,
+        })
+    }
+}
+
 /// Extensions in lower case. The first one of a format names its output files.
 const FORMATS: [(&str, NamedFormat); 13] = [
     ("parquet", NamedFormat::Parquet),
@@ -39,8 +65,22 @@ const FORMATS: [(&str, NamedFormat); 13] = [
     ("arrows", NamedFormat::ArrowStream),
 ];
 
-const COMPRESSIONS: [(&str, Compression); 4] =
-    [("gz", Compression::Gzip), ("gzip", Compression::Gzip), ("zst", Compression::Zstd), ("zstd", Compression::Zstd)];
+const CODECS: [(&str, SourceCodec); 13] = [
+    ("gz", SourceCodec::Gzip),
+    ("gzip", SourceCodec::Gzip),
+    ("zst", SourceCodec::Zstd),
+    ("zstd", SourceCodec::Zstd),
+    ("bz2", SourceCodec::Bzip2),
+    ("bzip2", SourceCodec::Bzip2),
+    ("xz", SourceCodec::Xz),
+    ("br", SourceCodec::Brotli),
+    ("brotli", SourceCodec::Brotli),
+    ("lz4", SourceCodec::Lz4),
+    ("zz", SourceCodec::Zlib),
+    ("zlib", SourceCodec::Zlib),
+    // Of either form; the first bytes decide.
+    ("deflate", SourceCodec::Zlib),
+];
 
 impl NamedFormat {
     /// Looks up an extension without its dot, in upper or lower case; `None` if it is unknown.
@@ -49,10 +89,10 @@ impl NamedFormat {
         found.map(|(_, format)| *format)
     }
 
-    /// Infers format and compression from a file name, a path, or a URL without its query.
-    pub fn of_name(name: &str) -> (Option<Self>, Compression) {
-        let (stem, compression) = split_compression(name);
-        (extension(stem).and_then(Self::of_extension), compression)
+    /// Infers format and codec from a file name, a path, or a URL without its query.
+    pub fn of_name(name: &str) -> (Option<Self>, SourceCodec) {
+        let (stem, codec) = split_codec(name);
+        (extension(stem).and_then(Self::of_extension), codec)
     }
 
     /// Returns the extension for output files of this format, without the dot.
@@ -65,12 +105,12 @@ fn extension(name: &str) -> Option<&str> {
     name_parts(name).map(|(_, extension)| extension)
 }
 
-fn split_compression(name: &str) -> (&str, Compression) {
+fn split_codec(name: &str) -> (&str, SourceCodec) {
     let found = name_parts(name).and_then(|(stem, extension)| {
-        let found = COMPRESSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-        found.map(|(_, compression)| (stem, *compression))
+        let found = CODECS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
+        found.map(|(_, codec)| (stem, *codec))
     });
-    found.unwrap_or((name, Compression::None))
+    found.unwrap_or((name, SourceCodec::None))
 }
 
 /// Splits a name into stem and last extension; `None` if there is none, as in a name that begins with its only dot.
@@ -87,16 +127,18 @@ mod tests {
     #[test]
     fn names_are_split_into_format_and_compression() {
         for (name, format, compression) in [
-            ("out/a.parquet", Some(NamedFormat::Parquet), Compression::None),
-            ("a.b.TSV.gz", Some(NamedFormat::Tsv), Compression::Gzip),
-            ("a.jsonl.zst", Some(NamedFormat::Ndjson), Compression::Zstd),
-            ("a.pq", Some(NamedFormat::Parquet), Compression::None),
-            ("dir/.csv", None, Compression::None),
-            (".gz", None, Compression::None),
-            ("dir.csv/a", None, Compression::None),
-            ("csv", None, Compression::None),
-            ("a.txt", None, Compression::None),
-            ("a.gz", None, Compression::Gzip),
+            ("out/a.parquet", Some(NamedFormat::Parquet), SourceCodec::None),
+            ("a.b.TSV.gz", Some(NamedFormat::Tsv), SourceCodec::Gzip),
+            ("a.jsonl.zst", Some(NamedFormat::Ndjson), SourceCodec::Zstd),
+            ("a.pq", Some(NamedFormat::Parquet), SourceCodec::None),
+            ("dir/.csv", None, SourceCodec::None),
+            (".gz", None, SourceCodec::None),
+            ("dir.csv/a", None, SourceCodec::None),
+            ("csv", None, SourceCodec::None),
+            ("a.txt", None, SourceCodec::None),
+            ("a.gz", None, SourceCodec::Gzip),
+            ("a.csv.BZ2", Some(NamedFormat::Csv), SourceCodec::Bzip2),
+            ("a.json.br", Some(NamedFormat::Json), SourceCodec::Brotli),
         ] {
             assert_eq!(NamedFormat::of_name(name), (format, compression), "{name}");
         }

@@ -6,6 +6,8 @@
 pub mod arrow_input;
 pub mod arrow_ipc;
 pub mod arrow_json;
+pub mod cell_kinds;
+pub mod codec;
 pub mod compress;
 pub mod csv;
 pub mod decode;
@@ -15,6 +17,7 @@ mod extension;
 pub mod frame;
 pub mod json_array;
 pub mod json_path;
+pub mod json_values;
 mod kinds;
 pub mod ndjson;
 pub mod parquet;
@@ -24,9 +27,9 @@ pub(crate) mod simd;
 pub mod utf8;
 
 pub use self::arrow_ipc::ArrowForm;
-pub use self::compress::Compression;
+pub use self::compress::{Compression, SourceCodec};
 pub use self::csv::{CsvBooleans, CsvOptions, NullText};
-pub use self::extension::NamedFormat;
+pub use self::extension::{FormatFamily, NamedFormat};
 pub use self::kinds::{FileEnd, Format, FormatProperties, LateColumns, OutputFormat, RowForm};
 pub use self::parquet::{ParquetCodec, ParquetOptions};
 pub use self::reject::Reject;

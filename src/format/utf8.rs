@@ -12,6 +12,8 @@ pub struct Repaired {
     pub replaced: u64,
     /// Offset after each replacement, here and in the original; both ascend.
     offsets: Vec<(usize, usize)>,
+    /// The change that was made before this one; `None` for a change of the original.
+    before: Option<Box<Repaired>>,
 }
 
 /// Replaces each maximal prefix of an incomplete character, and every other invalid byte, by U+FFFD,
@@ -34,17 +36,30 @@ pub fn repair(morsel: &Morsel) -> Option<Repaired> {
         }
     }
     let morsel = Morsel::from_vec(text, morsel.byte_offset, morsel.source_index);
-    Some(Repaired { morsel, replaced: offsets.len() as u64, offsets })
+    Some(Repaired { morsel, replaced: offsets.len() as u64, offsets, before: None })
 }
 
 impl Repaired {
+    /// Makes a morsel that was changed without replacements: `offsets` are those after each change, here and in the
+    /// original, and ascend.
+    pub fn with_offsets(morsel: Morsel, offsets: Vec<(usize, usize)>) -> Self {
+        Repaired { morsel, replaced: 0, offsets, before: None }
+    }
+
+    /// Returns this change of a morsel that `before` made of the original.
+    #[must_use]
+    pub fn after(self, before: Repaired) -> Self {
+        Repaired { before: Some(Box::new(before)), ..self }
+    }
+
     /// Maps the offset `at` of the repaired text to the offset in the original.
     pub fn original(&self, at: usize) -> usize {
         // Between two replacements both texts run in parallel.
-        match self.offsets.partition_point(|(here, _)| *here <= at).checked_sub(1) {
+        let at = match self.offsets.partition_point(|(here, _)| *here <= at).checked_sub(1) {
             Some(i) => self.offsets[i].1 + (at - self.offsets[i].0),
             None => at,
-        }
+        };
+        self.before.as_ref().map_or(at, |before| before.original(at))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The columns that steps would produce, by a sample of the sources. Applies no step to a row and writes no output.
 
 use super::error::Error;
-use super::input::{Item, SourceReader, can_be_reread, take_sample_on_thread};
+use super::input::{Item, SourceReader, can_be_reread, source_columns, take_sample_on_thread};
 use super::plan::{Limits, SchemaSource};
 use super::progress::Control;
 use super::schema::{HeaderNotes, SchemaRules, known_columns};
@@ -41,16 +41,18 @@ pub fn explain_steps(
     control: &Control,
 ) -> Result<Explained, Error> {
     let (rereadable, is_one_source) = (can_be_reread(&sources), sources.len() == 1);
+    let source_columns = source_columns(&sources);
     let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);
     let (reader, sample) = take_sample_on_thread(reader, limits.sample_bytes, false, control)?;
     let type_merge = reader.type_merge();
-    let rules = SchemaRules::for_schema(choice, type_merge, limits);
+    let rules = SchemaRules::for_schema(choice, type_merge, limits).with_source_columns(source_columns.clone());
     let mut texts: Vec<StepText> = steps.iter().map(Step::describe).collect();
     let query = match steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => Some(take_query(&mut steps)?),
         false => None,
     };
-    let unseen = bind(&mut steps, known_columns(limits, choice, type_merge, &sample, is_one_source))?;
+    let known = known_columns(limits, choice, type_merge, &sample, is_one_source, &source_columns);
+    let unseen = bind(&mut steps, known)?;
     let unseen = unseen.into_iter().map(|column| column.name).collect();
     // The whole sample here, not only its start: the columns are shown to the user.
     let mut records = 0;

@@ -60,13 +60,14 @@ pub(super) struct ExecutionState {
 
 impl Prepared {
     /// Checks `plan` against the columns of `sample` and decides how it is executed. `is_one_source` is true if the sample is
-    /// of the only source.
+    /// of the only source; `source_columns` are those of directory names.
     pub(super) fn new(
         plan: &ExecutionPlan,
         type_merge: TypeMerge,
         sample: &[Item],
         is_one_source: bool,
         encoders: Vec<Option<Arc<dyn RowEncoder>>>,
+        source_columns: Vec<Arc<str>>,
     ) -> Result<Self, Error> {
         check_outputs(plan)?;
         // A query needs typed values, and rows from a query have them already.
@@ -80,24 +81,28 @@ impl Prepared {
         let unseen = match steps.is_empty() {
             true => Vec::new(),
             false => {
-                let known = known_columns(&plan.limits, &plan.schema, type_merge, sample, is_one_source);
+                let known =
+                    known_columns(&plan.limits, &plan.schema, type_merge, sample, is_one_source, &source_columns);
                 bind(&mut steps, known)?
             }
         };
         // Behind all other steps: the rows are checked as they are written.
         steps.extend(encoders.iter().flatten().map(|encoder| CheckRows(Arc::new(TableCheck(encoder.clone()))).into()));
+        // A record to which columns are appended cannot be copied.
+        let copies = source_columns.is_empty();
         let are_records = !has_query && !are_rows;
-        let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge);
+        let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge, copies);
         // Nested values go into tables as their own JSON text: a null key there is not an absent one.
         let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
         let writes_as_read = text_as_read || tables_as_read;
-        let mut demands = demands(plan, &steps, typed);
+        let mut demands = demands(plan, &steps, typed, copies);
         match (text_as_read, tables_as_read) {
             (true, _) => demands.as_read = AsReadDemand::Every,
             (false, true) => demands.as_read = AsReadDemand::All,
             (false, false) => {}
         }
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
+        let rules = rules.with_source_columns(source_columns);
         let outputs = OutputSpecs::of(plan, type_merge, encoders);
         // Ordered steps before row groups force one worker, which sees all rows in order: a row group is encoded
         // before the writer could apply a step. Text is ordered by the writer, which then applies those steps.
@@ -214,17 +219,18 @@ fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
 }
 
 /// Returns true if an output of text would lose the spelling of values to the types of another output.
-fn writes_as_read(plan: &ExecutionPlan, steps: &[Step], typed: bool, type_merge: TypeMerge) -> bool {
+fn writes_as_read(plan: &ExecutionPlan, steps: &[Step], typed: bool, type_merge: TypeMerge, copies: bool) -> bool {
     let any = |form: RowForm| plan.outputs.iter().any(|o| o.format.properties().rows == form);
-    let copies_records = type_merge == TypeMerge::Json && keeps_records(steps);
+    let copies_records = copies && type_merge == TypeMerge::Json && keeps_records(steps);
     match (any(RowForm::Cells), any(RowForm::Json)) {
         (true, json) => typed || json && type_merge == TypeMerge::Text,
         (false, json) => typed && json && !copies_records,
     }
 }
 
-/// Returns the demands of the bound `steps` and of the outputs on decoded rows.
-fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
+/// Returns the demands of the bound `steps` and of the outputs on decoded rows. `copies` is false if no record can be
+/// copied as it is.
+fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool, copies: bool) -> Demands {
     let outputs = &plan.outputs;
     let any = |form: RowForm| outputs.iter().any(|o| o.format.properties().rows == form);
     let (any_cells, any_json) = (any(RowForm::Cells), any(RowForm::Json));
@@ -242,13 +248,13 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool) -> Demands {
             Some(true) => ValueTypes::RawInObjectsAndLists,
         },
         cells_as_text: !typed && any_cells && !any_json,
-        only_columns: columns_needed(steps, !typed && !any_cells && !partitioned).filter(|_| !all_columns),
+        only_columns: columns_needed(steps, copies && !typed && !any_cells && !partitioned).filter(|_| !all_columns),
         columns_fixed: outputs.iter().any(|o| o.has_fixed_columns(plan.whole_streams)),
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns(plan.whole_streams) && o.format.is_typed()),
         types_fixed: any_json,
         as_read: columns_looked_at(steps).map_or(AsReadDemand::All, AsReadDemand::Only),
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_record_spans(steps),
-        copies_records: any_json && keeps_records(steps),
+        copies_records: copies && any_json && keeps_records(steps),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
-use super::input::{Item, SourceDigests, SourceReader, can_be_reread, reopen, take_sample_on_thread};
+use super::input::{Item, SourceDigests, SourceReader, can_be_reread, reopen, source_columns, take_sample_on_thread};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy, Target};
 use super::prepared::{ExecutionState, Prepared};
@@ -109,6 +109,7 @@ fn attempt(
     control: &Control,
 ) -> Result<Report, AttemptEnd> {
     let n_sources = sources.len();
+    let source_columns = source_columns(&sources);
     let reread = mode.rereadable.then(|| sources.iter().map(reopen).collect::<Vec<_>>());
     let is_live = plan.outputs.iter().any(|output| output.is_live(plan.whole_streams));
     // As many buffers as there are slots for groups of one morsel.
@@ -126,7 +127,7 @@ fn attempt(
     // Before a long inference: an output that cannot be opened is to fail at once.
     let mut outputs = open_outputs(plan, type_merge, &order, control)?;
     let encoders = outputs.iter().map(OutputWriter::row_encoder).collect();
-    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, encoders)?;
+    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, encoders, source_columns)?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
@@ -176,6 +177,7 @@ fn attempt(
         stopped_early: totals.stopped_early,
         reached_limit: totals.reached_limit,
         other_delimiter: totals.other_delimiter,
+        text_columns: totals.text_columns,
         notes: totals.notes.into_iter().chain(order.note()).collect(),
     })
 }

@@ -131,7 +131,7 @@ proptest! {
         let mut csv = String::new();
         let file = std::fs::File::open(dir.path(name)).unwrap();
         let compression = if gzip { Compression::Gzip } else { Compression::None };
-        crate::format::compress::decompressing(compression, file).read_to_string(&mut csv).unwrap();
+        crate::format::codec::decompressing(compression, file).read_to_string(&mut csv).unwrap();
         let mut found = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let header = found.next().unwrap();
         for row in &rows {

@@ -9,7 +9,7 @@ use arrow_array::new_null_array;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::error::{Error, PlanError};
-use super::input::{Item, SourceInfo};
+use super::input::{Item, SourceInfo, set_source_columns};
 use super::message::{GroupResult, InFlight, ItemGroup, ItemResult, MorselCounts, UnorderedRows};
 use super::output::{RowGroupBuilder, encode_rows};
 use super::prepared::{ExecutionState, Prepared};
@@ -18,6 +18,7 @@ use super::schema::SchemaRules;
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, cast_array, keeps_carrier};
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, SchemaMismatch};
 use crate::format::frame::BufferPool;
+use crate::format::json_values::compact_batch;
 use crate::format::utf8::Repaired;
 use crate::format::{Format, OutputFormat, ParquetOptions, ndjson};
 use crate::position::FieldPath;
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     row_groups: Vec<RowGroups>,
     /// The columns after the steps that the open row groups have.
     columns: Arc<Schema>,
+    /// Records that this worker has met, which are all before the next if it is the only one.
+    records_before: u64,
 }
 
 /// The row groups of one output that one worker encodes.
@@ -109,7 +112,14 @@ impl Worker {
     pub(super) fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
         let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
-        Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
+        Worker {
+            shared: shared.clone(),
+            steps,
+            pool: pool.clone(),
+            row_groups,
+            columns: Arc::default(),
+            records_before: 0,
+        }
     }
 
     /// Processes `group` and returns its result; an error is the last item result. Returns `None` if the
@@ -163,7 +173,7 @@ impl Worker {
     ) -> Result<(), ItemResult> {
         match item.value {
             Ok(Item::Morsel(morsel, info)) => {
-                let repaired = self.rules().repaired(&morsel);
+                let repaired = self.rules().repaired(&morsel, &info);
                 let text = repaired.as_ref().map_or(&morsel, |repaired| &repaired.morsel);
                 let mut consumed = 0;
                 // The decoder stops early where a batch would have too many values; the rest follows in another batch.
@@ -194,6 +204,7 @@ impl Worker {
             }
             Ok(Item::Rows(batch, info)) => self.process_rows(batch, info, schema, results),
             Ok(Item::Oversized(oversized, info)) => {
+                self.records_before += 1;
                 results.push(ItemResult::Oversized(oversized, info));
                 Ok(())
             }
@@ -242,6 +253,7 @@ impl Worker {
             nulled: Vec::new(),
             mismatches: Vec::new(),
             duplicate_keys: 0,
+            cell_kinds: Vec::new(),
             utf8_replaced: 0,
             rejects: RejectList::new(b'\n'),
             ends_open: false,
@@ -293,7 +305,7 @@ impl Worker {
                 }
             }
         };
-        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
+        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, cell_kinds, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.rules().type_merge);
         if seen != **schema {
@@ -302,8 +314,16 @@ impl Worker {
         }
         // Only the last record of a source can lack a line end. An array ends with its bracket instead. If such a
         // record is a reject, the writer decides whether the source was truncated.
-        let has_lines = info.format != Format::JsonArray;
-        let open_end = has_lines && consumed == morsel.len && !morsel.records().ends_with(b"\n");
+        let is_open = |records: &[u8]| match info.format {
+            Format::JsonArray => false,
+            // White space may follow the last value.
+            Format::JsonValues => {
+                let last = memchr::memrchr(b'\n', records).map_or(records, |at| &records[at + 1..]);
+                !last.trim_ascii().is_empty()
+            }
+            Format::Ndjson | Format::Csv => !records.ends_with(b"\n"),
+        };
+        let open_end = consumed == morsel.len && is_open(morsel.records());
         let ends_open = open_end && rejects.last().is_some_and(|last| last.record + 1 == records);
         let n_rejects = rejects.len();
         let spans = if self.rules().demands.record_spans {
@@ -315,6 +335,10 @@ impl Worker {
         if info.csv.is_some() || !self.rules().demands.copies_records {
             batch.records = None;
         }
+        if info.format.is_rewritten() {
+            compact_batch(&mut batch);
+        }
+        set_source_columns(&mut batch, info, self.rules().contract.as_ref()).map_err(ItemResult::Failed)?;
         // The schema of the whole group, so that derived columns have the same types in all of its batches.
         if batch.schema.fields.len() == schema.fields.len() {
             batch.schema = schema.clone();
@@ -335,6 +359,7 @@ impl Worker {
             nulled: Vec::new(),
             mismatches: Vec::new(),
             duplicate_keys,
+            cell_kinds,
             utf8_replaced: 0,
             rejects,
             ends_open,
@@ -359,6 +384,8 @@ impl Worker {
         // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
         let has_origins = self.shared.prepared.has_limit || spans.is_some();
         let mut whole = Some(batch);
+        let origin = counts.source.batch_origin(self.records_before);
+        self.records_before += counts.records;
         let (mut step_counts, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
         // The counts are known last and must be first: the writer counts records before it writes their rows.
         let counts_at = results.len();
@@ -371,7 +398,7 @@ impl Worker {
                     whole.slice(range.start, range.len())
                 }
             };
-            let applied = self.steps.apply(slice, origins, std::mem::take(&mut step_counts), spans.as_ref());
+            let applied = self.steps.apply(slice, origins, std::mem::take(&mut step_counts), spans.as_ref(), &origin);
             let applied = applied.map_err(|error| ItemResult::Failed(error.into()))?;
             // The writer applies the ordered steps, settles the counts and encodes. Such plans have a single slice.
             if !self.shared.prepared.ordered_steps.is_empty() {
@@ -445,6 +472,11 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
             (rejected.byte, rejected.len) = (start, end - start);
             &original.records()[start..end]
         });
+        for (_, kinds) in &mut counts.cell_kinds {
+            if let Some(first) = &mut kinds.first_text {
+                first.byte = repaired.original(base + first.byte);
+            }
+        }
         counts.byte_offset = original.byte_offset;
     };
     match result {
@@ -461,6 +493,7 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
                     *span = RecordSpan { start: start as u32, len: (end - start) as u32 };
                 }
                 spans.morsel = original.clone();
+                spans.line_break = b'\n';
             }
             map_counts(&mut rows.counts);
             ItemResult::Rows(rows)

@@ -33,7 +33,7 @@ pub use file::{ChangedMeanwhile, PendingFile, remove_stale};
 pub use forced_end::{complete_files, remove_partial_files, unfinished_uploads};
 pub use kind::{FileTarget, TargetKind, check_can_create_file};
 pub use lock::OnWait;
-pub use object::{ObjectPrefix, ObjectUpload};
+pub use object::{ObjectPrefix, ObjectReader, ObjectUpload, StoredObject};
 pub use object_location::ObjectLocation;
 pub use open::Sink;
 pub use staging::{PartFile, Staging, check_changeable};

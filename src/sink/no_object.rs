@@ -27,6 +27,47 @@ impl ObjectUpload {
 
 impl Target for ObjectUpload {}
 
+/// An object that exists, which cannot be known in this build.
+#[derive(Clone, Debug)]
+pub enum StoredObject {}
+
+impl StoredObject {
+    /// Fails with [`io::ErrorKind::Unsupported`].
+    pub fn find(location: &ObjectLocation) -> io::Result<Option<Self>> {
+        location.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Fails with [`io::ErrorKind::Unsupported`].
+    pub fn list(location: &ObjectLocation) -> io::Result<Vec<Self>> {
+        location.check().and_then(|()| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn key(&self) -> &str {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn size_bytes(&self) -> u64 {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn reader(self) -> ObjectReader {
+        match self {}
+    }
+}
+
+/// A reader of an object, which cannot exist in this build.
+#[derive(Debug)]
+pub enum ObjectReader {}
+
+impl io::Read for ObjectReader {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+}
+
 /// A prefix of object names, which cannot exist in this build.
 #[derive(Debug)]
 pub enum ObjectPrefix {}

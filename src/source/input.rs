@@ -4,11 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::archive::ArchiveMember;
 use super::byte_source::ByteSource;
+use super::listing::DirectoryColumns;
 use crate::column::Batch;
 use crate::format::csv::CsvDialect;
 use crate::format::encoding::TextEncoding;
-use crate::format::{Compression, Format};
+use crate::format::{Format, SourceCodec};
 
 /// An input of an execution plan.
 pub struct Source {
@@ -18,20 +20,28 @@ pub struct Source {
     pub input: Input,
     /// Format, if specified. `None` infers it from the media type of a stream, the name, and the first bytes.
     pub format: Option<Format>,
-    /// Dialect of CSV, as far as it is specified; anything specified is an error for other formats.
+    /// Dialect of CSV, as far as it is specified.
     pub csv: CsvDialect,
+    /// True if `csv` does not apply to other formats; by default it is an error for them.
+    pub csv_is_optional: bool,
     /// Encoding of the text, if specified. `None` is UTF-8, or UTF-16 by its byte order mark.
     pub encoding: Option<TextEncoding>,
-    /// Compression, if specified. `None` infers it from the first bytes.
-    pub compression: Option<Compression>,
+    /// Compression, if specified. `None` infers it from the first bytes, and from the name where these cannot tell.
+    pub compression: Option<SourceCodec>,
+    /// Columns that all records have, from the names of directories; appended as text after the columns of the records.
+    pub columns: DirectoryColumns,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
     pub expected_rows: Option<u64>,
+    /// Id of the run whose result the source is; `None` for other inputs.
+    pub run: Option<Arc<str>>,
 }
 
 /// The origin of the bytes or rows of a [`Source`].
 pub enum Input {
     /// A file, which can be read again.
     File(PathBuf),
+    /// A member of a zip archive, which can be read again.
+    Member(ArchiveMember),
     /// Standard input, which can be read only once.
     Stdin,
     /// An open stream, such as a download.
@@ -54,6 +64,11 @@ impl Source {
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Source::of(path.display().to_string().into(), Input::File(path))
+    }
+
+    /// Creates a source from a member of an archive, whose name is behind that of the archive.
+    pub fn member(member: ArchiveMember) -> Self {
+        Source::of(member.display_name().into(), Input::Member(member))
     }
 
     /// Creates the source of standard input, named `stdin`.
@@ -83,9 +98,12 @@ impl Source {
             input,
             format: None,
             csv: CsvDialect::default(),
+            csv_is_optional: false,
             encoding: None,
             compression: None,
+            columns: DirectoryColumns::default(),
             expected_rows: None,
+            run: None,
         }
     }
 }

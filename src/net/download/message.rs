@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::format::Compression;
+use crate::format::SourceCodec;
 use crate::net::retry::RetryBudget;
 use crate::net::{Error, FreshLink, Link};
 use crate::secret::SecretUrl;
@@ -52,7 +52,7 @@ pub(super) enum BodyMessage {
 pub(super) struct BodyStart {
     /// Offset of the body in the file: 0, or the byte at which the previous body was interrupted.
     pub(super) from: u64,
-    pub(super) encoding: Compression,
+    pub(super) encoding: SourceCodec,
     /// Size of the file in bytes; `None` if the response does not say, or if it is encoded.
     pub(super) total: Option<u64>,
 }

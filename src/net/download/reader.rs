@@ -15,8 +15,8 @@ use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
 use super::prefix::Prefix;
 use super::transfer::Transfer;
 use super::window::{Window, WindowSlot};
-use crate::format::Compression;
-use crate::format::compress::decompressing;
+use crate::format::SourceCodec;
+use crate::format::codec::decompressing;
 use crate::net::http::Http;
 use crate::net::{Error, Kind};
 use crate::source::{ByteSource, Expansion, TooMuchExpansion};
@@ -273,7 +273,7 @@ impl Download {
     fn begin_body(&mut self, body: BodyStart) -> io::Result<()> {
         // A new decoder for each body: encoded bodies always start over, and the old one stopped in the middle.
         self.decoder = match body.encoding {
-            Compression::None => None,
+            SourceCodec::None => None,
             encoding => {
                 let expansion = Expansion::new(self.max_expansion);
                 let raw = expansion.counting(SharedMessages(Arc::clone(&self.messages)));

@@ -19,7 +19,7 @@ use super::identity::{ContentRange, FileIdentity, IdentityMatch};
 use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
 use super::stall::StallDetector;
 use super::window::WindowShare;
-use crate::format::Compression;
+use crate::format::SourceCodec;
 use crate::net::error::innermost;
 use crate::net::http::{FileResponse, Http};
 use crate::net::response::{header, refusal, requested_delay};
@@ -182,7 +182,7 @@ impl Transfer {
     /// Sends the file to the reader, and its end or error. An encoded body may turn out damaged only in the reader, which
     /// then asks for the whole file again, once.
     async fn send_until_whole(&mut self, first: OpenBody) -> Result<(), ReaderGone> {
-        let encoded = first.body.encoding != Compression::None;
+        let encoded = first.body.encoding != SourceCodec::None;
         let mut open_body = first;
         loop {
             match self.send_file(open_body).await? {
@@ -236,7 +236,7 @@ impl Transfer {
     /// Sends one body to the reader.
     async fn send_body(&mut self, open_body: &mut OpenBody) -> Result<BodyEnd, ReaderGone> {
         let mut stall = StallDetector::new(self.http.policy());
-        let encoded = open_body.body.encoding != Compression::None;
+        let encoded = open_body.body.encoding != SourceCodec::None;
         let mut at = open_body.body.from;
         loop {
             let started = Instant::now();
@@ -293,7 +293,7 @@ impl Transfer {
 
     /// Classifies the end of a body at offset `at`: the end of the file, or a break.
     fn body_ended(&mut self, open_body: &OpenBody, at: u64) -> BodyEnd {
-        let encoded = open_body.body.encoding != Compression::None;
+        let encoded = open_body.body.encoding != SourceCodec::None;
         if open_body.end.is_some_and(|end| at < end) || !encoded && self.total().is_some_and(|total| at < total) {
             return BodyEnd::Broken(self.fail(Kind::CutShort).with_text(self.progress_text(at)));
         }
@@ -457,18 +457,13 @@ impl Transfer {
     /// Accepts a 200, the file from its start. The reader drops the bytes that it has delivered, after comparing them.
     fn accept_whole_file(&mut self, response: Response) -> Result<OpenBody, ConnectFailure> {
         let encoding = content_encoding(response.headers());
-        let encoding = match encoding.as_str() {
-            "" => Compression::None,
-            "gzip" | "x-gzip" => Compression::Gzip,
-            "zstd" => Compression::Zstd,
-            other => {
-                let text = format!("unsupported content encoding `{other}`, which was not requested");
-                return Err(ConnectFailure::never(self.fail(Kind::BadResponse).with_text(text)));
-            }
+        let Some(encoding) = SourceCodec::of_content_encoding(&encoding) else {
+            let text = format!("unsupported content encoding `{encoding}`, which was not requested");
+            return Err(ConnectFailure::never(self.fail(Kind::BadResponse).with_text(text)));
         };
         let end = header(response.headers(), CONTENT_LENGTH).and_then(|length| length.parse().ok());
         // The length of an encoded body is not that of the file, and depends on the encoder.
-        let total = end.filter(|_| encoding == Compression::None);
+        let total = end.filter(|_| encoding == SourceCodec::None);
         let identity = FileIdentity::from_headers(response.headers(), total);
         match (&self.file, self.any_sent) {
             (Some(file), true) => {
@@ -508,7 +503,7 @@ impl Transfer {
         }
         let end = Some(last + 1);
         Ok(OpenBody {
-            body: BodyStart { from: self.position, encoding: Compression::None, total },
+            body: BodyStart { from: self.position, encoding: SourceCodec::None, total },
             response,
             end,
             framed: total == end || self.total() == end,

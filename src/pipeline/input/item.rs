@@ -7,6 +7,8 @@ use crate::column::{Batch, Field, Morsel, Schema, Type};
 use crate::format::Format;
 use crate::format::csv::{CsvDecoder, Header};
 use crate::format::frame::{Framing, Oversized};
+use crate::source::{DirectoryColumns, Source};
+use crate::transform::BatchOrigin;
 
 /// An open source, as all stages know it.
 #[derive(Debug)]
@@ -19,22 +21,40 @@ pub(crate) struct SourceInfo {
     pub format: Format,
     /// Header and decoder of a CSV source; `None` for other formats and before the header was read.
     pub csv: Option<CsvSource>,
+    /// Columns that all of its records have, from the names of directories.
+    pub columns: DirectoryColumns,
     /// The API's `row_count`; `None` if there is none to compare with.
     pub expected_rows: Option<u64>,
     /// True for a download or pipe, where a last line without a line end may be truncated.
     pub is_stream: bool,
+    /// Id of the run whose result the source is; `None` for other sources.
+    pub run: Option<Arc<str>>,
 }
 
 impl SourceInfo {
-    /// Creates the facts about a source of rows that are columns already.
-    pub(crate) fn of_rows(index: usize, name: Arc<str>, expected_rows: Option<u64>, is_stream: bool) -> Self {
-        // Typed values merge like JSON values, not like CSV cells.
-        SourceInfo { index, name, format: Format::Ndjson, csv: None, expected_rows, is_stream }
+    /// Creates the facts about a source, of which the format is not known yet. That of rows that are columns already stays
+    /// NDJSON: typed values merge like JSON values, not like CSV cells.
+    pub(crate) fn of_source(index: usize, source: &Source, is_stream: bool) -> Self {
+        SourceInfo {
+            index,
+            name: source.name.clone(),
+            format: Format::Ndjson,
+            csv: None,
+            columns: source.columns.clone(),
+            expected_rows: source.expected_rows,
+            is_stream,
+            run: source.run.clone(),
+        }
+    }
+
+    /// Returns the origin of rows behind `records_before` records of all sources.
+    pub(crate) fn batch_origin(&self, records_before: u64) -> BatchOrigin {
+        BatchOrigin { source: self.name.clone(), run: self.run.clone(), records_before }
     }
 
     /// Returns the byte that ends a line of the source in its morsels.
     pub(crate) fn line_break(&self) -> u8 {
-        if self.format == Format::JsonArray { Framing::Elements.line_break() } else { b'\n' }
+        if self.format.is_rewritten() { Framing::Elements.line_break() } else { b'\n' }
     }
 
     /// Returns the notes on a CSV header, which begin with the name of the source.

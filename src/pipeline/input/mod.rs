@@ -1,11 +1,13 @@
 //! The reading half of the engine: sources to morsels. Nothing here knows the schema, the steps or the outputs.
 
 mod columnar;
+mod columns;
 mod digest;
 mod item;
 mod reader;
 mod sample;
 
+pub(super) use columns::{set_source_columns, source_columns};
 pub(super) use digest::SourceDigests;
 pub(super) use item::{Item, SourceInfo};
 pub(super) use reader::SourceReader;

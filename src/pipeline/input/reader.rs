@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::columnar::ColumnarRows;
+use super::columns::append_source_columns;
 use super::digest::{RunningDigest, SourceDigests};
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Batch, Morsel, TypeMerge};
-use crate::format::compress::decompressing;
+use crate::format::codec::decompressing;
 use crate::format::csv::{CsvDecoder, CsvDialect, HeaderRecord, HeaderSearch, InferredDelimiter};
 use crate::format::detect::{Columnar, InputFormat};
 use crate::format::encoding::{NotInEncoding, TextEncoding};
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};
 use crate::format::json_array::JsonArrayLines;
+use crate::format::json_values::{self, JsonLayout};
 use crate::format::ndjson::decode_cells;
-use crate::format::{Compression, Format, arrow_input, csv, detect};
+use crate::format::{Format, SourceCodec, arrow_input, csv, detect};
 use crate::pipeline::error::{Error, PlanError};
 use crate::pipeline::plan::Limits;
 use crate::pipeline::progress::Control;
@@ -26,9 +28,6 @@ use crate::source::{
     BoxedError, ByteSource, Expansion, FileSource, Input, RowSource, Source, StdinSource, TooMuchExpansion,
     format_of_media_type,
 };
-
-/// Bytes at the start of a source that identify its compression: gzip has two, zstd four.
-const MAGIC_BYTES: usize = 4;
 
 /// Reads the sources of a plan one after the other.
 pub(crate) struct SourceReader {
@@ -106,7 +105,7 @@ struct OpenSource {
     stream: Box<dyn Read + Send>,
     /// The source below the decompression, which knows its size and whether a read would block.
     raw: SharedSource,
-    compression: Compression,
+    compression: SourceCodec,
     framer: Framer,
     /// The last byte that was read from `stream`; `None` before the first.
     last_byte: Option<u8>,
@@ -181,7 +180,7 @@ impl SourceReader {
         let open = self.current.as_ref().filter(|_| self.waiting.is_empty())?;
         let size = open.raw.size_bytes()?;
         let left = match open.compression {
-            Compression::None => size.saturating_sub(open.delivered),
+            SourceCodec::None => size.saturating_sub(open.delivered),
             // Assumes the compression ratio so far.
             _ => {
                 let read = open.raw.read.load(Ordering::Relaxed);
@@ -205,7 +204,10 @@ impl SourceReader {
             if let Some(open) = &mut self.rows {
                 let (batch, info) = (open.next()?, open.info.clone());
                 return Ok(Some(match batch {
-                    Some(batch) => Item::Rows(batch, info),
+                    Some(mut batch) => {
+                        append_source_columns(&mut batch, &info)?;
+                        Item::Rows(batch, info)
+                    }
                     None => {
                         self.rows = None;
                         Item::SourceEnd(info)
@@ -215,8 +217,9 @@ impl SourceReader {
             // Sources are opened lazily, one at a time: a download's link may expire, and its window costs memory.
             let Some(open) = &mut self.current else {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
-                if let Input::Rows(rows) = source.input {
-                    let info = SourceInfo::of_rows(index, source.name, source.expected_rows, false);
+                if matches!(source.input, Input::Rows(_)) {
+                    let info = SourceInfo::of_source(index, &source, false);
+                    let Input::Rows(rows) = source.input else { unreachable!("matched above") };
                     self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
                     continue;
                 }
@@ -313,12 +316,14 @@ impl SourceReader {
         let name = source.name.clone();
         let cannot_read = |cause: io::Error| Error::Read { name: name.to_string(), cause };
         let is_stream = matches!(source.input, Input::Stream(_));
+        let info = SourceInfo::of_source(index, &source, is_stream);
         let path = match &source.input {
             Input::File(path) if path.is_file() => Some(path.clone()),
             _ => None,
         };
         let mut input: Box<dyn ByteSource> = match source.input {
             Input::File(path) => Box::new(FileSource::open(&path).map_err(cannot_read)?),
+            Input::Member(member) => Box::new(member.open(self.limits.max_expansion).map_err(cannot_read)?),
             Input::Stdin => Box::new(StdinSource::open().map_err(cannot_read)?),
             Input::Stream(stream) => stream,
             Input::Rows(_) => unreachable!("rows are not opened as bytes"),
@@ -341,15 +346,19 @@ impl SourceReader {
         let (head, compression) = match source.compression {
             Some(declared) => (Vec::new(), declared),
             None => {
-                let head = read_head(&mut raw, MAGIC_BYTES).map_err(cannot_read)?;
-                let compression = Compression::detect(&head);
+                let mut head = read_head(&mut raw, SourceCodec::MIN_BYTES).map_err(cannot_read)?;
+                let needed = SourceCodec::bytes_needed(&head);
+                if needed > head.len() && head.len() >= SourceCodec::MIN_BYTES {
+                    head.extend(read_head(&mut raw, needed - head.len()).map_err(cannot_read)?);
+                }
+                let compression = SourceCodec::of_source(&name, &head);
                 (head, compression)
             }
         };
         // The bytes read for detection are put back in front.
         let stream = io::Cursor::new(head).chain(raw.clone());
         let mut stream: Box<dyn Read + Send> = match compression {
-            Compression::None => Box::new(stream),
+            SourceCodec::None => Box::new(stream),
             // A small file that expands without end must not fill the disk.
             _ => {
                 let expansion = Expansion::new(self.limits.max_expansion);
@@ -359,6 +368,8 @@ impl SourceReader {
         };
         let cannot_read = |cause| read_error(&source.name, compression, &raw, cause);
         let mut head = read_text_head(&mut *stream).map_err(cannot_read)?;
+        // The property of CSV that the source must have, so that another format is an error.
+        let required = source.csv.first_specified().filter(|_| !source.csv_is_optional);
         let specified = source.encoding.filter(|encoding| !encoding.is_utf8());
         if specified.is_some() && detect::columnar(&head).is_some() {
             return Err(PlanError::NotText(name.to_string()).into());
@@ -371,11 +382,11 @@ impl SourceReader {
         // or the response says, and not an error of the first record.
         let foreign = |found| Error::Foreign { name: name.to_string(), found };
         if let Some(kind) = detect::columnar(&head) {
-            if let Some(property) = source.csv.first_specified() {
+            if let Some(property) = required {
                 return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
             }
             let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
-            let path = path.filter(|_| has_index && compression == Compression::None);
+            let path = path.filter(|_| has_index && compression == SourceCodec::None);
             let rows = match (kind, path) {
                 (_, Some(path)) => {
                     if let Some(digests) = &self.digests {
@@ -394,7 +405,6 @@ impl SourceReader {
                 (Columnar::Parquet, None) => return Err(foreign(detect::STREAMED_PARQUET)),
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
-            let info = SourceInfo::of_rows(index, source.name, source.expected_rows, is_stream);
             return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
         }
         if let Some(found) = detect::foreign(&head) {
@@ -405,25 +415,34 @@ impl SourceReader {
             None => {
                 let found = detect::input_format(None, Some(&source.name), &head);
                 // An empty source has the kind of the others, so that it is never a mixed source.
-                let is_csv = self.is_csv.unwrap_or(source.csv.first_specified().is_some());
+                let is_csv = self.is_csv.unwrap_or(required.is_some());
                 let format = if is_csv { Format::Csv } else { Format::Ndjson };
                 found.unwrap_or(InputFormat { format, delimiter: None })
             }
         };
         if format != Format::Csv
-            && let Some(property) = source.csv.first_specified()
+            && let Some(property) = required
         {
             return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
         }
-        if format == Format::Ndjson
-            && let Some(found) = detect::foreign_json(&head)
-        {
-            return Err(foreign(found));
+        let mut format = format;
+        // Results of the API and sources whose format is specified are one record on each line.
+        let may_have_values = match source.format {
+            None => format == Format::Ndjson,
+            Some(specified) => specified == Format::JsonArray && first_text_byte(&head) == Some(b'{'),
+        };
+        if may_have_values && source.expected_rows.is_none() {
+            let read_error = |cause| read_error(&source.name, compression, &raw, cause);
+            format = match self.json_layout(&mut *stream, &mut head, read_error)? {
+                JsonLayout::Lines => Format::Ndjson,
+                JsonLayout::Values => Format::JsonValues,
+                JsonLayout::Array => Format::JsonArray,
+            };
         }
         let is_empty = head.is_empty();
         stream = Box::new(io::Cursor::new(head).chain(stream));
         let mut skipped_bytes = 0;
-        if source.csv.skip_lines > 0 {
+        if format == Format::Csv && source.csv.skip_lines > 0 {
             let read_error = |cause| read_error(&source.name, compression, &raw, cause);
             let Skipped { bytes, missing_lines, rest } =
                 self.skip_lines(&mut *stream, source.csv.skip_lines, read_error)?;
@@ -435,11 +454,11 @@ impl SourceReader {
             stream = Box::new(io::Cursor::new(rest).chain(stream));
         }
         let header_delimiter = match (format, source.csv.delimiter.or(delimiter)) {
-            (Format::Ndjson | Format::JsonArray, _) => None,
+            (Format::Ndjson | Format::JsonArray | Format::JsonValues, _) => None,
             (Format::Csv, Some(known)) => Some(HeaderDelimiter::Known(known)),
             (Format::Csv, None) => {
                 let read_error = |cause| read_error(&source.name, compression, &raw, cause);
-                let (head, found) = self.infer_delimiter(&mut *stream, source.csv.header, read_error)?;
+                let (head, found) = self.infer_delimiter(&mut *stream, &source.csv, read_error)?;
                 stream = Box::new(io::Cursor::new(head).chain(stream));
                 // Where nothing but the first bytes determines the format, a header with tabs and no comma is TSV.
                 let is_unnamed = declared_format.is_none() && !detect::has_format(&source.name);
@@ -453,7 +472,11 @@ impl SourceReader {
         };
         let framing = match format {
             Format::Ndjson => Framing::Lines,
-            Format::Csv => Framing::Csv { delimiter: header_delimiter.map_or(b',', HeaderDelimiter::byte) },
+            Format::JsonValues => Framing::Values,
+            Format::Csv => Framing::Csv {
+                delimiter: header_delimiter.map_or(b',', HeaderDelimiter::byte),
+                quote: source.csv.quote.byte(),
+            },
             // The brackets and commas of the array become line ends, so that the framer cuts elements like lines.
             Format::JsonArray => {
                 stream = Box::new(JsonArrayLines::new(stream));
@@ -463,8 +486,7 @@ impl SourceReader {
         let framer =
             Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone()).at_byte(skipped_bytes);
         let delimiter = header_delimiter.map_or(b',', HeaderDelimiter::byte);
-        let info =
-            SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
+        let info = SourceInfo { format, ..info };
         Ok(Opened::Bytes(Box::new(OpenSource {
             info: Arc::new(info),
             stream,
@@ -476,9 +498,34 @@ impl SourceReader {
             delivered: 0,
             ended: false,
             header_delimiter,
-            header_search: HeaderSearch::new(delimiter, &source.csv),
+            header_search: HeaderSearch::new(delimiter, &source.csv).with_max_columns(self.limits.max_columns),
             dialect: source.csv,
         })))
+    }
+
+    /// Reads the first bytes of a JSON source, of which `head` has some, until its layout is decided.
+    fn json_layout(
+        &self,
+        stream: &mut dyn Read,
+        head: &mut Vec<u8>,
+        read_error: impl FnOnce(io::Error) -> Error,
+    ) -> Result<JsonLayout, Error> {
+        let mut is_all = head.is_empty();
+        loop {
+            if let Some(layout) = json_values::layout(head, is_all) {
+                return Ok(layout);
+            }
+            if self.control.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match read_head(stream, 1) {
+                Ok(more) => {
+                    is_all = more.is_empty();
+                    head.extend_from_slice(&more);
+                }
+                Err(cause) => return Err(read_error(cause)),
+            }
+        }
     }
 
     /// Reads `lines` lines and drops them, fewer if the source ends before.
@@ -524,7 +571,7 @@ impl SourceReader {
     fn infer_delimiter(
         &self,
         stream: &mut dyn Read,
-        header: HeaderRecord,
+        dialect: &CsvDialect,
         read_error: impl FnOnce(io::Error) -> Error,
     ) -> Result<(Vec<u8>, InferredDelimiter), Error> {
         let mut head = Vec::new();
@@ -537,7 +584,7 @@ impl SourceReader {
                 Err(cause) => return Err(read_error(cause)),
             };
             head.extend_from_slice(&more);
-            if let Some(found) = csv::infer_delimiter(&head, more.is_empty(), header) {
+            if let Some(found) = csv::infer_delimiter(&head, more.is_empty(), dialect) {
                 return Ok((head, found));
             }
         }
@@ -558,7 +605,7 @@ fn require_proven_end(open: &OpenSource) -> Result<(), Error> {
     let info = &open.info;
     let is_checked_elsewhere = match info.format {
         Format::JsonArray => true,
-        Format::Ndjson => info.expected_rows.is_some(),
+        Format::Ndjson | Format::JsonValues => info.expected_rows.is_some(),
         Format::Csv => info.expected_rows.is_some() && matches!(open.last_byte, Some(b'\n' | b'\r')),
     };
     if is_checked_elsewhere || open.raw.is_end_proven() {
@@ -568,14 +615,14 @@ fn require_proven_end(open: &OpenSource) -> Result<(), Error> {
 }
 
 /// Converts the error of a failed read: if the source below did not fail, the decompression did.
-fn read_error(name: &str, compression: Compression, raw: &SharedSource, cause: io::Error) -> Error {
+fn read_error(name: &str, compression: SourceCodec, raw: &SharedSource, cause: io::Error) -> Error {
     let name = name.to_owned();
     if let Some(&not_in_encoding) = cause.get_ref().and_then(|cause| cause.downcast_ref::<NotInEncoding>()) {
         return Error::Encoding { name, cause: not_in_encoding };
     }
     let too_large = cause.get_ref().is_some_and(|cause| cause.is::<TooMuchExpansion>());
     // One that expands too much is a whole file all the same.
-    if compression == Compression::None || too_large || raw.failed.load(Ordering::Relaxed) {
+    if compression == SourceCodec::None || too_large || raw.failed.load(Ordering::Relaxed) {
         Error::Read { name, cause }
     } else {
         Error::Damaged { name, cause }
@@ -591,7 +638,7 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
         let rejected = bad.rejected;
         let byte = morsel.byte_offset + rejected.byte as u64;
         let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
-        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint }
+        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint, is_too_wide: bad.is_too_wide }
     })?;
     let Some((mut header, rest)) = cut else { return Ok(None) };
     let is_absent = open.dialect.header == HeaderRecord::Absent;
@@ -616,7 +663,9 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
         name: old.name.clone(),
         format: old.format,
         csv: Some(CsvSource { header, other_delimiter, decoder }),
+        columns: old.columns.clone(),
         expected_rows: old.expected_rows,
+        run: old.run.clone(),
         is_stream: old.is_stream,
     });
     open.header_delimiter = None;
@@ -649,6 +698,11 @@ fn read_text_head(stream: &mut dyn Read) -> io::Result<Vec<u8>> {
             return Ok(head);
         }
     }
+}
+
+/// Returns the first byte that is neither white space nor of a byte order mark.
+fn first_text_byte(head: &[u8]) -> Option<u8> {
+    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start().first().copied()
 }
 
 /// Returns true if there is a byte other than white space and a byte order mark.

@@ -9,22 +9,33 @@ use crate::pipeline::error::Error;
 use crate::pipeline::progress::{CANCEL_POLL, Control};
 use crate::source::{Input, Source};
 
-/// Returns true if all sources are regular files, which can be read twice.
+/// Returns true if all sources are regular files or members of archives, which can be read twice.
 pub(crate) fn can_be_reread(sources: &[Source]) -> bool {
-    sources.iter().all(|source| matches!(&source.input, Input::File(path) if path.is_file()))
+    sources.iter().all(|source| match &source.input {
+        Input::File(path) => path.is_file(),
+        Input::Member(_) => true,
+        _ => false,
+    })
 }
 
 /// Returns a second source for the same file. Panics for other inputs; see [`can_be_reread`].
 pub(crate) fn reopen(source: &Source) -> Source {
-    let Input::File(path) = &source.input else { unreachable!("only files are read twice") };
+    let input = match &source.input {
+        Input::File(path) => Input::File(path.clone()),
+        Input::Member(member) => Input::Member(member.clone()),
+        _ => unreachable!("only files are read twice"),
+    };
     Source {
         name: source.name.clone(),
-        input: Input::File(path.clone()),
+        input,
         format: source.format,
         csv: source.csv.clone(),
+        csv_is_optional: source.csv_is_optional,
         encoding: source.encoding,
         compression: source.compression,
+        columns: source.columns.clone(),
         expected_rows: source.expected_rows,
+        run: source.run.clone(),
     }
 }
 

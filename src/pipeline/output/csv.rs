@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::encode::compressed;
 use super::writer::{FileError, FileWriter, TextSink};
 use crate::column::Schema;
-use crate::format::compress::decompressing;
+use crate::format::codec::decompressing;
 use crate::format::csv::pad::Remap;
 use crate::format::csv::{CsvEncoder, line_of_open_quote};
 use crate::format::{Compression, CsvOptions};

@@ -20,7 +20,7 @@ use super::spilled::{SPILL_COMPRESSION, from_spilled, spilled_columns};
 use super::writer::WriterOptions;
 use crate::column::{Batch, Morsel, Schema};
 use crate::format::OutputFormat;
-use crate::format::compress::decompressing;
+use crate::format::codec::decompressing;
 use crate::format::csv::SheetCounts;
 use crate::format::decode::Outcome;
 use crate::format::frame::{BufferPool, Framed, Framer, Framing};

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use crate::column::Morsel;
+use crate::format::Reject;
 use crate::format::decode::RejectedRecord;
-use crate::format::{Format, Reject};
 use crate::pipeline::input::SourceInfo;
 use crate::position::FieldPath;
 
@@ -47,7 +47,7 @@ impl RejectList {
         max_rejects: usize,
         keep_raw: bool,
     ) -> RejectList {
-        let is_array = info.format == Format::JsonArray;
+        let is_array = info.format.is_rewritten();
         let mut list = RejectList::new(info.line_break());
         for mut rejected in rejects.into_iter().take(max_rejects) {
             let mut raw = &morsel.records()[rejected.byte..rejected.byte + rejected.len];

@@ -1,6 +1,7 @@
 //! Checks of steps against the columns that are known before the first record is written, so that a misspelled name
 //! fails at once and not after an hour. Applies no step.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::Array;
@@ -19,13 +20,14 @@ use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, UnknownC
 const KNOWN_FROM_BYTES: usize = 256 << 10;
 
 /// Returns the columns that are known before the first record is written: those of the explicit schema, the declared
-/// ones, and those of CSV headers and of the first records. `is_one_source` is true if no other source follows the first.
+/// ones, those of CSV headers and of the first records, and the `source_columns` of directory names. `is_one_source` is true if no other source follows the first.
 pub(crate) fn known_columns(
     limits: &Limits,
     choice: &SchemaSource,
     type_merge: TypeMerge,
     sample: &[Item],
     is_one_source: bool,
+    source_columns: &[Arc<str>],
 ) -> KnownColumns {
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
@@ -53,6 +55,8 @@ pub(crate) fn known_columns(
     if type_merge == TypeMerge::Json {
         schema = schema.join(&rules.declared, type_merge);
     }
+    let source_columns = source_columns.iter().map(|name| Field::new(name.clone(), Type::Text));
+    schema = schema.join(&Schema::new(source_columns.collect()), type_merge);
     if let Some(name) = choice.extra_column.as_ref().filter(|name| schema.position(name).is_none()) {
         schema.fields.push(Field::new(name.clone(), Type::Json));
     }
@@ -86,12 +90,13 @@ pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the error of `steps` on the declared columns of a workflow alone. It is a warning: the records also have the
-/// columns of the input, and blocks add some.
-pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error> {
+/// Checks `steps` against the columns that a workflow declares, before a run of it is started. The records can have further
+/// columns, of the input and of blocks, so that only a name that resembles a declared one is an error; in backticks any is
+/// accepted.
+pub fn check_steps_of_run(steps: &[Step], declared: &Schema) -> Result<(), expr::Error> {
     let known =
         KnownColumns { schema: declared.clone(), complete: false, type_merge: TypeMerge::Json, removed: Vec::new() };
-    bind(&mut steps.to_vec(), known).err()
+    bind(&mut steps.to_vec(), known).map(|_| ())
 }
 
 /// Columns that steps refer to and the sample did not have, each with a flag that its first value sets.

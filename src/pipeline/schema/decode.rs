@@ -9,6 +9,7 @@ use crate::format::decode::{
     AsReadColumns, EnforcedColumns, ExtraColumn, InferredColumns, OnMisfit, Outcome, RecordRules,
 };
 use crate::format::frame::Framing;
+use crate::format::json_values;
 use crate::format::ndjson::{self, DecodeOptions, InferOptions, UnknownKey, ValueTypes};
 use crate::format::utf8::{self, Repaired};
 use crate::pipeline::input::SourceInfo;
@@ -32,6 +33,8 @@ impl SchemaRules {
             enforced,
             extra: self.extra_column.is_some().then_some(extra),
             spans: self.demands.record_spans,
+            // Where all columns are text, none was made text.
+            cell_kinds: !self.demands.cells_as_text,
             as_read: match &self.demands.as_read {
                 AsReadDemand::Only(names) => AsReadColumns::Only(names),
                 AsReadDemand::All => AsReadColumns::All,
@@ -43,9 +46,22 @@ impl SchemaRules {
     /// Infers the columns of a morsel's records; where columns are not typed, only their names. With `trace`, also the
     /// record at which each type widened.
     pub(crate) fn infer_columns(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> InferredColumns {
+        let repaired = self.repaired(morsel, info);
+        let text = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
+        let mut inferred = self.infer_columns_of(text, info, trace);
+        if info.format.is_rewritten() {
+            count_lines(text, &mut inferred);
+        }
+        if let Some(repaired) = repaired {
+            inferred.widenings.iter_mut().for_each(|widening| widening.byte = repaired.original(widening.byte));
+            inferred.first_misfit.iter_mut().for_each(|misfit| misfit.byte = repaired.original(misfit.byte));
+        }
+        inferred
+    }
+
+    /// Infers the columns of the lines of a morsel.
+    fn infer_columns_of(&self, morsel: &Morsel, info: &SourceInfo, trace: bool) -> InferredColumns {
         let named = |schema| InferredColumns { schema, ..InferredColumns::default() };
-        let repaired = self.repaired(morsel);
-        let morsel = repaired.as_ref().map_or(morsel, |repaired| &repaired.morsel);
         let enforced = self.decoder_rules().enforced;
         match &info.csv {
             // Cells are text whatever they contain.
@@ -70,10 +86,18 @@ impl SchemaRules {
         }
     }
 
-    /// Returns the morsel with U+FFFD for invalid UTF-8, if the plan asks for that and this morsel has any; else
-    /// `None`.
-    pub(crate) fn repaired(&self, morsel: &Morsel) -> Option<Repaired> {
-        if self.demands.lossy_utf8 { utf8::repair(morsel) } else { None }
+    /// Returns the morsel as it is decoded, if that is not as it was read: JSON values as lines, and U+FFFD for invalid
+    /// UTF-8 if the plan asks for that; else `None`.
+    pub(crate) fn repaired(&self, morsel: &Morsel, info: &SourceInfo) -> Option<Repaired> {
+        let lines = (info.format == Format::JsonValues).then(|| json_values::as_lines(morsel));
+        let text = lines.as_ref().map_or(morsel, |lines| &lines.morsel);
+        match if self.demands.lossy_utf8 { utf8::repair(text) } else { None } {
+            Some(repaired) => Some(match lines {
+                Some(lines) => repaired.after(lines),
+                None => repaired,
+            }),
+            None => lines,
+        }
     }
 
     /// Decodes one morsel into columns of `schema`. Returns a mismatch with the wider schema if a record does not fit
@@ -101,15 +125,24 @@ impl SchemaRules {
         };
         // Elements of an array are decoded as lines of NDJSON; only their line numbers differ.
         let mut outcome = ndjson::decode_under(morsel, schema, &options, &self.decoder_rules());
-        if info.format == Format::JsonArray {
-            count_lines_of_array(morsel, &mut outcome);
+        if info.format.is_rewritten() {
+            count_lines_of_source(morsel, &mut outcome);
         }
         outcome
     }
 }
 
-/// Replaces the decoder's line numbers, which count array elements, by those of the source.
-fn count_lines_of_array(morsel: &Morsel, outcome: &mut Outcome) {
+/// Replaces the line numbers of inference, which count array elements or values, by those of the source.
+fn count_lines(morsel: &Morsel, inferred: &mut InferredColumns) {
+    let lines_to =
+        |byte: usize| memchr::memchr_iter(Framing::Elements.line_break(), &morsel.records()[..byte]).count() as u64;
+    inferred.widenings.iter_mut().for_each(|widening| widening.line = lines_to(widening.byte));
+    inferred.first_misfit.iter_mut().for_each(|misfit| misfit.line = lines_to(misfit.byte));
+    inferred.lines = lines_to(morsel.len);
+}
+
+/// Replaces the decoder's line numbers, which count array elements or values, by those of the source.
+fn count_lines_of_source(morsel: &Morsel, outcome: &mut Outcome) {
     // The line breaks inside a morsel are counted once: positions only move forward.
     let (mut lines, mut counted_to) = (0, 0);
     let mut lines_to = |byte: usize| {

@@ -11,7 +11,7 @@ use crate::format::Reject;
 use crate::format::decode::InferredColumns;
 use crate::format::frame::BufferPool;
 use crate::pipeline::error::Error;
-use crate::pipeline::input::{Item, SourceInfo, SourceReader, reopen, take_sample_on_thread};
+use crate::pipeline::input::{Item, SourceInfo, SourceReader, reopen, source_columns, take_sample_on_thread};
 use crate::pipeline::plan::{Limits, SchemaFrom, SchemaSource};
 use crate::pipeline::progress::Control;
 use crate::position::{FieldPath, Position};
@@ -136,12 +136,13 @@ pub fn describe_schema(
     control: &Control,
 ) -> Result<DescribedSchema, Error> {
     let full = choice.from == SchemaFrom::Full;
+    let source_columns = source_columns(&sources);
     let reread: Vec<Source> = if full { sources.iter().map(reopen).collect() } else { Vec::new() };
     // A full pass reads the sample again, which must not count twice.
     let counted = if full { control.without_counters() } else { control.clone() };
     let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), &counted);
     let (reader, sample) = take_sample_on_thread(reader, limits.sample_bytes, false, control)?;
-    let rules = SchemaRules::for_schema(choice, reader.type_merge(), limits);
+    let rules = SchemaRules::for_schema(choice, reader.type_merge(), limits).with_source_columns(source_columns);
     let mut tracker = OriginTracker::new(&rules, control);
     if full {
         infer_in_order(reread, limits, control, |item| infer_item(&rules, item), |seen| tracker.take(seen))?;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::column::{Field, MAX_COLUMNS, Schema, Type, TypeMerge, keeps_carrier};
+use crate::column::{Field, Schema, Type, TypeMerge, keeps_carrier};
 use crate::format::Format;
 use crate::format::decode::EnforcedColumns;
 use crate::format::ndjson::ValueTypes;
@@ -85,8 +85,12 @@ pub(crate) struct SchemaRules {
     pub contract: Option<Schema>,
     /// The column for keys without a column; `None` for no such column.
     pub extra_column: Option<Arc<str>>,
+    /// Columns that sources have from the names of directories; text, behind those of the records.
+    pub source_columns: Vec<Arc<str>>,
     /// Maximum bytes of a record; a longer one is a reject.
     pub max_record_bytes: usize,
+    /// Maximum number of columns.
+    pub max_columns: usize,
 }
 
 impl SchemaRules {
@@ -99,7 +103,9 @@ impl SchemaRules {
             declared: declared_beside_contract(choice),
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
+            source_columns: Vec::new(),
             max_record_bytes: limits.max_record_bytes,
+            max_columns: limits.max_columns,
         }
     }
 
@@ -107,6 +113,28 @@ impl SchemaRules {
     pub(crate) fn for_schema(choice: &SchemaSource, type_merge: TypeMerge, limits: &Limits) -> Self {
         let rules = SchemaRules::new(choice, Demands::typed_columns(), type_merge, limits);
         SchemaRules { extra_column: None, ..rules }
+    }
+
+    /// Sets the columns that sources have from the names of directories.
+    pub(crate) fn with_source_columns(self, source_columns: Vec<Arc<str>>) -> Self {
+        SchemaRules { source_columns, ..self }
+    }
+
+    /// Joins the columns of directory names into `seen`, as text, except those of the contract, which have its type.
+    fn join_source_columns(&self, mut seen: Schema) -> Result<Schema, Error> {
+        for name in &self.source_columns {
+            match &self.contract {
+                Some(contract) if contract.position(name).is_some() => continue,
+                Some(_) if self.policy != SchemaPolicy::Evolve => {
+                    return Err(PlanError::DirectoryOutsideSchema(name.to_string()).into());
+                }
+                _ => {}
+            }
+            let is_raw = self.type_merge == TypeMerge::Json && self.demands.keys != ValueTypes::Typed;
+            let ty = if is_raw { Type::Raw } else { Type::Text };
+            seen = seen.join(&self.only_needed(Schema::new(vec![Field::new(name.clone(), ty)])), self.type_merge);
+        }
+        Ok(seen)
     }
 
     /// Joins declared types into the columns that occur. A declaration alone adds no column.
@@ -158,9 +186,9 @@ impl SchemaRules {
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
     /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
-        let mut schema = self.with_needed(self.under_contract(seen));
-        if schema.fields.len() > MAX_COLUMNS {
-            return Err(PlanError::TooManyColumns.into());
+        let mut schema = self.with_needed(self.under_contract(self.join_source_columns(seen)?)).resolved();
+        if schema.fields.len() > self.max_columns {
+            return Err(PlanError::TooManyColumns(self.max_columns).into());
         }
         if let Some(broken) = self.broken_contract(&schema) {
             return Err(PlanError::Contract(broken).into());
@@ -196,6 +224,15 @@ impl SchemaRules {
         self.declared.fields.iter().filter_map(note).collect()
     }
 
+    /// Returns the columns of `schema` whose type neither a declaration nor the contract gives.
+    pub(crate) fn columns_of_own_type(&self, schema: &Schema) -> Schema {
+        let given = |field: &&Field| {
+            let contract = self.contract.as_ref().and_then(|contract| contract.position(&field.name));
+            contract.is_some() || self.declared.position(&field.name).is_some()
+        };
+        Schema::new(schema.fields.iter().filter(|field| !given(field)).cloned().collect())
+    }
+
     /// Adds the needed columns that are missing, so that the decoder can skip every key that is not in the
     /// schema.
     pub(crate) fn with_needed(&self, mut schema: Schema) -> Schema {
@@ -223,8 +260,8 @@ impl SchemaRules {
 
     /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may.
     pub(crate) fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
-        if new.fields.len() > MAX_COLUMNS {
-            return Some(FixedSchema::TooManyColumns);
+        if new.fields.len() > self.max_columns {
+            return Some(FixedSchema::TooManyColumns(self.max_columns));
         }
         let new_columns = new.fields.len() > old.fields.len();
         if self.policy == SchemaPolicy::Fail {
@@ -273,18 +310,21 @@ impl SchemaRules {
             return false;
         }
         let respelled = |t: &Type| {
-            matches!(t, Type::Float | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json)
+            matches!(
+                t,
+                Type::Float | Type::Fixed(_) | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json
+            )
         };
         let lost = |o: &Field| new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
         old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
     }
 
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a
-    /// number keeps the digits of its cell, so doubles are carried as JSON text.
+    /// number keeps the digits of its cell, so doubles and decimals are carried as JSON text.
     pub(crate) fn as_written(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Text && self.demands.types_fixed && !self.demands.typed {
             for field in &mut schema.fields {
-                if field.ty == Type::Float {
+                if matches!(field.ty, Type::Float | Type::Fixed(_)) {
                     field.ty = Type::Json;
                 }
             }

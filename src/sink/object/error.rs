@@ -16,6 +16,7 @@ const ALREADY_EXISTS: &str = "already exists";
 pub(super) enum Operation {
     Find,
     Read,
+    List,
     Put,
     Begin,
     Part,
@@ -29,6 +30,7 @@ impl Operation {
         match self {
             Operation::Find => "look up the object",
             Operation::Read => "read the object",
+            Operation::List => "list the objects",
             Operation::Put => "write the object",
             Operation::Begin => "begin an upload",
             Operation::Part => "upload a part",
@@ -56,6 +58,8 @@ impl StoreKind {
             (StoreKind::S3, O::Put | O::Begin | O::Part | O::Complete) => Some("s3:PutObject"),
             (StoreKind::S3, O::Abort) => Some("s3:AbortMultipartUpload"),
             (StoreKind::S3, O::Remove) => Some("s3:DeleteObject"),
+            (StoreKind::S3, O::List) => Some("s3:ListBucket"),
+            (StoreKind::Google, O::List) => Some("storage.objects.list"),
             (StoreKind::Google, O::Find | O::Read) => Some("storage.objects.get"),
             (StoreKind::Google, O::Put) => Some("storage.objects.create"),
             (StoreKind::Google, O::Begin | O::Part | O::Complete) => Some("storage.multipartUploads.create"),

@@ -32,7 +32,7 @@ pub enum Act {
 /// A request, without its body.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Its operation: `head`, `get`, `put`, `begin`, `part`, `complete`, `abort`, `delete` or `probe`, the
+    /// Its operation: `head`, `get`, `list`, `put`, `begin`, `part`, `complete`, `abort`, `delete` or `probe`, the
     /// completion of an upload that does not exist.
     pub what: &'static str,
     /// The key, decoded.
@@ -173,15 +173,20 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let key = decoded(path.strip_prefix("/b/").unwrap_or_default());
+    let mut key = decoded(path.strip_prefix("/b/").unwrap_or_default());
     let value = |name: &str| {
         let found = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(found, _)| *found == name);
         found.map(|(_, value)| value.to_owned())
     };
+    // The key of a list is its prefix.
+    if query.contains("list-type=2") {
+        key = value("prefix").map(|prefix| decoded(&prefix)).unwrap_or_default();
+    }
     let upload = value("uploadId");
     let exists = upload.as_ref().is_some_and(|id| shared.state.lock().unwrap().uploads.contains_key(id));
     let what = match (method, &upload) {
         ("HEAD", _) => "head",
+        ("GET", _) if query.contains("list-type=2") => "list",
         ("GET", _) => "get",
         ("POST", Some(id)) if id == "drawoff-check" => "probe",
         ("PUT", Some(_)) => "part",
@@ -252,10 +257,28 @@ fn carry_out(shared: &Shared, asked: &Asked, upload: Option<String>, part: Optio
                     ("last-modified", httpdate::fmt_http_date(state.dates[&key])),
                 ];
                 headers.extend(shared.headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
-                (200, headers, bytes.clone())
+                let range = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+                let bounds = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse::<usize>().ok()?)));
+                match bounds {
+                    Some((from, to)) => {
+                        let to = to.min(bytes.len() - 1);
+                        headers.push(("content-range", format!("bytes {from}-{to}/{}", bytes.len())));
+                        (206, headers, bytes[from..=to].to_vec())
+                    }
+                    None => (200, headers, bytes.clone()),
+                }
             }
             None => (404, Vec::new(), error("NoSuchKey", "The specified key does not exist")),
         },
+        ("list", _) => {
+            let found = state.objects.iter().filter(|(found, _)| found.starts_with(&key));
+            let found = found.map(|(key, bytes)| {
+                let size = bytes.len();
+                format!("<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>\"e\"</ETag></Contents>")
+            });
+            let xml = format!("<ListBucketResult>{}</ListBucketResult>", found.collect::<String>());
+            (200, Vec::new(), xml.into_bytes())
+        }
         ("put", _) => {
             state.objects.insert(key.clone(), body);
             state.dates.insert(key.clone(), SystemTime::now());
