@@ -323,6 +323,7 @@ fn load_exit(error: &LoadError) -> Exit {
         LoadError::Connect { is_transient: true, .. } | LoadError::Refused { is_transient: true, .. } => {
             Exit::TargetUnreachable
         }
+        LoadError::Write { cause, .. } => write_exit(cause),
         LoadError::RowCount { .. } => Exit::Mismatch,
         LoadError::Unknown { .. } => Exit::LoadUnknown,
         LoadError::Unsupported { .. } => Exit::Usage,
@@ -335,9 +336,10 @@ fn load_exit(error: &LoadError) -> Exit {
 /// Returns the hint for a load that failed.
 fn load_hint(error: &LoadError) -> Option<String> {
     match error {
-        LoadError::Connect { hint, .. } | LoadError::Refused { hint, .. } | LoadError::Unsupported { hint, .. } => {
-            hint.clone()
-        }
+        LoadError::Connect { hint, .. }
+        | LoadError::Refused { hint, .. }
+        | LoadError::Write { hint, .. }
+        | LoadError::Unsupported { hint, .. } => hint.clone(),
         LoadError::Misfits { .. } => Some(
             "change the columns with `--cast`, `--rename`, `--drop` or `--select`, or load into a new table".to_owned(),
         ),

@@ -186,6 +186,12 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
             let settings = Settings::resolve(url, &environment).map_err(|error| Error::Usage(error.to_string()))?;
             Ok(Arc::new(Postgres::new(settings)))
         }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            use crate::warehouse::sqlite::{Location, Sqlite};
+            let location = Location::parse(url).map_err(|error| Error::Usage(error.to_string()))?;
+            Ok(Arc::new(Sqlite::new(location)))
+        }
         other => Err(Failure::new(
             Error::Usage(format!("this build cannot load into {other}")),
             format!("build drawoff with `--features {}`", other.split('+').next().unwrap_or_default()),
@@ -198,6 +204,8 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
     let statement = match system {
         #[cfg(feature = "postgres")]
         "postgres" => crate::warehouse::postgres::ddl(table, columns),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => crate::warehouse::sqlite::ddl(table, columns),
         other => {
             return Err(Failure::new(
                 Error::Usage(format!("this build has no {other}")),

@@ -25,6 +25,8 @@ mod load;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod target;
 
 pub use error::{LoadError, Misfit};
