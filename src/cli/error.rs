@@ -320,9 +320,7 @@ fn exit_of(error: &Error) -> Exit {
 
 fn load_exit(error: &LoadError) -> Exit {
     match error {
-        LoadError::Connect { is_transient: true, .. } | LoadError::Refused { is_transient: true, .. } => {
-            Exit::TargetUnreachable
-        }
+        error if error.is_transient() => Exit::TargetUnreachable,
         LoadError::Write { cause, .. } => write_exit(cause),
         LoadError::RowCount { .. } => Exit::Mismatch,
         LoadError::Unknown { .. } => Exit::LoadUnknown,

@@ -273,6 +273,7 @@ mod tests {
             elapsed: Duration::from_secs(2),
             schema: Schema::default(),
             files: Vec::new(),
+            loads: Vec::new(),
             rejects: Some("a.rejects.ndjson".into()),
             stopped_early: false,
             reached_limit: false,

@@ -17,6 +17,7 @@ use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
+use crate::text::{counted, escape_for_terminal};
 use crate::warehouse::{Committed, LedgerRow, LoadIdentity, LoadMode, NulPolicy, TableTarget, Warehouse};
 
 /// Version of the written form of the steps of a load.
@@ -272,6 +273,15 @@ pub(super) fn require_identity(args: &PipelineArgs, outputs: &[Output]) -> Resul
     Ok(())
 }
 
+/// Prints notes on the settings of the tables among `outputs`.
+pub(super) fn show_notes(context: &Context, outputs: &[Output]) {
+    for output in outputs {
+        if let Target::Table(target) = &output.target {
+            target.warehouse.notes().iter().for_each(|note| context.screen.note(&escape_for_terminal(note)));
+        }
+    }
+}
+
 /// Fails if a table among `outputs` cannot be reached, before a run is started or a byte is read. Returns the earlier loads of
 /// the same rows, with the names of their tables, if every output has one.
 pub(super) async fn check_tables(
@@ -302,7 +312,7 @@ pub(super) async fn check_tables(
 pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
     match outcome {
         Committed::Loaded(summary) => {
-            let rows = crate::text::counted(summary.rows, "row");
+            let rows = counted(summary.rows, "row");
             format!("loaded {rows} into {name}, key {}", summary.key.short())
         }
         Committed::Already(row) => already_line(name, row),
@@ -311,7 +321,7 @@ pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
 
 /// Returns the line of the report for rows that a table has already.
 pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
-    let rows = crate::text::counted(row.rows, "row");
+    let rows = counted(row.rows, "row");
     let digest = row.digest.get(..8).map(|digest| format!(", digest {digest}")).unwrap_or_default();
     let key = row.key.get(..8).unwrap_or_default();
     format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed", row.loaded_at)

@@ -10,7 +10,7 @@ use super::input::{Item, SourceDigests, SourceReader, can_be_reread, reopen, tak
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy, Target};
 use super::prepared::{ExecutionState, Prepared};
-use super::progress::Control;
+use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::report::Report;
 use super::schema::{SchemaRegistry, full_schema, schema_of_sample};
@@ -31,10 +31,25 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
     if full && !rereadable {
         return Err(PlanError::NotRereadable.into());
     }
+    let is_live = plan.outputs.iter().any(|output| output.is_live(plan.whole_streams));
+    let mut lost = 0;
     loop {
         let once = if rereadable { sources.iter().map(reopen).collect() } else { std::mem::take(&mut sources) };
         match attempt(&plan, once, ReadMode { rereadable, full }, control) {
-            Ok(report) => return Ok(Report { elapsed: started.elapsed(), ..report }),
+            Ok(mut report) => {
+                if lost > 0 {
+                    report.notes.push(format!("began again {} after the system of a table was lost", times(lost)));
+                }
+                return Ok(Report { elapsed: started.elapsed(), ..report });
+            }
+            // Nothing of the load is in the table, and it knows whether an earlier one was committed after all.
+            Err(AttemptEnd::Error(Error::Load(error)))
+                if error.is_transient() && rereadable && !is_live && lost < MAX_LOAD_RETRIES =>
+            {
+                wait_before_retry(lost, control)?;
+                lost += 1;
+                control.reset();
+            }
             // The second attempt infers from all records, so that it meets no late change.
             Err(AttemptEnd::StartOver(_)) if !full => {
                 full = true;
@@ -43,6 +58,25 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
             Err(AttemptEnd::Error(error) | AttemptEnd::StartOver(error)) => return Err(error),
         }
     }
+}
+
+/// The most times that a pass begins again because the system of a table was lost.
+const MAX_LOAD_RETRIES: u32 = 4;
+
+/// Waits 1, 2, 4 and 8 seconds before the retries of a load.
+fn wait_before_retry(retry: u32, control: &Control) -> Result<(), Error> {
+    let end = Instant::now() + Duration::from_secs(1 << retry);
+    while Instant::now() < end {
+        if control.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        std::thread::sleep(CANCEL_POLL);
+    }
+    Ok(())
+}
+
+fn times(n: u32) -> String {
+    if n == 1 { "once".to_owned() } else { format!("{n} times") }
 }
 
 /// The way in which the sources of one attempt are read.

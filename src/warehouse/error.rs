@@ -85,6 +85,13 @@ pub enum LoadError {
     Bug(String),
 }
 
+impl LoadError {
+    /// Returns true if the same load may succeed later, without a change.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, LoadError::Connect { is_transient: true, .. } | LoadError::Refused { is_transient: true, .. })
+    }
+}
+
 /// A column that the table cannot take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {

@@ -17,6 +17,11 @@ pub trait Warehouse: Send + Sync + Debug {
     /// Returns the name of the system and the database for messages, without secrets: `postgres://db/crm`.
     fn name(&self) -> String;
 
+    /// Returns sentences for the user about its settings, such as one about a password that others can read.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fails if the target cannot load with these options, without connecting.
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError>;
 

@@ -24,6 +24,7 @@ mod one_meaning;
 mod output_names;
 mod page;
 mod postgres_connection;
+mod postgres_loads;
 mod postgres_tls;
 mod roundtrip;
 mod schema;

@@ -67,6 +67,8 @@ pub mod exit {
     pub const DISK_FULL: i32 = 31;
     pub const CANNOT_READ: i32 = 32;
     pub const BUSY: i32 = 33;
+    pub const LOAD_REFUSED: i32 = 34;
+    pub const TARGET_UNREACHABLE: i32 = 35;
     pub const INTERRUPTED: i32 = 130;
 }
 

@@ -22,6 +22,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     args.plan.steps.steps()?;
     output_checks::check(&args.plan, &outputs, &[])?;
     check_stores(context, &outputs).await?;
+    tables::show_notes(context, &outputs);
     let shown: Vec<String> = args.sources.iter().map(|name| name.display().to_string()).collect();
     tables::set_identity(&mut outputs, None, None, &tables::source_text(&shown), args.again)?;
     if let Some(loaded) = tables::check_tables(context, &outputs).await? {

@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
-use crate::text::human_count;
+use crate::text::{escape_for_terminal, human_count};
 use crate::warehouse::LedgerRow;
 
 /// A load as it is printed.
@@ -56,6 +56,7 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
         return Err(Failure::new(error, "specify one, as in `drawoff loads ls postgres://HOST/DATABASE`"));
     };
     let warehouse = tables::open(&context.settings, url)?;
+    warehouse.notes().iter().for_each(|note| context.screen.note(&escape_for_terminal(note)));
     let cancel = UploadControl::default();
     let own = cancel.clone();
     // On a blocking thread, which a cancel ends.

@@ -28,6 +28,9 @@ use crate::pipeline::{self, Control, Output};
 use crate::source::ByteSource;
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
+/// The most times that the results are downloaded again because the system of a table was lost.
+const MAX_LOAD_RETRIES: u32 = 4;
+
 /// The end of the source of loads that got the results of the final block, which no command numbered.
 pub(super) const FINAL_BLOCK: &str = " (final)";
 
@@ -98,6 +101,7 @@ impl PullOptions<'_> {
             outputs::check_schema(self.plan, &outputs)?;
             output_checks::check(self.plan, &outputs, inputs)?;
             check_stores(context, &outputs).await?;
+            tables::show_notes(context, &outputs);
             // The run is not known yet, and so no earlier load of it.
             return tables::check_tables(context, &outputs).await.map(drop);
         }
@@ -129,7 +133,20 @@ impl PullOptions<'_> {
         run: &RunId,
         session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        let outcome = self.watch_and_write(context, client, run, session).await;
+        let mut retries = 0;
+        let outcome = loop {
+            match self.watch_and_write(context, client, run, session).await {
+                // Nothing of the load is in the table, or it is known there: the download begins again.
+                Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
+                    failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
+                    context.screen.note("beginning again: nothing of this load is in the table");
+                    let wait = tokio::time::sleep(Duration::from_secs(1 << retries));
+                    context.unless_interrupted(async { Ok(wait.await) }).await?;
+                    retries += 1;
+                }
+                outcome => break outcome,
+            }
+        };
         match outcome {
             Ok(exit) => {
                 session.record(context, OpenLedger::delivered);
@@ -326,6 +343,11 @@ impl PullOptions<'_> {
         let max_record_bytes = context.settings.max_record_bytes.value;
         output_identity(from.format, links, outputs, self.plan, max_record_bytes, from.declared)
     }
+}
+
+/// Returns true if the system of a table was lost, or cannot be reached now.
+fn is_lost_target(error: &Error) -> bool {
+    matches!(error, Error::Pipeline(pipeline::Error::Load(error)) if error.is_transient())
 }
 
 /// Cancels the run of an interrupted command and replaces the hint on resuming by the result.

@@ -80,7 +80,8 @@ impl CertificateVerifier {
         if !is_valid_at(&certificate, now) {
             return false;
         }
-        if roots.contains(der) {
+        // OpenSSL trusts no other certificate that is in the file than one that ends a chain.
+        if roots.contains(der) && certificate.tbs_certificate.issuer == certificate.tbs_certificate.subject {
             return true;
         }
         let is_version1 = certificate.tbs_certificate.version == Version::V1;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode as Handshake, SslNegotiation};
 use tokio_postgres::error::SqlState;
@@ -127,8 +128,13 @@ struct Tls {
 }
 
 impl Tls {
-    fn new(config: ClientConfig, name: &str, is_direct: bool) -> Self {
-        Tls { make: MakeRustlsConnect::new(config), name: name.to_owned(), is_direct }
+    /// `name` is what the certificate is compared with; of a host name that no certificate can have, the address is.
+    fn new(config: ClientConfig, name: &str, address: &Address, is_direct: bool) -> Self {
+        let name = match (ServerName::try_from(name), address) {
+            (Err(_), Address::Tcp(address)) => address.ip().to_string(),
+            _ => name.to_owned(),
+        };
+        Tls { make: MakeRustlsConnect::new(config), name, is_direct }
     }
 
     fn connector(&self) -> <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect {
@@ -293,7 +299,7 @@ impl Attempt<'_> {
                 let config = settings.tls.client_config(self.describe.mode);
                 let config = config.map_err(|cause| no(self.describe.failure(ConnectErrorKind::File, cause, None)))?;
                 let Host::Tcp { name, .. } = &self.server.host else { unreachable!("a Unix socket has no TLS") };
-                tls = Some(Tls::new(config, name, is_direct));
+                tls = Some(Tls::new(config, name, &self.address, is_direct));
             } else if way == Encryption::Yes {
                 return Err(no(self.describe.no_tls()));
             }

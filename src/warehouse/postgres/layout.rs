@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::sql::quoted;
-use super::types::{ColumnType, Wire, described, fits, new_type};
+use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, described, fits, new_type};
 use crate::column::{Schema, Type};
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
@@ -116,6 +116,11 @@ impl Layout {
 impl Mapping {
     /// Returns the names of the table's columns for the columns of rows. Fails if two of them meet.
     pub(super) fn names(&self, schema: &Schema) -> Result<Vec<Arc<str>>, Misfit> {
+        let is_no_name = |name: &&Arc<str>| name.is_empty() || name.contains('\0');
+        if let Some(name) = schema.fields.iter().map(|field| &field.name).find(is_no_name) {
+            let what = "has a name that PostgreSQL does not take: it is empty or has U+0000".to_owned();
+            return Err(Misfit { column: name.escape_debug().to_string(), what });
+        }
         let rules = ColumnNames::new(MAX_NAME_BYTES, false);
         let names = rules.names(schema.fields.iter().map(|field| &field.name));
         names.map_err(|shared| Misfit {
@@ -124,12 +129,12 @@ impl Mapping {
         })
     }
 
-    /// Returns the layout of rows with these columns; columns that had only nulls so far are not in it. Fails with all
-    /// columns that do not fit.
+    /// Returns the layout of rows with these columns; columns that had only nulls so far are in it only where there are no
+    /// others, because COPY needs one. Fails with all columns that do not fit.
     pub(super) fn layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
         let names = self.names(schema).map_err(|misfit| vec![misfit])?;
         let (mut columns, mut misfits) = (Vec::new(), Vec::new());
-        for (index, (field, name)) in schema.fields.iter().zip(names).enumerate() {
+        for (index, (field, name)) in schema.fields.iter().zip(names.clone()).enumerate() {
             if self.load_column.as_ref().is_some_and(|column| column.name == name) {
                 misfits.push(Misfit {
                     column: field.name.to_string(),
@@ -153,7 +158,36 @@ impl Mapping {
                 Err(what) => misfits.push(Misfit { column: field.name.to_string(), what }),
             }
         }
+        if columns.is_empty() && misfits.is_empty() && !schema.fields.is_empty() {
+            columns.push(self.column_of_nulls(schema, &names).map_err(|misfit| vec![misfit])?);
+        }
         if misfits.is_empty() { Ok(Layout { columns }) } else { Err(misfits) }
+    }
+
+    /// Returns a column for rows that have only nulls. A null has the same form in every type.
+    fn column_of_nulls(&self, schema: &Schema, names: &[Arc<str>]) -> Result<LayoutColumn, Misfit> {
+        let known = |name: &Arc<str>| match &self.table {
+            None => Some(TYPE_WITHOUT_VALUES.to_owned()),
+            Some(table) => {
+                let column = table.iter().find(|column| column.name == *name && !column.is_generated)?;
+                Some(column.sql_type.clone())
+            }
+        };
+        let found = names.iter().enumerate().find_map(|(index, name)| Some((index, name, known(name)?)));
+        let (index, name, wire_type) = found.ok_or_else(|| Misfit {
+            column: names[0].to_string(),
+            what: "has only nulls, and the table does not have it".into(),
+        })?;
+        let source = schema.fields[index].name.clone();
+        Ok(LayoutColumn {
+            index,
+            source,
+            name: name.clone(),
+            wire: Wire::Text(None),
+            wire_type,
+            cast: None,
+            change: None,
+        })
     }
 
     #[expect(clippy::type_complexity, reason = "the parts of one column of the layout, taken apart by the only caller")]

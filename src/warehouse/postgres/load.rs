@@ -516,6 +516,13 @@ impl TableLoad for PostgresLoad {
         let LoadRows::Bytes(bytes) = encoded else {
             return Err(LoadError::Bug("rows for COPY were not encoded as bytes".into()));
         };
+        if columns.fields.is_empty() {
+            return Err(LoadError::Unsupported {
+                table: self.session.table().to_owned(),
+                what: "the rows have no columns".into(),
+                hint: None,
+            });
+        }
         let layout = self.layout(columns)?;
         if self.open.as_ref().is_none_or(|open| open.layout != layout) {
             self.close_copy()?;

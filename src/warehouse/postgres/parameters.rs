@@ -152,6 +152,11 @@ impl Values {
         (!value.is_empty()).then_some((value.as_str(), origin))
     }
 
+    /// Returns the value as it was given, which may be empty.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|(value, _)| value.as_str())
+    }
+
     /// Returns the value as [`Values::get`] does.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).map(|(value, _)| value)

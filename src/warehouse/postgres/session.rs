@@ -71,7 +71,7 @@ impl Session {
             None => {
                 let canceller = self.connection.canceller();
                 // A courtesy to the server, and no wait worth mentioning: the connection is closed in any case.
-                let _ = self.handle().block_on(tokio::time::timeout(CANCEL_WAIT, canceller.cancel()));
+                let _ = self.handle().block_on(async { tokio::time::timeout(CANCEL_WAIT, canceller.cancel()).await });
                 Err(LoadError::Cancelled)
             }
         }
@@ -108,6 +108,12 @@ impl Session {
         let table = self.table.clone();
         let Some(db) = error.as_db_error() else {
             let cause = crate::text::error_chain(error);
+            // What never reached the server is no lost connection.
+            if !error.is_closed()
+                && std::error::Error::source(error).is_none_or(|source| !source.is::<std::io::Error>())
+            {
+                return LoadError::Bug(cause);
+            }
             let hint = Some("nothing of this load is in the table; run the same command again".to_owned());
             return LoadError::Refused { table, cause, hint, is_transient: true };
         };
@@ -173,6 +179,7 @@ fn hint(code: &SqlState, server: Option<&str>) -> Option<String> {
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => "connect to the primary server: this one takes no writes",
         SqlState::INVALID_SCHEMA_NAME => "create the schema first: CREATE SCHEMA",
+        SqlState::UNIQUE_VIOLATION => "the table has rows of this key: merge the rows by key instead of appending them",
         SqlState::DISK_FULL => "free space on the server, and run the same command again",
         _ => return server.map(str::to_owned),
     };

@@ -191,12 +191,15 @@ impl Resolver<'_> {
         let database = self.values.text("dbname").unwrap_or(&user).to_owned();
         let mut servers = self.servers()?;
         self.add_passwords(&mut servers, &user, &database);
-        let application_name = self.values.text("application_name").or(self.values.text("fallback_application_name"));
+        // An empty name is one, unlike an empty host.
+        let given = |name| self.values.given(name);
+        let application_name = given("application_name").or_else(|| given("fallback_application_name"));
+        let application_name = application_name.unwrap_or("drawoff").to_owned();
         Ok(Settings {
             user,
             database,
             options: self.values.text("options").map(str::to_owned),
-            application_name: application_name.unwrap_or("drawoff").to_owned(),
+            application_name,
             connect_timeout: self.connect_timeout()?,
             tcp: self.tcp_options()?,
             tls: self.tls()?,

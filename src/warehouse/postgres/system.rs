@@ -37,6 +37,10 @@ impl Warehouse for Postgres {
         self.settings.target()
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.settings.notes().to_vec()
+    }
+
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
         let Some(name) = TableName::parse(&target.table) else {
             let what = format!("`{}` is not the name of a table", target.table);

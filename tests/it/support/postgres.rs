@@ -83,6 +83,7 @@ impl Postgres {
         let data = dir.join("data");
         let own = |path: &Path| give_to_server_user(path);
         own(&dir);
+        let bin = &reachable(bin, &dir);
         let mut initdb = as_server_user(&bin.join("initdb"));
         initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]);
         let done = initdb.arg("-D").arg(&data).current_dir(&dir).output().unwrap();
@@ -117,7 +118,8 @@ impl Postgres {
             command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
             let log = dir.join("log");
             let watch = Watched::start("QUIT", &command, &dir, &log);
-            let server = Postgres { port, bin: bin.to_owned(), socket_dir: dir.clone(), data: data.clone(), _watch: watch };
+            let server =
+                Postgres { port, bin: bin.to_owned(), socket_dir: dir.clone(), data: data.clone(), _watch: watch };
             let state = wait_for("the server to start", || {
                 if server.try_psql("postgres", "SELECT 1").is_ok() {
                     return Some(true);
@@ -196,7 +198,8 @@ pub struct Pgbouncer {
 impl Pgbouncer {
     /// Starts a pgbouncer in transaction mode; `None` if it is not installed, which is then said.
     pub fn start(server: &Postgres) -> Option<Pgbouncer> {
-        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(Path::new).into_iter().find(|path| path.exists());
+        let program =
+            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(Path::new).into_iter().find(|path| path.exists());
         let Some(program) = program else {
             skip("pgbouncer is not installed");
             return None;
@@ -289,6 +292,19 @@ pub fn installed() -> Option<PathBuf> {
     versions.sort_by_key(number);
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
     versions.pop().or_else(|| std::env::split_paths(&path).find(is_server))
+}
+
+/// Returns `bin` if the servers' user can execute the programs in it, else the same of a copy in `dir`: root's own
+/// directories are closed to others.
+fn reachable(bin: &Path, dir: &Path) -> PathBuf {
+    let version = as_server_user(&bin.join("postgres")).arg("--version").current_dir("/").output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return bin.to_owned();
+    }
+    let copy = dir.join("install");
+    let done = Command::new("cp").arg("-r").arg(bin.parent().unwrap()).arg(&copy).status().unwrap();
+    assert!(done.success(), "cp {}", bin.display());
+    copy.join(bin.file_name().unwrap())
 }
 
 fn free_port() -> u16 {

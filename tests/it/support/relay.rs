@@ -114,10 +114,13 @@ impl CuttingRelay {
                 if stop.load(Ordering::Acquire) {
                     return;
                 }
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server_port))) else { continue };
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server_port))) else {
+                    continue;
+                };
                 let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else { continue };
                 let responds = Arc::new(AtomicBool::new(false));
-                let mut up = Breaker { cut, n_cuts, cuts: done.clone(), responds: responds.clone(), n: 0, tail: Vec::new() };
+                let mut up =
+                    Breaker { cut, n_cuts, cuts: done.clone(), responds: responds.clone(), n: 0, tail: Vec::new() };
                 let mut down = Breaker { cut, n_cuts, cuts: done.clone(), responds, n: 0, tail: Vec::new() };
                 thread::spawn(move || copy_until(from_client, to_server, |bytes| up.sent(bytes)));
                 thread::spawn(move || copy_until(server, client, |bytes| down.received(bytes)));
