@@ -114,6 +114,9 @@ pub(super) enum SchemaFormat {
     /// The statement that creates a table in PostgreSQL as a load would
     #[value(name = "ddl:postgres")]
     DdlPostgres,
+    /// The statement that creates a table in SQLite as a load would
+    #[value(name = "ddl:sqlite")]
+    DdlSqlite,
 }
 
 /// The use of colours in help and errors.

@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 const HEADING: &str = "Tables";
 
 /// The schemes of systems with tables.
-const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https"];
+const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb"];
 
 /// Flags of outputs that are tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -150,11 +150,12 @@ pub(super) fn output_table(
         );
     }
     let load = &args.load;
+    let warehouse = open(settings, url)?;
     let Some(table) = &load.into else {
         return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`");
     };
     let target = TableTarget {
-        warehouse: open(settings, url)?,
+        warehouse,
         table: table.clone(),
         mode: load.mode()?,
         load_column: load.load_column.as_deref().map(Into::into),
@@ -180,6 +181,11 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
     let _ = settings;
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
+        "duckdb" => Err(Failure::new(
+            Error::Usage("drawoff does not load into DuckDB files".into()),
+            "write Parquet and let DuckDB read it: `drawoff convert people.ndjson -o people.parquet`, then \
+             `duckdb people.duckdb \"CREATE TABLE people AS FROM 'people.parquet'\"`",
+        )),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             use crate::warehouse::postgres::{Environment, Postgres, Settings};

@@ -38,6 +38,7 @@ mod soak;
 mod sort_hint;
 mod sql;
 mod sql_exact;
+mod sqlite;
 mod start_doubts;
 mod starts;
 mod state;

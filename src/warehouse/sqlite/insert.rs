@@ -57,7 +57,9 @@ impl<'a> Insert<'a> {
     /// Inserts `rows` rows and returns their number as SQLite counts them.
     pub(super) fn execute(&self, db: &Database, rows: u64, encoded: &[u8]) -> Result<u64, LoadError> {
         let per_row = self.conversions.len() + usize::from(self.load_key.is_some());
-        let at_once = (VALUES_PER_STATEMENT / per_row.max(1)).clamp(1, MAX_VARIABLES / per_row.max(1)).min(rows as usize);
+        // One row of defaults is all that a statement without columns inserts.
+        let most = if self.names.is_empty() { 1 } else { VALUES_PER_STATEMENT / per_row.max(1) };
+        let at_once = most.clamp(1, MAX_VARIABLES / per_row.max(1)).min(rows as usize);
         let mut reader = ValueReader(encoded);
         let (mut left, mut inserted) = (rows as usize, 0);
         let mut of_many = self.prepare(db, at_once)?;
@@ -76,8 +78,11 @@ impl<'a> Insert<'a> {
 
     fn prepare<'c>(&self, db: &'c Database, rows: usize) -> Result<Statement<'c>, LoadError> {
         let row = format!("({})", self.values);
-        let sql =
-            format!("INSERT INTO {} ({}) VALUES {}", self.table.sql_name, self.names, vec![&*row; rows].join(","));
+        let table = &self.table.sql_name;
+        let sql = match self.names.is_empty() {
+            true => format!("INSERT INTO {table} DEFAULT VALUES"),
+            false => format!("INSERT INTO {table} ({}) VALUES {}", self.names, vec![&*row; rows].join(",")),
+        };
         db.connection().prepare(&sql).map_err(|error| db.error(&error))
     }
 

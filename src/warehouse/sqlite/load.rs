@@ -122,7 +122,6 @@ impl SqliteLoad {
         })))
     }
 
-
     fn mapping(&self) -> &Mapping {
         &self.encoder.mapping
     }
@@ -186,7 +185,6 @@ impl SqliteLoad {
             (LoadMode::Replace, _) => {
                 let deleted = self.db.changed(&format!("DELETE FROM {}", self.sql_name), [])?;
                 self.notes.push(format!("replaced {}", crate::text::counted(deleted, "row")));
-                ledger::replace_all(&self.db, &self.table)?;
             }
             (LoadMode::Append, Some(name)) if self.replaces_load => {
                 let key = self.key.as_ref().map_or("", CommitKey::as_str);
@@ -562,7 +560,10 @@ impl SqliteLoad {
                 updated
             }
         };
-        self.notes.push(format!("{} rows inserted and {updated} updated by key", distinct - matched));
+        self.notes.push(format!(
+            "{} inserted and {updated} updated by key",
+            crate::text::counted(distinct - matched, "row")
+        ));
         Ok(())
     }
 }
@@ -646,7 +647,6 @@ impl TableLoad for SqliteLoad {
             None => {
                 let key = self.target.identity.key_after(&self.table.recorded(), end.digests.as_deref())?;
                 let found = ledger::find(&self.db, &self.table, &key, self.target.mode.as_str())?;
-                // A replacement has marked all loads of the table as replaced by now.
                 if let Some(row) = found.filter(|_| !self.target.again) {
                     self.already = Some(row);
                     return Ok(());
@@ -658,8 +658,8 @@ impl TableLoad for SqliteLoad {
         };
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
         self.clear()?;
-        if self.is_new() {
-            // Rows of a table that is gone are gone.
+        // The rows of a table that is gone are gone, too.
+        if self.is_new() || self.target.mode == LoadMode::Replace {
             ledger::replace_all(&self.db, &self.table)?;
         }
         if !self.is_staged() && !layout.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::database::{CONVERT, Database};
 use super::layout::{LayoutColumn, Place};
 use super::sql::{is_same_name, quoted};
-use super::values::Form;
+use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Type, TypeMerge};
 use crate::warehouse::LoadError;
 
@@ -93,8 +93,14 @@ impl Rowset {
 
     /// Returns true if a column has values of another form than that of its final type.
     pub(super) fn differs(&self, name: &str, to: Option<Form>) -> bool {
-        let Some(held) = self.find(name) else { return false };
-        held.ty.is_some() && (!held.earlier.is_empty() || held.form().is_some() && held.form() != to)
+        let Some(held) = self.find(name).filter(|held| held.ty.is_some()) else { return false };
+        let is_other = match (held.form(), to) {
+            (Some(form), Some(to)) => form != to,
+            // Without values, it was declared as text.
+            (None, Some(to)) => to.declared() != TYPE_WITHOUT_VALUES,
+            (_, None) => false,
+        };
+        is_other || !held.earlier.is_empty()
     }
 
     /// Returns the expression for a column's values in its final form. Only for a table in which no column was widened.

@@ -1,5 +1,7 @@
 //! SQLite as a system with tables.
 
+use std::path::PathBuf;
+
 use super::catalog::Table;
 use super::database::Database;
 use super::layout::Mapping;
@@ -35,6 +37,10 @@ impl Sqlite {
 impl Warehouse for Sqlite {
     fn name(&self) -> String {
         self.location.to_string()
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        Some(self.location.path().to_owned())
     }
 
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
