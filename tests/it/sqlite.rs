@@ -107,7 +107,10 @@ fn a_new_table_gets_types_and_rows_once() {
 
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     let mut command = place.program(python);
-    command.args(["-c", "import sqlite3\nfor row in sqlite3.connect('people.db').execute('SELECT id, name FROM people'): print(row)"]);
+    command.args([
+        "-c",
+        "import sqlite3\nfor row in sqlite3.connect('people.db').execute('SELECT id, name FROM people'): print(row)",
+    ]);
     let done = Done::of(command).ok();
     assert_eq!(done.text(), "(1, 'Ada')\n(-9223372036854775808, 'B\\x00ø \"q\"\\n')\n(3, None)\n");
 }
@@ -116,8 +119,8 @@ fn a_new_table_gets_types_and_rows_once() {
 #[test]
 fn late_columns_and_types_give_the_same_table_at_every_size() {
     let text = r#"{"a":1,"b":1,"c":null,"d":true,"e":"x","f":1.5,"g":9007199254740993}
-{"a":2,"b":2.5,"c":null,"d":null,"e":"12","f":2,"g":1}
-{"a":"3","b":3,"c":null,"d":"true","e":"y","f":3,"g":123456789012345678901}
+{"a":2,"b":2.5,"c":null,"d":null,"e":"12","f":2.25,"g":1}
+{"a":"3","b":3,"c":null,"d":"true","e":"y","f":3.5,"g":123456789012345678901}
 {"a":4,"b":4,"c":[1],"d":false,"e":12,"f":"nan","g":2}
 {"a":null,"b":null,"c":{"k":1.50},"d":1,"e":null,"f":7.25,"g":null,"h":"late"}
 {"h":5,"e":"a\u0000\"b"}
@@ -133,15 +136,16 @@ fn late_columns_and_types_give_the_same_table_at_every_size() {
         assert_eq!(
             ask(&place, &format!("SELECT a, b, c, d, e, f, g, h FROM {table}")),
             "'1'|1.0|NULL|'true'|'\"x\"'|'1.5'|'9007199254740993'|NULL\n\
-             '2'|2.5|NULL|NULL|'\"12\"'|'2'|'1'|NULL\n\
-             '\"3\"'|3.0|NULL|'\"true\"'|'\"y\"'|'3'|'123456789012345678901'|NULL\n\
+             '2'|2.5|NULL|NULL|'\"12\"'|'2.25'|'1'|NULL\n\
+             '\"3\"'|3.0|NULL|'\"true\"'|'\"y\"'|'3.5'|'123456789012345678901'|NULL\n\
              '4'|4.0|'[1]'|'false'|'12'|'\"nan\"'|'2'|NULL\n\
              NULL|NULL|'{\"k\":1.50}'|'1'|NULL|'7.25'|NULL|'\"late\"'\n\
              NULL|NULL|NULL|NULL|'\"a\\u0000\\\"b\"'|NULL|NULL|'5'",
             "morsels of {morsel}"
         );
         let merged = format!("m{i}");
-        let keyed: String = text.lines().enumerate().map(|(i, line)| format!("{{\"key\":{i},{}\n", &line[1..])).collect();
+        let keyed: String =
+            text.lines().enumerate().map(|(i, line)| format!("{{\"key\":{i},{}\n", &line[1..])).collect();
         load_text(&place, &keyed, &merged, morsel, &["--load", "merge", "--key", "key"]).ok();
         assert_eq!(
             ask(&place, &format!("SELECT a, b, c, d, e, f, g, h FROM {merged} ORDER BY key")),
@@ -182,7 +186,9 @@ fn an_existing_table_is_checked_before_the_first_row() {
     load_text(&place, "{\"id\":1,\"data\":\"x\"}\n", "s", "100", &[])
         .code(exit::LOAD_REFUSED)
         .says("column `data` has text, and the table has BLOB");
-    load_text(&place, "{\"id\":9}\n{\"id\":1}\n", "c", "100", &[]).code(exit::LOAD_REFUSED).says("CHECK constraint failed: id > 5");
+    load_text(&place, "{\"id\":9}\n{\"id\":1}\n", "c", "100", &[])
+        .code(exit::LOAD_REFUSED)
+        .says("CHECK constraint failed: id > 5");
     load_text(&place, "{\"id\":9,\"x\":1}\n", "c", "100", &["--schema-policy", "fail"])
         .code(exit::LOAD_REFUSED)
         .says("column `x` is not in the table");
@@ -247,15 +253,22 @@ fn merge_replace_and_again_land_once() {
     let second = "{\"domain\":\"a\",\"n\":10,\"new\":[1]}\n{\"domain\":\"c\",\"n\":4}\n";
     let merge = ["--load", "merge", "--key", "domain"];
     // A new table gets the key; the name of its column is that of the rows.
-    load_text(&place, first, "m", "20", &["--load", "merge", "--key", "Domain"]).ok().says("2 rows inserted and 0 updated");
+    load_text(&place, first, "m", "20", &["--load", "merge", "--key", "Domain"])
+        .ok()
+        .says("2 rows inserted and 0 updated");
     assert_eq!(ask(&place, "SELECT * FROM m"), "'b'|2\n'a'|3");
     load_text(&place, second, "m", "20", &merge).ok().says("1 row inserted and 1 updated by key");
     assert_eq!(ask(&place, "SELECT * FROM m ORDER BY 1"), "'a'|10|'[1]'\n'b'|2|NULL\n'c'|4|NULL");
     load_text(&place, second, "m", "20", &merge).ok().says("nothing was changed");
     load_text(&place, "{\"domain\":null}\n", "m", "20", &merge).code(exit::BAD_DATA).says("takes no null");
-    load_text(&place, "{\"n\":1}\n", "m", "20", &merge).code(exit::LOAD_REFUSED).says("`domain` is a column of the key");
+    load_text(&place, "{\"n\":1}\n", "m", "20", &merge)
+        .code(exit::LOAD_REFUSED)
+        .says("`domain` is a column of the key");
     // A table without a unique index: all rows of a key are updated.
-    sql(&place, "CREATE TABLE u (domain TEXT, n INTEGER, kept TEXT DEFAULT 'k'); INSERT INTO u VALUES ('a', 0, 'x'), ('a', 1, 'y')");
+    sql(
+        &place,
+        "CREATE TABLE u (domain TEXT, n INTEGER, kept TEXT DEFAULT 'k'); INSERT INTO u VALUES ('a', 0, 'x'), ('a', 1, 'y')",
+    );
     load_text(&place, second, "u", "20", &merge).ok().says("1 row inserted and 2 updated");
     assert_eq!(ask(&place, "SELECT domain, n, kept FROM u"), "'a'|10|'x'\n'a'|10|'y'\n'c'|4|'k'");
     // Replace: the rows of before are there until the commit; a repetition does nothing, unless others came since.
@@ -274,14 +287,22 @@ fn merge_replace_and_again_land_once() {
         load_text(&place, first, &table, "20", &with(known, &[])).ok();
         sql(&place, &format!("INSERT INTO {table} (n) VALUES (77)"));
         load_text(&place, first, &table, "20", &with(known, &[])).ok().says("nothing was changed");
-        load_text(&place, first, &table, "20", &with(known, &["--again"])).ok().says("replaced 3 rows of the earlier load");
-        assert_eq!(ask(&place, &format!("SELECT count(*), count(load), count(DISTINCT load), sum(n) FROM {table}")), "4|3|1|83");
+        load_text(&place, first, &table, "20", &with(known, &["--again"]))
+            .ok()
+            .says("replaced 3 rows of the earlier load");
+        assert_eq!(
+            ask(&place, &format!("SELECT count(*), count(load), count(DISTINCT load), sum(n) FROM {table}")),
+            "4|3|1|83"
+        );
         let keys = "SELECT count(*) FROM _drawoff_loads WHERE commit_key IN (SELECT load FROM ";
         assert_eq!(ask(&place, &format!("{keys}{table})")), "1");
     }
     load_text(&place, first, "u", "20", &["--again"]).code(exit::USAGE).says("cannot be told from others");
     // Rows of others that deleted rows would take along.
-    sql(&place, "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE k (p REFERENCES p ON DELETE CASCADE); INSERT INTO p VALUES (1); INSERT INTO k VALUES (1)");
+    sql(
+        &place,
+        "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE k (p REFERENCES p ON DELETE CASCADE); INSERT INTO p VALUES (1); INSERT INTO k VALUES (1)",
+    );
     load_text(&place, "{\"id\":2}\n", "p", "20", &replace).code(exit::USAGE).says("would change rows of `k`");
     load_text(&place, "{\"p\":5}\n", "k", "20", &[]).code(exit::LOAD_REFUSED).says("FOREIGN KEY");
     assert_eq!(ask(&place, "SELECT * FROM k"), "1");
@@ -291,7 +312,10 @@ fn merge_replace_and_again_land_once() {
 fn files_that_cannot_be_loaded_into() {
     let place = Place::new();
     place.write("in.ndjson", "{\"a\":1}\n");
-    place.write("text.db", "this is no database, and it is long enough to be read as one, which takes a hundred bytes of it");
+    place.write(
+        "text.db",
+        "this is no database, and it is long enough to be read as one, which takes a hundred bytes of it",
+    );
     let load = |url: &str| place.run(&["convert", "in.ndjson", "-o", url, "--into", "t"]);
     load("sqlite:text.db").code(exit::LOAD_REFUSED).says("not an SQLite database").hints("another file");
     load("sqlite:state").code(exit::CANNOT_WRITE).says("it is a directory");
@@ -302,7 +326,10 @@ fn files_that_cannot_be_loaded_into() {
     }
     load("duckdb:people.duckdb").code(exit::USAGE).hints("people.parquet");
     place.run(&["loads", "ls", "sqlite:none.db"]).code(exit::LOAD_REFUSED).says("no such file");
-    place.run(&["convert", "in.ndjson", "-o", "sqlite:a.db", "-o", "sqlite:./a.db", "--into", "t"]).code(exit::USAGE).says("one load at a time");
+    place
+        .run(&["convert", "in.ndjson", "-o", "sqlite:a.db", "-o", "sqlite:./a.db", "--into", "t"])
+        .code(exit::USAGE)
+        .says("one load at a time");
     assert_eq!(place.leftovers(), ["in.ndjson", "text.db"]);
     load("sqlite:file:odd.db").ok();
     assert!(place.path("file:odd.db").exists());
@@ -341,7 +368,8 @@ fn a_signal_ends_a_load_that_waits_or_works() {
     let opened = format!("/proc/{}/fd", child.id());
     let file = place.path("people.db");
     wait_for("the open file", || {
-        let mut names = std::fs::read_dir(&opened).ok()?.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let mut names =
+            std::fs::read_dir(&opened).ok()?.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         names.any(|name| name == file).then_some(())
     });
     let start = Instant::now();
@@ -387,7 +415,8 @@ fn rows_are_there_once_after_every_kill() {
             db.execute_batch("CREATE TABLE t (id INTEGER, v TEXT)").unwrap();
         }
         drop(db);
-        let args = [&["convert", "in.ndjson", "-o", &url, "--into", "t"][..], modes[plan as usize % modes.len()]].concat();
+        let args =
+            [&["convert", "in.ndjson", "-o", &url, "--into", "t"][..], modes[plan as usize % modes.len()]].concat();
         let start = || {
             let mut command = place.command(&args);
             command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -449,13 +478,27 @@ fn drawn(rng: &mut SeededRng, depth: u32) -> Value {
         4 => json!(rng.fraction() * 1e6 - 5e5),
         5 => json!(f64::from_bits((rng.fraction() * 1e19) as u64 & !(1 << 62))),
         6 => json!(
-            ["", " ", "NULL", "\0", "a\tb\nc\r\\", "\"q\"", "Zürich 東京 🦀", "007", "true", "{}", "\u{1}\u{7f}", "1e5"]
-                [(rng.fraction() * 12.0) as usize]
+            [
+                "",
+                " ",
+                "NULL",
+                "\0",
+                "a\tb\nc\r\\",
+                "\"q\"",
+                "Zürich 東京 🦀",
+                "007",
+                "true",
+                "{}",
+                "\u{1}\u{7f}",
+                "1e5"
+            ][(rng.fraction() * 12.0) as usize]
         ),
         7 => json!("x".repeat((rng.fraction() * 300.0) as usize)),
         8 => json!(rng.fraction().to_string()),
         9 => Value::Array((0..(rng.fraction() * 4.0) as usize).map(|_| drawn(rng, depth - 1)).collect()),
-        _ => Value::Object((0..(rng.fraction() * 4.0) as usize).map(|i| (format!("k{i}"), drawn(rng, depth - 1))).collect()),
+        _ => Value::Object(
+            (0..(rng.fraction() * 4.0) as usize).map(|i| (format!("k{i}"), drawn(rng, depth - 1))).collect(),
+        ),
     }
 }
 
@@ -463,7 +506,9 @@ fn drawn(rng: &mut SeededRng, depth: u32) -> Value {
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
-            a == b || a.as_f64() == b.as_f64() && (a.as_i64() == b.as_i64() || a.as_i64().is_none() || b.as_i64().is_none())
+            a == b
+                || a.as_f64() == b.as_f64()
+                    && (a.as_i64() == b.as_i64() || a.as_i64().is_none() || b.as_i64().is_none())
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
@@ -485,7 +530,10 @@ fn drawn_records_come_back_as_they_were() {
         record.insert("int".into(), json!((rng.fraction() * 1e15) as i64));
         record.insert("float".into(), json!(rng.fraction() * 1e3 + 0.1));
         record.insert("text".into(), json!(["", "007", "a\0b", "é\n", "1e5"][(rng.fraction() * 5.0) as usize]));
-        record.insert("list".into(), Value::Array((0..(rng.fraction() * 3.0) as usize).map(|_| drawn(&mut rng, 2)).collect()));
+        record.insert(
+            "list".into(),
+            Value::Array((0..(rng.fraction() * 3.0) as usize).map(|_| drawn(&mut rng, 2)).collect()),
+        );
         record.insert("object".into(), json!({"a": drawn(&mut rng, 2), "b": drawn(&mut rng, 1)}));
         record.insert("any".into(), drawn(&mut rng, 2));
         if id > n / 2 {

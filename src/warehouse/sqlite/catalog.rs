@@ -30,7 +30,9 @@ impl Table {
         let found = db.rows(
             "SELECT name, type, strict, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
             [&name],
-            |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?, row.get::<_, bool>(3)?)),
+            |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
+            },
         )?;
         let Some((name, kind, is_strict, is_without_row_id)) = found.into_iter().next() else {
             return Ok(Table { name, columns: None });

@@ -48,7 +48,9 @@ impl Database {
     ) -> Result<Option<Self>, LoadError> {
         let write = |cause: io::Error| LoadError::Write { table: location.to_string(), cause, hint: None };
         match std::fs::metadata(location.plain()) {
-            Ok(metadata) if metadata.is_dir() => Err(write(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))),
+            Ok(metadata) if metadata.is_dir() => {
+                Err(write(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")))
+            }
             Ok(metadata) if !metadata.is_file() => {
                 Err(write(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")))
             }
@@ -76,7 +78,8 @@ impl Database {
         let own = cancel.clone();
         let set_up = connection.busy_timeout(Duration::ZERO).and_then(|()| {
             connection.progress_handler(STEPS_PER_LOOK, Some(move || own.is_cancelled()))?;
-            let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+            let flags =
+                FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
             connection.create_scalar_function(CONVERT, 3, flags, |call| {
                 let form = |index| call.get::<i64>(index).map(|number| Form::numbered(number).unwrap_or(Form::Text));
                 let (from, to) = (form(1)?, form(2)?);

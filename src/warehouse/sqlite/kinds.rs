@@ -91,15 +91,16 @@ impl Kind {
 
     /// Returns true if every value of `ty` can be stored, apart from NaN.
     pub(super) fn fits_all(self, ty: &Type) -> bool {
-        match (ty, self) {
-            (_, Kind::Text | Kind::Any) => true,
-            (Type::Bool, _) => true,
-            (Type::Int { .. }, Kind::Integer { .. } | Kind::Numeric(_)) => true,
-            (Type::Float, Kind::Real | Kind::Numeric(_) | Kind::Integer { only: false }) => true,
-            (Type::Text | Type::Struct(_) | Type::List(_) | Type::Map(_), Kind::Numeric(Use::Json)) => true,
-            (Type::Struct(_) | Type::List(_) | Type::Map(_), Kind::Numeric(Use::Other)) => true,
-            (Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }), Kind::Numeric(_)) => true,
-            _ => false,
+        let is_nested = matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_));
+        match self {
+            Kind::Text | Kind::Any => true,
+            Kind::Integer { only } => matches!(ty, Type::Bool | Type::Int { .. }) || !only && *ty == Type::Float,
+            Kind::Real => matches!(ty, Type::Bool | Type::Float),
+            Kind::Numeric(used) => {
+                let is_text = *ty == Type::Text && used == Use::Json;
+                let is_time = matches!(ty, Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }));
+                is_nested || is_text || is_time || matches!(ty, Type::Bool | Type::Int { .. } | Type::Float)
+            }
         }
     }
 
@@ -253,14 +254,61 @@ mod tests {
     use super::*;
 
     const DECLARED: [&str; 18] = [
-        "INTEGER", "BIGINT", "REAL", "DOUBLE PRECISION", "FLOAT", "TEXT", "VARCHAR(3)", "NUMERIC", "DECIMAL(10,2)",
-        "BOOLEAN", "DATE", "DATETIME", "TIMESTAMP", "JSON", "UUID", "STRING", "BLOB", "",
+        "INTEGER",
+        "BIGINT",
+        "REAL",
+        "DOUBLE PRECISION",
+        "FLOAT",
+        "TEXT",
+        "VARCHAR(3)",
+        "NUMERIC",
+        "DECIMAL(10,2)",
+        "BOOLEAN",
+        "DATE",
+        "DATETIME",
+        "TIMESTAMP",
+        "JSON",
+        "UUID",
+        "STRING",
+        "BLOB",
+        "",
     ];
 
     const TEXTS: [&str; 34] = [
-        "", "a", "12", "007", "+5", " 5", "5 ", "5\n", "-0", "0", "1.50", "1.", ".5", "1e3", "1e", "1e400", "-1e-400", "0x10",
-        "9223372036854775807", "9223372036854775808", "-9223372036854775808", "123456789012345678901234567890",
-        "0.1234567890123456789", "inf", "nan", "Infinity", "2026-01-31", "12:00", "true", "1_000", "٣", "5\0", "- 5", "1.0",
+        "",
+        "a",
+        "12",
+        "007",
+        "+5",
+        " 5",
+        "5 ",
+        "5\n",
+        "-0",
+        "0",
+        "1.50",
+        "1.",
+        ".5",
+        "1e3",
+        "1e",
+        "1e400",
+        "-1e-400",
+        "0x10",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "123456789012345678901234567890",
+        "0.1234567890123456789",
+        "inf",
+        "nan",
+        "Infinity",
+        "2026-01-31",
+        "12:00",
+        "true",
+        "1_000",
+        "٣",
+        "5\0",
+        "- 5",
+        "1.0",
     ];
 
     /// Whatever text is stored in a column of any declared type, it is read as the same text, or as the number that it spells.
@@ -291,7 +339,9 @@ mod tests {
                     stored += 1;
                 }
             }
-            for value in [0.0, -0.0, 0.1, 1e300, 1e18, 9.3e18, -1e15, 5e-324, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
+            for value in
+                [0.0, -0.0, 0.1, 1e300, 1e18, 9.3e18, -1e15, 5e-324, f64::INFINITY, f64::NEG_INFINITY, f64::MAX]
+            {
                 let mut bytes = Vec::new();
                 if kind.put_float(value, &mut bytes).is_ok() {
                     let (put, read) = round(&bytes);

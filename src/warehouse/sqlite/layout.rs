@@ -137,9 +137,8 @@ impl Mapping {
                 || self.load_column.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(&column.name))
         };
         let required = self.table.iter().flatten();
-        let required = required.filter(|column| {
-            column.takes_no_null && !column.has_default && !column.is_generated && !is_given(column)
-        });
+        let required = required
+            .filter(|column| column.takes_no_null && !column.has_default && !column.is_generated && !is_given(column));
         let mut misfits: Vec<Misfit> = required
             .map(|column| Misfit {
                 column: column.name.to_string(),
@@ -174,7 +173,9 @@ fn existing_place(column: &TableColumn, ty: &Type) -> Result<Option<Place>, Stri
     match column.kind {
         Some(kind) if kind.fits(ty) => Ok(Some(Place::Existing(kind))),
         None if *ty == Type::Null => Ok(Some(Place::Existing(Kind::Any))),
-        _ if column.declared.is_empty() => Err(format!("has {}, which the column of the table cannot hold", described(ty))),
+        _ if column.declared.is_empty() => {
+            Err(format!("has {}, which the column of the table cannot hold", described(ty)))
+        }
         _ => Err(format!("has {}, and the table has {}", described(ty), column.declared)),
     }
 }

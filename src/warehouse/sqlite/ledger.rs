@@ -21,8 +21,7 @@ pub(super) struct Entry<'a> {
     pub(super) started_at: &'a str,
 }
 
-const COLUMNS: &str =
-    "commit_key, table_name, run_id, block, source, mode, plan, state = 'loaded', rows, rejected, digest, loaded_at, drawoff";
+const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, plan, state = 'loaded', rows, rejected, digest, loaded_at, drawoff";
 
 /// The time now, in SQL.
 const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')";

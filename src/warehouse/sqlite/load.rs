@@ -20,6 +20,7 @@ use super::kinds::Kind;
 use super::layout::{LayoutColumn, Mapping, Place};
 use super::ledger::{self, Entry};
 use super::location::Location;
+use super::merge::Merge;
 use super::rowset::{Change, Rowset};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
@@ -30,15 +31,18 @@ use crate::warehouse::{
 };
 
 /// Name of the stage in SQL.
-const STAGE: &str = "temp.\"_drawoff_stage\"";
+pub(super) const STAGE: &str = "temp.\"_drawoff_stage\"";
+
+/// The columns of a table at its end, in order, with their forms; `None` for those that never had a value.
+type FinalColumns = Vec<(Arc<str>, Option<Form>)>;
 
 /// A load in an open transaction.
 pub(super) struct SqliteLoad {
     db: Database,
     target: TableTarget,
-    pub(super) table: Table,
+    table: Table,
     /// The table in SQL.
-    pub(super) sql_name: String,
+    sql_name: String,
     encoder: Arc<ValueEncoder>,
     type_merge: TypeMerge,
     started_at: String,
@@ -237,10 +241,8 @@ impl SqliteLoad {
 
     /// Prepares the table for rows of this layout to go straight into it. Returns false if they cannot.
     fn prepare_straight(&mut self, layout: &[LayoutColumn]) -> Result<bool, LoadError> {
-        let changes: Vec<(&LayoutColumn, Change)> = layout
-            .iter()
-            .filter_map(|column| Some((column, self.straight.change(column, self.type_merge)?)))
-            .collect();
+        let changes: Vec<(&LayoutColumn, Change)> =
+            layout.iter().filter_map(|column| Some((column, self.straight.change(column, self.type_merge)?))).collect();
         let needs_stage = changes.iter().any(|(column, change)| match change {
             // The type of a column that is added to another's table is known at the end.
             Change::Add => column.place == Place::New && !self.is_new(),
@@ -332,9 +334,9 @@ impl SqliteLoad {
     }
 
     /// Returns the columns of the table at the end, in order, with their forms; `None` for columns that never had a value.
-    fn final_columns(&self, columns: &Schema) -> Result<Vec<(Arc<str>, Option<Form>)>, LoadError> {
+    fn final_columns(&self, columns: &Schema) -> Result<FinalColumns, LoadError> {
         let names = self.mapping().names(columns).map_err(|misfit| self.misfits(vec![misfit]))?;
-        let mut last: Vec<(Arc<str>, Option<Form>)> =
+        let mut last: FinalColumns =
             names.into_iter().zip(&columns.fields).map(|(name, field)| (name, Form::of(&field.ty))).collect();
         // Rows may have had columns that the final ones lack.
         for column in self.straight.columns.iter().chain(self.stage.iter().flat_map(|stage| &stage.columns)) {
@@ -357,7 +359,12 @@ impl SqliteLoad {
             stage.settle(&self.db, name, *form)?;
         }
         match self.target.mode.clone() {
-            LoadMode::Merge { key: merge_key } => self.merge(&stage, &merge_key, key),
+            LoadMode::Merge { key: merge_key } => {
+                let load_column = self.target.load_column.as_deref();
+                let merge = Merge { db: &self.db, table: &self.sql_name, stage: &stage, key: &merge_key, load_column };
+                self.notes.push(merge.execute(key)?);
+                Ok(())
+            }
             _ => self.move_stage(&stage, key),
         }
     }
@@ -428,8 +435,7 @@ impl SqliteLoad {
                     let declared = form.map_or(TYPE_WITHOUT_VALUES, Form::declared);
                     let column_sql = column_sql(&column.name, form);
                     self.db.execute(&format!("ALTER TABLE {} ADD COLUMN {column_sql}", self.sql_name))?;
-                    self.notes
-                        .push(format!("added the column `{}` ({declared}) to {}", column.name, self.table.name));
+                    self.notes.push(format!("added the column `{}` ({declared}) to {}", column.name, self.table.name));
                 }
                 Place::Existing(Kind::Integer { only: false }) if column.ty == Type::Float => {
                     self.notes.push(format!(
@@ -465,106 +471,7 @@ impl SqliteLoad {
     }
 
     fn check_moved(&self, sent: u64, found: u64) -> Result<(), LoadError> {
-        match sent == found {
-            true => Ok(()),
-            false => Err(LoadError::RowCount { table: self.db.table().to_owned(), sent, found }),
-        }
-    }
-
-    /// Updates the rows of the table that have a key of the load, and inserts the others. The last row of a key counts.
-    fn merge(&mut self, stage: &Rowset, merge_key: &[Arc<str>], key: &CommitKey) -> Result<(), LoadError> {
-        let number = stage.row_number().ok_or_else(|| LoadError::Unsupported {
-            table: self.db.table().to_owned(),
-            what: "rows with columns `rowid`, `_rowid_` and `oid` cannot be merged".into(),
-            hint: Some("rename one of them".into()),
-        })?;
-        let is_key = |name: &str| merge_key.iter().any(|key| is_same_name(key, name));
-        let keys: Vec<String> = merge_key.iter().map(|name| quoted(name)).collect();
-        let same = |a: &str, b: &str| {
-            keys.iter().map(|key| format!("{a}.{key} = {b}.{key}")).collect::<Vec<_>>().join(" AND ")
-        };
-        self.db.execute(&format!(
-            "CREATE INDEX temp.\"_drawoff_key\" ON \"_drawoff_stage\" ({}); \
-             DELETE FROM {STAGE} AS m WHERE EXISTS (SELECT 1 FROM {STAGE} AS later WHERE {} AND later.{number} > m.{number})",
-            keys.join(", "),
-            same("later", "m"),
-        ))?;
-        let (mut names, mut values, mut set) = (stage.column_list(), stage.column_list(), Vec::new());
-        for column in stage.columns.iter().filter(|column| !is_key(&column.name)) {
-            set.push((quoted(&column.name), quoted(&column.name)));
-        }
-        if let Some(name) = &self.target.load_column {
-            names.push(quoted(name));
-            values.push(format!("'{}'", key.as_str()));
-            set.push((quoted(name), format!("'{}'", key.as_str())));
-        }
-        let (names, values) = (names.join(", "), values.join(", "));
-        let assignments = |source: &str| {
-            let set = set.iter().map(|(name, value)| match value.starts_with('\'') {
-                true => format!("{name} = {value}"),
-                false => format!("{name} = {source}.{value}"),
-            });
-            set.collect::<Vec<_>>().join(", ")
-        };
-        // Of the table first, whose rows may have no index over the key; the stage has one.
-        self.db.execute(&format!(
-            "CREATE TEMPORARY TABLE \"_drawoff_matched\" AS SELECT DISTINCT m.{number} AS n \
-             FROM {} AS t CROSS JOIN {STAGE} AS m ON {}",
-            self.sql_name,
-            same("m", "t")
-        ))?;
-        let count = |sql: &str| -> Result<u64, LoadError> {
-            Ok(self.db.rows(sql, [], |row| row.get::<_, i64>(0))?.first().map_or(0, |count| *count as u64))
-        };
-        let matched = count("SELECT count(*) FROM temp.\"_drawoff_matched\"")?;
-        let distinct = count(&format!("SELECT count(*) FROM {STAGE}"))?;
-        // SQLite itself knows whether a unique index covers the key.
-        let action = match set.is_empty() {
-            true => "NOTHING".to_owned(),
-            false => format!("UPDATE SET {}", assignments("excluded")),
-        };
-        let upsert = format!(
-            "INSERT INTO {} ({names}) SELECT {values} FROM {STAGE} WHERE true ORDER BY {number} \
-             ON CONFLICT ({}) DO {action}",
-            self.sql_name,
-            keys.join(", ")
-        );
-        let updated = match self.db.connection().prepare(&upsert).is_ok() {
-            true => {
-                let changed = self.db.changed(&upsert, [])?;
-                self.check_moved(if set.is_empty() { distinct - matched } else { distinct }, changed)?;
-                if set.is_empty() { 0 } else { matched }
-            }
-            false => {
-                let updated = match set.is_empty() {
-                    true => 0,
-                    false => self.db.changed(
-                        &format!(
-                            "UPDATE {} AS t SET {} FROM {STAGE} AS m WHERE {}",
-                            self.sql_name,
-                            assignments("m"),
-                            same("m", "t")
-                        ),
-                        [],
-                    )?,
-                };
-                let inserted = self.db.changed(
-                    &format!(
-                        "INSERT INTO {} ({names}) SELECT {values} FROM {STAGE} \
-                         WHERE {number} NOT IN (SELECT n FROM temp.\"_drawoff_matched\") ORDER BY {number}",
-                        self.sql_name
-                    ),
-                    [],
-                )?;
-                self.check_moved(distinct - matched, inserted)?;
-                updated
-            }
-        };
-        self.notes.push(format!(
-            "{} inserted and {updated} updated by key",
-            crate::text::counted(distinct - matched, "row")
-        ));
-        Ok(())
+        check_count(&self.db, sent, found)
     }
 }
 
@@ -692,6 +599,14 @@ impl TableLoad for SqliteLoad {
             rows: self.rows_counted,
             notes: self.notes,
         }))
+    }
+}
+
+/// Fails if SQLite counts another number of rows than were sent.
+pub(super) fn check_count(db: &Database, sent: u64, found: u64) -> Result<(), LoadError> {
+    match sent == found {
+        true => Ok(()),
+        false => Err(LoadError::RowCount { table: db.table().to_owned(), sent, found }),
     }
 }
 

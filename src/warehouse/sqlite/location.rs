@@ -27,7 +27,9 @@ impl Location {
         let Some(rest) = url.strip_prefix("sqlite:") else { return fail("it does not begin with `sqlite:`") };
         let path = match rest.strip_prefix("//") {
             Some(absolute) if absolute.starts_with('/') => absolute,
-            Some(_) => return fail("write a relative path as `sqlite:people.db`, and an absolute one with three slashes"),
+            Some(_) => {
+                return fail("write a relative path as `sqlite:people.db`, and an absolute one with three slashes");
+            }
             None => rest,
         };
         match path {

@@ -17,6 +17,7 @@ mod layout;
 mod ledger;
 mod load;
 mod location;
+mod merge;
 mod rowset;
 mod sql;
 mod system;
