@@ -217,7 +217,7 @@ mod framing {
 
     #[divan::bench]
     fn csv(bencher: Bencher) {
-        bench(bencher, &super::decoding::CSV.bytes, Framing::Csv { delimiter: b',' });
+        bench(bencher, &super::decoding::CSV.bytes, Framing::csv(b','));
     }
 }
 
@@ -235,12 +235,12 @@ mod decoding {
 
     pub static CSV: LazyLock<Csv> = LazyLock::new(|| {
         let bytes = inputs::csv(STAGE_BYTES);
-        let mut morsels = frame(&bytes, Framing::Csv { delimiter: b',' });
+        let mut morsels = frame(&bytes, Framing::csv(b','));
         let (header, rest) = take_header(&morsels[0], b',').expect("a header").expect("a record");
         morsels[0] = rest;
         let decoder = CsvDecoder::new(header.names, b',', ndjson::decode_cells);
         let schemas = morsels.iter().map(|morsel| decoder.infer(morsel, &Schema::default()));
-        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, TypeMerge::Text)).expect("there are records"));
+        let typed = Arc::new(schemas.reduce(|a, b| a.join(&b, TypeMerge::Text)).expect("there are records").resolved());
         // Every wide record has one `enriched_at`, and nothing else has such text.
         let records = memchr::memmem::find_iter(&bytes, b":00.000Z\n").count();
         Csv { bytes, records, decoder, morsels, typed }
@@ -375,7 +375,7 @@ mod encoding {
         batches.iter().for_each(|batch| encoder.write_rows(batch, &mut out));
         let mut read = Vec::new();
         let mut decoder = None;
-        for morsel in frame(&out, Framing::Csv { delimiter: b',' }) {
+        for morsel in frame(&out, Framing::csv(b',')) {
             let mut morsel = morsel;
             let (decoder, schema) = decoder.get_or_insert_with(|| {
                 let (header, rest) = take_header(&morsel, b',').expect("a header").expect("a record");

@@ -33,20 +33,24 @@ pub fn split_naively(bytes: &[u8], framing: Framing, max_record_bytes: usize) ->
 
 /// Finds the end of the record at `start` in `bytes[..to]`, or the quote that is open at `to`, if one is.
 fn end_before(bytes: &[u8], start: usize, to: usize, framing: Framing) -> Result<usize, Option<usize>> {
+    let quote = match framing {
+        Framing::Csv { quote, .. } => quote,
+        Framing::Lines | Framing::Elements => None,
+    };
     let mut open_quote = None;
     let mut at_field_start = true;
     let mut i = start;
     while i < to {
         let byte = bytes[i];
-        match (framing, open_quote) {
-            (_, Some(_)) if byte == b'"' && bytes.get(i + 1) == Some(&b'"') => i += 1,
-            (_, Some(_)) if byte == b'"' => open_quote = None,
-            (_, Some(_)) => {}
-            (_, None) if byte == b'\n' => return Ok(i + 1),
-            (Framing::Csv { .. }, None) if byte == b'"' && at_field_start => open_quote = Some(i),
+        match open_quote {
+            Some(_) if Some(byte) == quote && bytes.get(i + 1) == Some(&byte) => i += 1,
+            Some(_) if Some(byte) == quote => open_quote = None,
+            Some(_) => {}
+            None if byte == b'\n' => return Ok(i + 1),
+            None if Some(byte) == quote && at_field_start => open_quote = Some(i),
             _ => {}
         }
-        at_field_start = matches!(framing, Framing::Csv { delimiter } if byte == delimiter) && open_quote.is_none();
+        at_field_start = matches!(framing, Framing::Csv { delimiter, .. } if byte == delimiter) && open_quote.is_none();
         i += 1;
     }
     Err(open_quote)
@@ -89,7 +93,7 @@ fn are_records(bytes: &[u8], framing: Framing, first_fields: usize) -> bool {
 
 /// Counts the fields of a record: the delimiters outside quotes, and one.
 fn fields(record: &[u8], framing: Framing) -> usize {
-    let Framing::Csv { delimiter } = framing else { return 1 };
+    let Framing::Csv { delimiter, .. } = framing else { return 1 };
     let blank = record.iter().take_while(|b| b"\r\n".contains(b)).count();
     let record = &record[blank..];
     let is_outside = |at: &usize| end_before(record, 0, *at, framing) == Err(None);
@@ -127,9 +131,9 @@ pub fn framed(bytes: &[u8], framing: Framing, max_record_bytes: usize, cut: Cut)
 /// Checks every kind of framing of `bytes`, with several limits for records.
 pub fn check(bytes: &[u8]) {
     let cut = Cut::of(bytes);
-    for framing in
-        [Framing::Lines, Framing::Elements, Framing::Csv { delimiter: b',' }, Framing::Csv { delimiter: b'\t' }]
-    {
+    let dialects = [(b',', Some(b'\'')), (b';', None)].map(|(delimiter, quote)| Framing::Csv { delimiter, quote });
+    let framings = [Framing::Lines, Framing::Elements, Framing::csv(b','), Framing::csv(b'\t')];
+    for framing in framings.into_iter().chain(dialects) {
         for max_record_bytes in [1, 7, 20, 64, 1 << 20] {
             let expected = split_naively(bytes, framing, max_record_bytes);
             let found = framed(bytes, framing, max_record_bytes, cut);

@@ -87,7 +87,8 @@ pub fn take(bytes: &[u8], with: Use, max_record_bytes: usize, cut: Cut) -> Taken
                     }
                 }
             };
-            let Decoded { batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
+            let Decoded { batch, rejects, consumed, records, lines, duplicate_keys, cell_kinds, observed } = decoded;
+            assert!(cell_kinds.is_empty(), "only CSV has cells");
             assert!(consumed > 0 && consumed <= morsel.len);
             assert_eq!(records, batch.rows as u64 + rejects.len() as u64, "records in = rows + rejects");
             taken.rejects.extend(rejects.iter().map(|rejected| place.rejected(&morsel, rejected)));

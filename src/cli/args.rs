@@ -15,9 +15,9 @@ use super::choices::{
     ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg,
     SchemaPolicyArg,
 };
-use super::commands::sync::Period;
 use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
+use super::period::Period;
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
@@ -146,12 +146,12 @@ pub(super) enum Command {
     #[command(
         after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
     )]
-    Schema(SchemaArgs),
+    Schema(Box<SchemaArgs>),
     /// Print the steps, how each one runs, and the resulting columns, inferred from a sample
     #[command(
         after_help = "Examples:\n  drawoff explain people.ndjson --where \"score > 0.8\" --with \"domain = split_part(email, '@', 2)\" --select name,domain\n  drawoff explain people.ndjson --steps steps.toml -o json"
     )]
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Upload an input file and print its handle
     #[command(
         after_help = "Examples:\n  drawoff upload companies.csv\n  gunzip -c people.ndjson.gz | drawoff upload - --from ndjson"
@@ -282,6 +282,9 @@ pub(super) struct ResultArgs {
     /// Write the results of every block, one file each, into the directory OUT
     #[arg(long, help_heading = "Results")]
     pub all_blocks: bool,
+    /// Add a column with the id of the run, before all steps; it replaces a column of that name
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Results")]
+    pub run_column: Option<String>,
     /// Stop waiting after this time, such as 30m; the run continues
     #[arg(long, value_parser = parse_duration, value_name = "TIME", help_heading = "Results")]
     pub deadline: Option<Duration>,

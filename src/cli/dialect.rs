@@ -1,14 +1,18 @@
 //! The dialect flags of CSV: those of inputs, and those of outputs with their translation into the options of the
 //! encoder.
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
 use super::choices::FromFormat;
 use super::error::{Error, Failure};
 use super::flag_text::flag_of_csv;
-use crate::format::csv::{CsvDialect, HeaderRecord};
+use super::settings::Settings;
+use super::values::{parse_decimal_mark, parse_delimiter, parse_null_word, parse_quote, parse_thousands};
+use crate::format::cell_kinds::{NumberMarks, TextForm};
+use crate::format::csv::{CsvDialect, CsvQuote, HeaderRecord};
 use crate::format::encoding::TextEncoding;
 use crate::format::{CsvOptions, NullText};
+use crate::pipeline::TextColumn;
 use crate::source::Source;
 
 /// The format of all inputs of a command, and their dialect if they are CSV.
@@ -23,6 +27,9 @@ pub(super) struct InputArgs {
     /// Delimiter between the cells of CSV inputs, such as `;` or `\t` [default: a comma, or a tab for TSV]
     #[arg(long, value_parser = parse_delimiter, value_name = "BYTE", help_heading = "CSV input")]
     pub in_delimiter: Option<u8>,
+    /// Quote around the cells of CSV inputs, or `none`, so that every quote is text and every line a record [default: "]
+    #[arg(long, value_parser = parse_quote, value_name = "CHAR|none", help_heading = "CSV input")]
+    pub in_quote: Option<CsvQuote>,
     /// Lines at the start of CSV inputs to skip, such as a title. They are counted by line feeds and not parsed
     #[arg(long, value_name = "N", help_heading = "CSV input")]
     pub in_skip_lines: Option<u64>,
@@ -40,35 +47,109 @@ pub(super) struct InputArgs {
         help_heading = "CSV input"
     )]
     pub in_null: Vec<Box<str>>,
+    /// Decimal mark of the numbers in CSV inputs: `,` or `.` [default: .]
+    #[arg(long, value_parser = parse_decimal_mark, value_name = "CHAR", help_heading = "CSV input")]
+    pub in_decimal: Option<u8>,
+    /// Mark between groups of three digits in the numbers of CSV inputs, such as `.` in 1.234,50 [default: none]
+    #[arg(long, value_parser = parse_thousands, value_name = "CHAR", help_heading = "CSV input")]
+    pub in_thousands: Option<char>,
 }
 
 impl InputArgs {
-    /// Fails if the format excludes the dialect. Inputs whose format is not specified are checked by the engine.
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        match (self.from, self.dialect().first_specified()) {
-            (Some(FromFormat::Ndjson | FromFormat::Json), Some(property)) => {
-                let flag = flag_of_csv(property);
-                Err(Error::Usage(format!("`{flag}` applies only to CSV inputs")).into())
-            }
-            _ => Ok(()),
+    /// Returns the dialect of the inputs of a command: what the flags do not specify is that of the configuration file. Fails
+    /// if the format of the inputs excludes the flags, or if two marks are the same. Inputs whose format is not specified are
+    /// checked by the engine.
+    pub(super) fn resolve(&self, settings: &Settings) -> Result<InputDialect, Failure> {
+        let flags = self.flags();
+        if let (Some(FromFormat::Ndjson | FromFormat::Json), Some(property)) = (self.from, flags.first_specified()) {
+            let flag = flag_of_csv(property);
+            return Err(Error::Usage(format!("`{flag}` applies only to CSV inputs")).into());
         }
+        let decimal = self.in_decimal.or(settings.in_decimal.value).unwrap_or(flags.numbers.decimal);
+        let thousands = self.in_thousands.or(settings.in_thousands.value.filter(|mark| *mark != char::from(decimal)));
+        let csv = CsvDialect {
+            delimiter: flags.delimiter.or(settings.in_delimiter.value),
+            quote: self.in_quote.or(settings.in_quote.value).unwrap_or_default(),
+            null_words: match self.in_null.is_empty() {
+                true => settings.in_null.value.clone().into(),
+                false => flags.null_words.clone(),
+            },
+            numbers: NumberMarks { decimal, thousands },
+            ..flags.clone()
+        };
+        let is_required = flags.first_specified().is_some();
+        let dialect = InputDialect { from: self.from, csv, is_required, encoding: self.in_encoding };
+        dialect.check()?;
+        Ok(dialect)
     }
 
-    /// Sets the specified properties of a source.
-    pub(super) fn specify(&self, source: &mut Source) {
-        source.format = self.from.map(Into::into);
-        source.csv = self.dialect();
-        source.encoding = self.in_encoding;
-    }
-
-    /// Returns the specified dialect of CSV inputs.
-    fn dialect(&self) -> CsvDialect {
+    /// Returns the dialect of CSV inputs that the flags specify.
+    fn flags(&self) -> CsvDialect {
+        let delimiter = self.in_delimiter.or((self.from == Some(FromFormat::Tsv)).then_some(b'\t'));
         CsvDialect {
-            delimiter: self.in_delimiter.or((self.from == Some(FromFormat::Tsv)).then_some(b'\t')),
+            delimiter,
+            quote: self.in_quote.unwrap_or_default(),
             skip_lines: self.in_skip_lines.unwrap_or_default(),
             header: self.in_header.unwrap_or_default(),
             null_words: self.in_null.clone().into(),
+            numbers: NumberMarks {
+                decimal: self.in_decimal.unwrap_or(NumberMarks::default().decimal),
+                thousands: self.in_thousands,
+            },
         }
+    }
+}
+
+/// The format and the dialect of all inputs of a command, by flags and configuration file.
+#[derive(Clone, Debug)]
+pub(super) struct InputDialect {
+    from: Option<FromFormat>,
+    csv: CsvDialect,
+    /// True if a flag specifies a property of CSV, so that an input of another format is an error.
+    is_required: bool,
+    encoding: Option<TextEncoding>,
+}
+
+impl InputDialect {
+    /// Returns the dialect of the configuration file alone, for commands without flags of inputs.
+    pub(super) fn of_settings(settings: &Settings) -> Result<Self, Failure> {
+        InputArgs::default().resolve(settings)
+    }
+
+    /// Fails if two marks of the dialect are the same character.
+    fn check(&self) -> Result<(), Failure> {
+        let CsvDialect { delimiter, quote, numbers, .. } = &self.csv;
+        let quote = quote.byte().map(char::from);
+        let same = if numbers.thousands == Some(numbers.decimal.into()) {
+            Some("the decimal mark and the mark of thousands of CSV inputs are the same")
+        } else if quote.is_some_and(|quote| quote == delimiter.map_or(',', char::from)) {
+            Some("the quote and the delimiter of CSV inputs are the same")
+        } else {
+            None
+        };
+        match same {
+            Some(same) => Err(Failure::new(
+                Error::Usage(same.to_owned()),
+                "specify different ones with `--in-delimiter`, `--in-quote`, `--in-decimal` and `--in-thousands`",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the specified properties of an input.
+    pub(super) fn specify(&self, source: &mut Source) {
+        source.format = self.from.map(Into::into);
+        source.csv = self.csv.clone();
+        source.csv_is_optional = !self.is_required;
+        source.encoding = self.encoding;
+    }
+
+    /// Sets the specified properties of a table, whose format is its own.
+    pub(super) fn specify_table(&self, table: &mut Source) {
+        table.csv = self.csv.clone();
+        // The flags are for all sources of the command, of which others may be CSV.
+        table.csv_is_optional = true;
+        table.encoding = self.encoding;
     }
 }
 
@@ -76,6 +157,29 @@ impl InputArgs {
 pub(super) fn doubt_note(delimiter: u8) -> String {
     let typed = if delimiter == b'\t' { "\\t".to_owned() } else { char::from(delimiter).to_string() };
     format!("if that is the delimiter, specify it with `--in-delimiter '{typed}'`; `--in-delimiter ,` keeps one column")
+}
+
+/// Returns the note on a column that few of its cells made text, with the flag that reads them as something else.
+pub(super) fn text_column_note(column: &TextColumn) -> String {
+    let flags = match &column.form {
+        TextForm::Word => "if it is a word for null, list it with `--in-null`".to_owned(),
+        TextForm::Number(marks) => {
+            let mut flags = Vec::new();
+            if marks.decimal != NumberMarks::default().decimal {
+                flags.push(format!("`--in-decimal {}`", char::from(marks.decimal)));
+            }
+            flags.extend(marks.thousands.map(|mark| format!("`--in-thousands '{}'`", mark.escape_debug())));
+            match flags[..] {
+                [] => "it is a number with a decimal point: leave `--in-decimal` out if all are".to_owned(),
+                _ => format!("if it is a number, specify its marks, as with {}", flags.join(" ")),
+            }
+        }
+        TextForm::Other => {
+            "`--in-null` reads it as null, and `--cast COLUMN:TYPE` with `--on-bad-cast null` all that do not fit"
+                .to_owned()
+        }
+    };
+    format!("{column}; {flags}")
 }
 
 /// The dialect of CSV and TSV outputs.
@@ -93,17 +197,30 @@ pub(super) struct DialectArgs {
     /// Begin every CSV file with a byte order mark
     #[arg(long, help_heading = "CSV output")]
     pub bom: bool,
-    /// Write CSV that is safe in spreadsheets: --bom, --crlf, formulas and long numbers as text, files no longer than a
-    /// sheet
-    #[arg(long, help_heading = "CSV output")]
-    pub excel: bool,
+    /// Write CSV that is safe in spreadsheets: --bom, --crlf, apostrophes before text that they would run or convert,
+    /// files no longer than a sheet; `semicolon` for countries with a decimal comma: 1,5;2,5
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "comma", value_name = "FORM", help_heading = "CSV output")]
+    pub excel: Option<ExcelForm>,
+}
+
+/// The delimiter of CSV for spreadsheets, with the decimal mark that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExcelForm {
+    /// Commas between cells, a decimal point.
+    Comma,
+    /// Semicolons between cells, a decimal comma.
+    Semicolon,
 }
 
 impl DialectArgs {
     /// Returns the options of a CSV output. `default_delimiter` applies where no flag sets one. Fails if the text for
     /// null contains the delimiter, because no reader could tell them apart.
     pub(super) fn options(&self, default_delimiter: u8) -> Result<CsvOptions, Failure> {
-        let delimiter = self.delimiter.unwrap_or(default_delimiter);
+        let decimal_comma = self.excel == Some(ExcelForm::Semicolon);
+        let delimiter = self.delimiter.unwrap_or(match default_delimiter {
+            b',' if decimal_comma => b';',
+            other => other,
+        });
         let null = self.null.unwrap_or(NullText::EMPTY);
         if null.as_bytes().contains(&delimiter) {
             let error = Error::Usage("the text of `--null` contains the delimiter".to_owned());
@@ -112,9 +229,10 @@ impl DialectArgs {
         Ok(CsvOptions {
             delimiter,
             null,
-            crlf: self.crlf || self.excel,
-            bom: self.bom || self.excel,
-            excel: self.excel,
+            crlf: self.crlf || self.excel.is_some(),
+            bom: self.bom || self.excel.is_some(),
+            excel: self.excel.is_some(),
+            decimal_comma,
             ..CsvOptions::default()
         })
     }
@@ -126,19 +244,9 @@ impl DialectArgs {
             (self.null.is_some(), "--null"),
             (self.crlf, "--crlf"),
             (self.bom, "--bom"),
-            (self.excel, "--excel"),
+            (self.excel.is_some(), "--excel"),
         ];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
-    }
-}
-
-/// Parses a delimiter: one ASCII character, `\t`, or `tab`.
-fn parse_delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        br"\t" | b"tab" => Ok(b'\t'),
-        [b'"' | b'\'' | b'\r' | b'\n' | 0] => Err("a quote, a line break and NUL cannot be delimiters".to_owned()),
-        [byte] if byte.is_ascii() => Ok(*byte),
-        _ => Err("it must be one ASCII character, such as `;`, or `\\t`".to_owned()),
     }
 }
 
@@ -154,17 +262,6 @@ fn parse_header(text: &str) -> Result<HeaderRecord, String> {
         ("no", _) => Ok(HeaderRecord::Absent),
         (_, Ok(nth)) => Ok(HeaderRecord::Nth(nth)),
         _ => Err("it must be `no`, or a number of a record from 1".to_owned()),
-    }
-}
-
-/// Parses one word for null of inputs.
-fn parse_null_word(text: &str) -> Result<Box<str>, String> {
-    match text {
-        "" => Err("it must not be empty: an empty cell is always null".to_owned()),
-        _ if text.starts_with('"') || text.contains(['\r', '\n']) => {
-            Err("it must begin with no quote and contain no line break, as cells without quotes do".to_owned())
-        }
-        _ => Ok(text.into()),
     }
 }
 
@@ -205,8 +302,11 @@ mod tests {
 
     #[test]
     fn the_excel_dialect_is_several_flags() {
-        let options = DialectArgs { excel: true, ..DialectArgs::default() }.options(b',').unwrap();
-        assert!(options.excel && options.bom && options.crlf);
+        let options = DialectArgs { excel: Some(ExcelForm::Comma), ..DialectArgs::default() }.options(b',').unwrap();
+        assert!(options.excel && options.bom && options.crlf && !options.decimal_comma);
+        let options =
+            DialectArgs { excel: Some(ExcelForm::Semicolon), ..DialectArgs::default() }.options(b',').unwrap();
+        assert!(options.excel && options.decimal_comma && options.delimiter == b';');
         assert_eq!(DialectArgs { bom: true, ..DialectArgs::default() }.first_given(), Some("--bom"));
         assert_eq!(DialectArgs::default().first_given(), None);
     }

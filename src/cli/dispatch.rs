@@ -190,8 +190,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Loads(command) => commands::loads::dispatch(context, command).await,
         Command::Bulk(command) => commands::bulk::bulk(context, command).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
-        Command::Schema(args) => commands::schema::schema(context, args).await,
-        Command::Explain(args) => commands::explain::explain(context, args).await,
+        Command::Schema(args) => commands::schema::schema(context, *args).await,
+        Command::Explain(args) => commands::explain::explain(context, *args).await,
         Command::Upload(args) => context.unless_interrupted(commands::upload::upload(context, args)).await,
         Command::Workflows(command) => {
             context.unless_interrupted(commands::workflows::dispatch(context, command)).await

@@ -447,17 +447,30 @@ fn hint(error: &Error) -> Option<String> {
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
             Some("this is a bug in drawoff; please report it with the command and this message".to_owned())
         }
+        Error::Pipeline(pipeline::Error::BadHeader { is_too_wide: true, hint, .. }) => {
+            Some(format!("{hint}; if it is, raise the limit with {RAISE_COLUMNS}"))
+        }
         // The engine's own hints name no flags.
         Error::Pipeline(error) => error.hint().map(str::to_owned),
         _ => None,
     }
 }
 
+/// The setting that raises the limit of columns; `schema` and `explain` have no such flag.
+const RAISE_COLUMNS: &str = "`--max-columns N`, or with `max_columns` in the configuration file";
+
+/// Returns the hint for records with too many columns.
+fn columns_hint() -> String {
+    format!(
+        "specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`; or raise the limit with {RAISE_COLUMNS}"
+    )
+}
+
 /// Returns the hint for a change of the schema that an output could not follow, as far as the change alone implies one.
 fn schema_hint(change: &SchemaChange) -> Option<String> {
     match change {
-        SchemaChange::Value { why: FixedSchema::TooManyColumns, .. } => {
-            Some("specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`".to_owned())
+        SchemaChange::Value { why: FixedSchema::TooManyColumns(_), .. } => {
+            Some(columns_hint())
         }
         change if !change.can_be_followed() => None,
         _ => Some("write a Parquet file (`-o FILE.parquet`), which can follow such a change, or infer the schema from all records with `--schema-from full`, if the inputs are files".to_owned()),
@@ -468,9 +481,7 @@ fn schema_hint(change: &SchemaChange) -> Option<String> {
 fn plan_hint(error: &PlanError) -> Option<String> {
     Some(match error {
         PlanError::NotRereadable => "leave `--schema-from full` out, or save the input to a file first".to_owned(),
-        PlanError::TooManyColumns => {
-            "specify the columns to keep with `--schema FILE`, and collect all others with `--extra-column NAME`".to_owned()
-        }
+        PlanError::TooManyColumns(_) => columns_hint(),
         PlanError::ExtraColumnTaken(_) => "choose another name with `--extra-column NAME`".to_owned(),
         PlanError::NoColumn { purpose: ColumnPurpose::PartitionBy, .. } => {
             "specify columns with `--partition-by` as they are named after all steps".to_owned()

@@ -70,7 +70,7 @@ impl Exit {
 pub(super) fn table() -> String {
     let mut text = String::from("Exit codes:\n");
     for exit in Exit::ALL {
-        text.push_str(&format!("  {:>3}  {:<16} {}\n", exit.code(), exit.name(), exit.meaning()));
+        text.push_str(&format!("  {:>3}  {:<19} {}\n", exit.code(), exit.name(), exit.meaning()));
     }
     text
 }
@@ -115,6 +115,6 @@ mod tests {
                 (130, "interrupted"),
             ]
         );
-        assert!(table().contains("\n  130  interrupted      interrupted by Ctrl-C, SIGTERM or SIGHUP\n"));
+        assert!(table().contains("\n  130  interrupted         interrupted by Ctrl-C, SIGTERM or SIGHUP\n"));
     }
 }

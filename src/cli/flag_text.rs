@@ -19,9 +19,12 @@ pub(super) fn in_flags(hint: &Hint) -> String {
 pub(super) fn flag_of_csv(property: CsvProperty) -> &'static str {
     match property {
         CsvProperty::Delimiter => "--in-delimiter",
+        CsvProperty::Quote => "--in-quote",
         CsvProperty::SkipLines => "--in-skip-lines",
         CsvProperty::Header => "--in-header",
         CsvProperty::NullWords => "--in-null",
+        CsvProperty::Decimal => "--in-decimal",
+        CsvProperty::Thousands => "--in-thousands",
     }
 }
 

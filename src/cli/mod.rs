@@ -20,6 +20,7 @@ mod interrupt;
 mod local;
 mod output_checks;
 mod outputs;
+mod period;
 mod print;
 mod report;
 mod resume;
@@ -32,6 +33,7 @@ mod steps;
 mod steps_file;
 mod store_checks;
 mod table;
+mod table_url;
 mod tables;
 #[cfg(test)]
 mod tests;

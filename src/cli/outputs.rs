@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
+use super::dialect::InputDialect;
 use super::error::{Error, Failure, STDOUT};
 use super::output_checks::{is_same_target, rejects, share_a_file};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
-use super::tables::{output_table, table_url};
+use super::table_url::table_url;
+use super::tables::output_table;
 use crate::column::Schema;
 use crate::format::{
     ArrowForm, Compression, FileEnd, Format, NamedFormat, OutputFormat, ParquetCodec, ParquetOptions, RowForm,
@@ -244,7 +246,7 @@ fn output_directory(
         return Err(Failure::new(error, "leave `--append` out: files of other runs stay in a directory"));
     }
     // Both divide the rows into files, by the length of a sheet and by values.
-    if args.dialect.excel && !args.sink.partition_by.is_empty() {
+    if args.dialect.excel.is_some() && !args.sink.partition_by.is_empty() {
         let error = Error::Usage("`--excel` and `--partition-by` cannot be combined".to_owned());
         return Err(Failure::new(error, "leave one of them out; spreadsheets open single files"));
     }
@@ -399,11 +401,13 @@ fn plain_name(filename: &str, number: Option<i64>, index: usize) -> String {
     }
 }
 
-/// Builds the engine's plan from `sources` to `outputs` under the flags. Reads the schema file and the steps files.
+/// Builds the engine's plan from `sources` to `outputs` under the flags; `dialect` is that of the tables. Reads the schema
+/// file and the steps files.
 pub(super) fn plan(
     sources: Vec<Source>,
     outputs: Vec<Output>,
     args: &PipelineArgs,
+    dialect: &InputDialect,
     settings: &Settings,
 ) -> Result<ExecutionPlan, Failure> {
     let inputs: Vec<&Path> = sources
@@ -417,12 +421,12 @@ pub(super) fn plan(
     Ok(ExecutionPlan {
         sources,
         steps: args.steps.steps()?,
-        tables: args.steps.tables(),
+        tables: args.steps.tables(dialect),
         on_bad_cast: args.steps.on_bad_cast()?,
         schema: SchemaSource {
             // Set by the commands that know the workflow.
             declared: None,
-            enforced: args.schema.as_deref().map(read_schema_file).transpose()?,
+            enforced: read_schema_file(args.schema.as_deref(), settings)?,
             extra_column: extra_column(args, &outputs)?,
             from: args.schema_from.into(),
             policy: args.schema_policy.into(),
@@ -439,18 +443,19 @@ pub(super) fn plan(
 }
 
 /// Fails if the schema file, the steps under it, or `--extra-column` could not be used later.
-pub(super) fn check_schema(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
-    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
+pub(super) fn check_schema(args: &PipelineArgs, outputs: &[Output], settings: &Settings) -> Result<(), Failure> {
+    let enforced = read_schema_file(args.schema.as_deref(), settings)?;
     let choice = SchemaSource { enforced, policy: args.schema_policy.into(), ..SchemaSource::default() };
     // Against the schema file alone: other columns are known only from the data.
     check_steps(&args.steps.steps()?, &choice).map_err(Error::Pipeline)?;
     extra_column(args, outputs).map(drop)
 }
 
-/// Reads the columns of a schema file.
-pub(super) fn read_schema_file(path: &Path) -> Result<Schema, Failure> {
+/// Reads the columns of a schema file; `None` without one.
+pub(super) fn read_schema_file(path: Option<&Path>, settings: &Settings) -> Result<Option<Schema>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-    schema_file::read(&text).map_err(|error| {
+    schema_file::read_with_limit(&text, settings.max_columns.value).map(Some).map_err(|error| {
         let error = Error::Usage(format!("cannot use the schema file {}: {error}", path.display()));
         Failure::new(error, "create a schema file with `drawoff schema SRC --format json`")
     })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::choices::ReportFormat;
 use super::context::Context;
-use super::dialect::doubt_note;
+use super::dialect::{doubt_note, text_column_note};
 use super::exit::Exit;
 use super::outputs::{target_name, target_names};
 use super::table::json_line;
@@ -115,6 +115,7 @@ impl OutputReport<'_> {
             }
         }
         notes.extend(self.report.other_delimiter.map(doubt_note));
+        notes.extend(self.report.text_columns.iter().map(text_column_note));
         if self.report.rows_rejected > 0 && self.report.rejects.is_none() {
             notes.push("rejected records were not kept; keep them with `--rejects FILE`".to_owned());
         }
@@ -278,6 +279,7 @@ mod tests {
             stopped_early: false,
             reached_limit: false,
             other_delimiter: None,
+            text_columns: Vec::new(),
             notes: vec!["column `x` never had a value".into()],
         };
         let output = Output { format: OutputFormat::Ndjson, compression: Compression::None, target: Target::Stdout };

@@ -9,7 +9,7 @@ use clap::{ArgAction, CommandFactory};
 
 use super::args::Args;
 use super::shell::joined;
-use super::tables::{redacted, table_url};
+use super::table_url::{redacted, table_url};
 use crate::api::RunId;
 
 /// Returns `drawoff pull RUN` with every typed flag that `pull` accepts as well: outputs, steps, settings. A key

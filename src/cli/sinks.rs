@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::choices::ToFormat;
-use super::tables::{redacted, table_url};
+use super::table_url::{redacted, table_url};
 use super::values::parse_size;
 use crate::format::parquet::SortKey;
 

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::context::{Context, require_valid_proxy};
-use super::dialect::InputArgs;
+use super::dialect::InputDialect;
 use super::error::{Error, Failure};
 use crate::client::{Client, digest_of};
 use crate::net::{DownloadRequest, Downloads, Stopper};
@@ -64,10 +64,8 @@ fn listed(names: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// Opens the sources called `names`. `input` has the format and the dialect of all of them; the engine detects what it
-/// does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
-pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs) -> Result<Sources, Failure> {
-    input.check()?;
+/// Opens the sources called `names`. `dialect` is that of all of them; the engine detects what it does not specify. Fails if a file cannot be read, if a download is refused, or if standard input is named twice.
+pub(super) async fn open(context: &Context, names: &[PathBuf], dialect: &InputDialect) -> Result<Sources, Failure> {
     let names = &listed(names)?;
     let mut opened = Sources { total_bytes: Some(0), ..Sources::default() };
     if names.iter().filter(|name| *name == Path::new("-")).count() > 1 {
@@ -96,7 +94,7 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], input: &InputArgs
             (Source::file(name), size)
         };
         opened.identities.push(identity(name, &source));
-        input.specify(&mut source);
+        dialect.specify(&mut source);
         // One unknown size makes the total unknown; the progress then shows no fraction.
         opened.total_bytes = opened.total_bytes.zip(size).map(|(total, size)| total + size);
         opened.sources.push(source);

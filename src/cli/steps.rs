@@ -10,6 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
+use super::dialect::InputDialect;
 use super::error::{Error, Failure};
 use super::steps_file;
 use crate::source::Source;
@@ -37,13 +38,13 @@ const HEADING: &str = "Steps (in the order given)";
 const FLAGS: &[(&str, &str, &str)] = &[
     ("--where", "EXPR", "Keep the rows for which this is true, such as \"score > 0.8 and hq.country = 'NO'\""),
     ("--with", "NAME=EXPR", "Add or replace a column: \"domain = lower(split_part(email, '@', 2))\""),
-    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]"),
+    ("--select", "COLS", "Keep these columns, in this order: a,b,hq.city,emails[0]; `*` for all others"),
     ("--drop", "COLS", "Drop these columns"),
     ("--rename", "A=B,...", "Rename columns: from A to B"),
     (
         "--cast",
         "COL:TYPE,...",
-        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2)",
+        "Cast columns to types: int, float, bool, string, json, date, timestamp(ms, utc), decimal(12,2), date('%d/%m/%Y'), number(',', '.')",
     ),
     ("--flatten", "SEP", "Flatten objects into columns, named hq.city, or with SEP between the parts"),
     ("--explode", "COL", "Make one row of each element of the lists in a column; the other values repeat"),
@@ -206,6 +207,14 @@ impl StepArgs {
         Ok(steps)
     }
 
+    /// Adds a first step that sets the column `name` to the id of the run; does nothing for `None`.
+    pub(super) fn add_run_column(&mut self, name: Option<&str>) {
+        if let Some(name) = name {
+            let text = format!("\"{}\" = run()", name.replace('"', "\"\""));
+            self.typed.insert(0, TypedStep::Step { flag: "--with", text });
+        }
+    }
+
     /// Returns the paths of all files that the steps depend on: steps files in their order, then the `--table` files.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let steps = self.typed.iter().filter_map(|typed| match typed {
@@ -234,9 +243,14 @@ impl StepArgs {
         serde_json::json!([typed, seed, on_bad_cast, tables])
     }
 
-    /// Returns the `--table` sources with their names.
-    pub(super) fn tables(&self) -> Vec<(String, Source)> {
-        self.tables.iter().map(|(name, path)| (name.clone(), Source::file(path))).collect()
+    /// Returns the `--table` sources with their names, in the dialect of the command's inputs if they are CSV.
+    pub(super) fn tables(&self, dialect: &InputDialect) -> Vec<(String, Source)> {
+        let open = |(name, path): &(String, PathBuf)| {
+            let mut table = Source::file(path);
+            dialect.specify_table(&mut table);
+            (name.clone(), table)
+        };
+        self.tables.iter().map(open).collect()
     }
 
     /// Returns the policy for values that cannot be computed: `--on-bad-cast`, else that of the last steps file that

@@ -1,7 +1,6 @@
 //! Tables as outputs: the flags of loads, the systems that the URLs of `-o` name, the identity of a load, and the check of the
 //! target before a run is started or a byte is read.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +11,7 @@ use super::context::Context;
 use super::error::{Error, Failure};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
+use super::table_url::redacted;
 use crate::client::digest_of_file;
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat};
@@ -24,9 +24,6 @@ use crate::warehouse::{Committed, LedgerRow, LoadIdentity, LoadMode, NulPolicy, 
 const VERSION: u32 = 1;
 
 const HEADING: &str = "Tables";
-
-/// The schemes of systems with tables.
-const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb"];
 
 /// Flags of outputs that are tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -94,41 +91,6 @@ impl LoadArgs {
             (_, false) => usage("`--key` applies only to `--load merge`", "add `--load merge`, or leave `--key` out"),
         }
     }
-}
-
-/// Returns the URL of a system with tables; `None` for other outputs.
-pub(super) fn table_url(path: &Path) -> Option<&str> {
-    let text = path.to_str()?;
-    let scheme = text.split_once(':')?.0;
-    SCHEMES.contains(&scheme).then_some(text)
-}
-
-/// Returns a URL without its password, for messages.
-pub(super) fn redacted(url: &str) -> String {
-    let (before, query) = match url.split_once('?') {
-        Some((before, query)) => (before, Some(query)),
-        None => (url, None),
-    };
-    let mut shown = match before.split_once("//") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            match authority.rsplit_once('@') {
-                Some((user, host)) => format!("{scheme}//{}@{host}{path}", user.split(':').next().unwrap_or_default()),
-                None => before.to_owned(),
-            }
-        }
-        None => before.to_owned(),
-    };
-    let kept: Vec<&str> = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter(|pair| !pair.split('=').next().unwrap_or_default().to_ascii_lowercase().contains("password"))
-        .collect();
-    if !kept.is_empty() {
-        shown.push('?');
-        shown.push_str(&kept.join("&"));
-    }
-    shown
 }
 
 /// Builds the output of a table. Reads settings and their files, and uses no network.
@@ -347,23 +309,5 @@ pub(super) fn load_json(name: &str, outcome: &Committed) -> Value {
             "digest": row.digest,
             "loaded_at": row.loaded_at,
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(redacted("postgres://ada:marked-1@db:5432/crm"), "postgres://ada@db:5432/crm");
-        assert_eq!(
-            redacted("postgres://db/crm?user=a&password=marked-1&sslmode=disable"),
-            "postgres://db/crm?user=a&sslmode=disable"
-        );
-        assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
-        assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
-        assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
-        assert!(table_url(Path::new("postgres:")).is_some() && table_url(Path::new("people.db")).is_none());
     }
 }

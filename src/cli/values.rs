@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::format::ParquetCodec;
+use crate::format::csv::CsvQuote;
 use crate::pipeline::OnBadRecord;
 pub(super) use crate::text::{parse_duration, parse_size};
 
@@ -32,6 +33,53 @@ pub(super) fn codec_text(codec: ParquetCodec) -> String {
         ParquetCodec::Snappy => "snappy".to_owned(),
         ParquetCodec::Lz4 => "lz4".to_owned(),
         ParquetCodec::Zstd { level } => format!("zstd:{level}"),
+    }
+}
+
+/// Parses a delimiter: one ASCII character, `\t`, or `tab`.
+pub(super) fn parse_delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        br"\t" | b"tab" => Ok(b'\t'),
+        [b'"' | b'\'' | b'\r' | b'\n' | 0] => Err("a quote, a line break and NUL cannot be delimiters".to_owned()),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err("it must be one ASCII character, such as `;`, or `\\t`".to_owned()),
+    }
+}
+
+/// Parses one word for null of inputs.
+pub(super) fn parse_null_word(text: &str) -> Result<Box<str>, String> {
+    match text {
+        "" => Err("it must not be empty: an empty cell is always null".to_owned()),
+        _ if text.starts_with('"') || text.contains(['\r', '\n']) => {
+            Err("it must begin with no quote and contain no line break, as cells without quotes do".to_owned())
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+/// Parses the quote of inputs: one ASCII punctuation character, or `none`.
+pub(super) fn parse_quote(text: &str) -> Result<CsvQuote, String> {
+    match text.as_bytes() {
+        b"none" => Ok(CsvQuote::None),
+        [byte] if byte.is_ascii_punctuation() => Ok(CsvQuote::Byte(*byte)),
+        _ => Err("it must be one ASCII punctuation character, such as `'`, or `none`".to_owned()),
+    }
+}
+
+/// Parses the decimal mark of inputs.
+pub(super) fn parse_decimal_mark(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [mark @ (b'.' | b',')] => Ok(*mark),
+        _ => Err("it must be `,` or `.`".to_owned()),
+    }
+}
+
+/// Parses the mark of thousands of inputs: one character, also beyond ASCII, that is no part of other numbers.
+pub(super) fn parse_thousands(text: &str) -> Result<char, String> {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(mark), None) if !mark.is_alphanumeric() && !mark.is_control() && !matches!(mark, '-' | '+') => Ok(mark),
+        _ => Err("it must be one character, such as `.`, `'` or a blank, and no letter, digit or sign".to_owned()),
     }
 }
 

@@ -139,7 +139,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If `ty` holds a [`Type::Fixed`], which only a cast makes.
+    /// If `ty` holds a [`Type::Fixed`] or a [`Type::Number`], which values of JSON never have.
     pub(crate) fn new(ty: &Type) -> Self {
         match ty {
             Type::Null => Builder::Null(Nulls::default()),
@@ -147,7 +147,7 @@ impl Builder {
             Type::Int { .. } => Builder::Int(Vec::new(), Nulls::default(), usize::MAX),
             Type::Decimal => Builder::Decimal(Vec::new(), Nulls::default()),
             Type::Float => Builder::Float(Vec::new(), Nulls::default()),
-            Type::Fixed(_) => unreachable!("records are not decoded into types that only a cast makes"),
+            Type::Fixed(_) | Type::Number(_) => unreachable!("values of JSON never have this type"),
             Type::Text => Builder::Text(Views::default(), Nulls::default()),
             Type::Json => Builder::Json(Views::default(), Nulls::default()),
             Type::Raw => Builder::Raw(Views::default(), Nulls::default()),

@@ -6,6 +6,11 @@
 //! space, members in the order of their keys and without nulls, a fraction as the nearest double, escapes only where JSON
 //! requires them.
 
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::json_text::write_json_string;
@@ -28,6 +33,71 @@ pub fn write_canonical(text: &str, out: &mut Vec<u8>) {
         Some(b'-' | b'0'..=b'9') => write_number(text, out),
         _ => out.extend_from_slice(text.as_bytes()),
     }
+}
+
+/// Counts the members of `text`, valid JSON, that are not in its canonical form because the same key follows in their
+/// object.
+pub fn count_duplicate_keys(text: &str) -> u64 {
+    struct Duplicates;
+    impl<'de> Visitor<'de> for Duplicates {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("any value")
+        }
+
+        fn visit_unit<E>(self) -> Result<u64, E> {
+            Ok(0)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<u64, E> {
+            Ok(0)
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<u64, E> {
+            Ok(0)
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<u64, E> {
+            Ok(0)
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<u64, E> {
+            Ok(0)
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<u64, E> {
+            Ok(0)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {
+            let mut count = 0;
+            while let Some(inner) = items.next_element_seed(Count)? {
+                count += inner;
+            }
+            Ok(count)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<u64, A::Error> {
+            let (mut count, mut keys) = (0, HashSet::new());
+            while let Some(key) = members.next_key::<String>()? {
+                count += u64::from(!keys.insert(key)) + members.next_value_seed(Count)?;
+            }
+            Ok(count)
+        }
+    }
+    struct Count;
+    impl<'de> DeserializeSeed<'de> for Count {
+        type Value = u64;
+
+        fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<u64, D::Error> {
+            value.deserialize_any(Duplicates)
+        }
+    }
+    if !text.starts_with(['{', '[']) {
+        return 0;
+    }
+    Count.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or(0)
 }
 
 /// Returns true if `text`, valid JSON, surely has its canonical form: the common case, without a second look.
@@ -98,6 +168,19 @@ mod tests {
         let mut out = Vec::new();
         write_canonical(text, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn duplicate_keys_are_counted_at_every_depth() {
+        for (text, expected) in [
+            ("1.50", 0),
+            ("\"{\"", 0),
+            ("{\"a\":1,\"b\":1.5,\"c\":null}", 0),
+            ("{\"a\":1,\"a\":2,\"a\":3}", 2),
+            ("[{\"a\":[{\"b\":true,\"b\":1e400}]},{\"a\":1,\"\\u0061\":1}]", 2),
+        ] {
+            assert_eq!(count_duplicate_keys(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use arrow_select::{interleave::interleave, take::take};
 
 use super::canonical::write_canonical;
 use super::json_text::{JsonValues, NullMembers};
-use super::{Field, Type};
+use super::{Field, Fixed, Type};
 
 /// Failure to cast an array to a wider type.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,7 @@ pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, 
             let widened: Decimal128Array = carried::<Int64Array>(array, from)?.unary(i128::from);
             Ok(Arc::new(widened.with_precision_and_scale(38, 0)?))
         }
+        (_, Type::Fixed(Fixed::Decimal { precision, scale })) => rescaled(array, from, to, *precision, *scale),
         (Type::Struct(narrow), Type::Struct(wide)) => cast_struct(array, narrow, wide, from, to),
         (Type::Struct(fields), Type::Map(value)) => struct_to_map(array, fields, value, from, to),
         (Type::List(narrow), Type::List(wide)) => {
@@ -100,6 +101,22 @@ pub fn keeps_carrier(from: &Type, to: &Type) -> bool {
         }
         _ => from == to,
     }
+}
+
+/// Casts integers and decimals to a decimal with at least as many digits before and after the point.
+fn rescaled(array: &ArrayRef, from: &Type, to: &Type, precision: u8, scale: u8) -> Result<ArrayRef, CastError> {
+    let (whole, from_scale): (Decimal128Array, u8) = match from {
+        Type::Int { .. } => (carried::<Int64Array>(array, from)?.unary(i128::from), 0),
+        Type::Decimal => (carried::<Decimal128Array>(array, from)?.clone(), 0),
+        Type::Fixed(Fixed::Decimal { scale, .. }) => (carried::<Decimal128Array>(array, from)?.clone(), *scale),
+        _ => return Err(not_wider(from, to)),
+    };
+    let factor = scale.checked_sub(from_scale).and_then(|more| 10i128.checked_pow(more.into()));
+    let factor = factor.ok_or_else(|| not_wider(from, to))?;
+    let scaled = whole.try_unary::<_, arrow_array::types::Decimal128Type, _>(|value| {
+        value.checked_mul(factor).ok_or_else(|| ArrowError::ArithmeticOverflow("a decimal".into()))
+    })?;
+    Ok(Arc::new(scaled.with_precision_and_scale(precision, scale as i8)?))
 }
 
 fn not_wider(from: &Type, to: &Type) -> CastError {

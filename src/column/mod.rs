@@ -7,6 +7,7 @@ mod batch;
 pub(crate) mod build;
 pub mod canonical;
 mod cast;
+mod digits;
 mod fixed;
 pub mod json_text;
 pub mod number;
@@ -18,6 +19,7 @@ pub(crate) mod views;
 
 pub use batch::{AsRead, Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
+pub use digits::Digits;
 pub use fixed::{Fixed, Unit};
 pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended};
-pub use schema::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Schema, Type, TypeMerge};
+pub use schema::{Field, MAX_COLUMN_LIMIT, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Schema, Type, TypeMerge};

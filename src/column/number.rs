@@ -6,7 +6,7 @@
 //! A cell is a number if it is one in JSON's grammar, so that `007` and `+4` stay text, and if the column's type loses no
 //! digit of it: an integer of up to 38 digits, or a double of at most 15 significant digits, zeros at the end aside, such as
 //! `10.50`. Longer ones are doubles in canonical form alone, as Python writes them; they parse to the double that was
-//! written. All others stay text, digit for digit.
+//! written. Others without an exponent are decimals of up to 38 digits; the rest stays text, digit for digit.
 
 /// The largest integer up to which a double holds every integer exactly: 2^53.
 pub const MAX_EXACT_IN_DOUBLE: u64 = 1 << 53;
@@ -102,6 +102,44 @@ pub fn parse_decimal(text: &[u8]) -> Option<i128> {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Counts the digits before and after the point of a number in JSON's grammar without an exponent, zeros included. `None` for
+/// any other text, and for more than 38 digits in all.
+pub fn plain_digits(text: &[u8]) -> Option<(u8, u8)> {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let point = memchr::memchr(b'.', unsigned);
+    let (integer, fraction) = unsigned.split_at(point.unwrap_or(unsigned.len()));
+    let fraction = fraction.strip_prefix(b".").unwrap_or_default();
+    let is_integer = matches!(integer, [b'0'] | [b'1'..=b'9', ..]) && integer.iter().all(u8::is_ascii_digit);
+    let is_fraction = fraction.iter().all(u8::is_ascii_digit) && (point.is_none() || !fraction.is_empty());
+    // The zero before a point is no digit of the value.
+    let integer_len = if integer == b"0" { 0 } else { integer.len() };
+    let fits = is_integer && is_fraction && integer_len + fraction.len() <= 38;
+    fits.then_some((integer_len as u8, fraction.len() as u8))
+}
+
+/// Parses a number as [`plain_digits`] counts them, in units of the last of `scale` places; zeros behind those are dropped.
+/// `None` for other text and for a number that needs more places or more than `precision` digits.
+pub fn parse_scaled(text: &[u8], precision: u8, scale: u8) -> Option<i128> {
+    plain_digits(text)?;
+    let (negative, unsigned) = match text {
+        [b'-', unsigned @ ..] => (true, unsigned),
+        unsigned => (false, unsigned),
+    };
+    let (integer, fraction) = match memchr::memchr(b'.', unsigned) {
+        Some(point) => (&unsigned[..point], &unsigned[point + 1..]),
+        None => (unsigned, &[][..]),
+    };
+    let (kept, dropped) = fraction.split_at(fraction.len().min(scale.into()));
+    if dropped.iter().any(|&digit| digit != b'0') {
+        return None;
+    }
+    // At most 38 digits and as many zeros: checked, as 10^38 does not fit twice.
+    let zeros = std::iter::repeat_n(&b'0', usize::from(scale) - kept.len());
+    let mut digits = integer.iter().chain(kept).chain(zeros);
+    let value = digits.try_fold(0i128, |value, digit| value.checked_mul(10)?.checked_add((digit - b'0').into()))?;
+    (value < 10i128.pow(precision.into())).then_some(if negative { -value } else { value })
 }
 
 /// Returns true if a double holds this integer and all of smaller magnitude exactly.
@@ -278,6 +316,45 @@ mod tests {
         assert_eq!(parse_decimal("9".repeat(38).as_bytes()), Some(10i128.pow(38) - 1));
         assert_eq!(parse_decimal("9".repeat(39).as_bytes()), None);
         assert_eq!(parse_decimal(b"-09223372036854775808"), None);
+    }
+
+    #[test]
+    fn decimals_have_digits_and_places() {
+        for (text, digits) in [
+            ("10.50", Some((2, 2))),
+            ("-0.001", Some((0, 3))),
+            ("0", Some((0, 0))),
+            ("12345678901234567.25", Some((17, 2))),
+            ("00.5", None),
+            ("1.", None),
+            (".5", None),
+            ("1e5", None),
+            ("+1", None),
+            ("-", None),
+            ("", None),
+            ("1.2.3", None),
+        ] {
+            assert_eq!(plain_digits(text.as_bytes()), digits, "{text}");
+        }
+        let long = "9".repeat(39);
+        assert_eq!((plain_digits(long.as_bytes()), plain_digits(&long.as_bytes()[1..])), (None, Some((38, 0))));
+        for (text, precision, scale, value) in [
+            ("10.5", 19, 2, Some(1050)),
+            ("-10.50", 19, 2, Some(-1050)),
+            ("-0.00", 3, 2, Some(0)),
+            ("7", 19, 2, Some(700)),
+            ("1.500", 19, 2, Some(150)),
+            ("1.505", 19, 2, None),
+            ("99.99", 4, 2, Some(9999)),
+            ("100", 4, 2, None),
+            ("12345678901234567.25", 19, 2, Some(1234567890123456725)),
+            ("1e2", 19, 2, None),
+            ("007", 19, 2, None),
+        ] {
+            assert_eq!(parse_scaled(text.as_bytes(), precision, scale), value, "{text}");
+        }
+        assert_eq!(parse_scaled(&long.as_bytes()[1..], 38, 0), Some(10i128.pow(38) - 1));
+        assert_eq!(parse_scaled(&long.as_bytes()[1..], 38, 1), None);
     }
 
     #[test]

@@ -18,17 +18,23 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 
-use super::Fixed;
 use super::open_keys::is_open_ended;
+use super::{Digits, Fixed};
 
-/// The most columns of a schema. With more, keys of the records themselves are data, and each would
+/// The most columns of a schema by default. With more, keys of the records themselves are data, and each would
 /// cost every row. By eye.
 pub const MAX_COLUMNS: usize = 4096;
+
+/// The highest limit of columns that can be set: each has an encoder on every worker. By eye.
+pub const MAX_COLUMN_LIMIT: usize = 1 << 16;
 
 /// The most leaves of all columns together; beyond it, the columns with the most leaves become JSON
 /// text until the rest fits. Each leaf has an encoder with buffers of its own, on every worker,
 /// whether or not it has values. By eye: as many as there may be scalar columns.
 pub const MAX_LEAVES: usize = MAX_COLUMNS;
+
+/// Significant digits of a decimal at most.
+const MAX_PRECISION: u8 = 38;
 
 /// Depth beyond which lists and objects are JSON text. A list takes three levels of Parquet's schema,
 /// and readers refuse more than 100.
@@ -50,8 +56,12 @@ pub enum Type {
     Decimal,
     /// Floating-point numbers of 64 bits.
     Float,
-    /// Types that only a cast makes: dates, timestamps, decimals with a fraction.
+    /// Types that JSON has no spelling for: dates, timestamps, decimals with a fraction. Casts make them, and cells of CSV
+    /// that are decimals.
     Fixed(Fixed),
+    /// Numbers of CSV cells with a fraction, an exponent or more than 64 bits, while further cells may decide whether they
+    /// are doubles or decimals. Only inference has it: [`Type::resolved`] ends it.
+    Number(Digits),
     /// Strings of valid UTF-8.
     Text,
     /// Values of several types, each as its JSON text (so `"a"` has its quotes).
@@ -106,6 +116,15 @@ impl Type {
             (Int { .. } | Decimal, Decimal) | (Decimal, Int { .. }) => Decimal,
             (Float, Float) | (Int { fits_double: true }, Float) | (Float, Int { fits_double: true }) => Float,
             (Fixed(a), Fixed(b)) if a == b => Fixed(*a),
+            (Number(digits), other) | (other, Number(digits)) if other.digits().is_some() => {
+                other.digits().map_or(Text, |other| Number(digits.join(other)))
+            }
+            // Columns of CSV alone: a decimal of a cast does not widen.
+            (Fixed(super::Fixed::Decimal { .. }), _) | (_, Fixed(super::Fixed::Decimal { .. }))
+                if type_merge == TypeMerge::Text =>
+            {
+                self.digits().zip(other.digits()).map_or(Text, |(a, b)| Type::of_digits(a.join(b)))
+            }
             (Text, Text) => Text,
             (Json, Json) => Json,
             // Nested values are JSON, also in a cell of CSV.
@@ -119,6 +138,41 @@ impl Type {
                 TypeMerge::Json => Json,
                 TypeMerge::Text => Text,
             },
+        }
+    }
+
+    /// Returns the type with the decision on the numbers of CSV cells taken.
+    pub fn resolved(&self) -> Type {
+        match self {
+            Type::Number(digits) => Type::of_digits(*digits),
+            other => other.clone(),
+        }
+    }
+
+    /// Returns the digits that numbers of this type may have; `None` for other types. They depend on the type alone, so
+    /// that the digits of a column do not depend on where its rows were cut.
+    fn digits(&self) -> Option<Digits> {
+        let (integer, scale, exceeds_double) = match *self {
+            // 2^53 and 2^63.
+            Type::Int { fits_double: true } => (16, 0, false),
+            Type::Int { fits_double: false } => (19, 0, true),
+            Type::Decimal => (MAX_PRECISION, 0, true),
+            Type::Float => (Digits::UNKNOWN, 0, false),
+            Type::Fixed(Fixed::Decimal { precision, scale }) => (precision.saturating_sub(scale), scale, true),
+            Type::Number(digits) => return Some(digits),
+            _ => return None,
+        };
+        Some(Digits { integer, scale, exceeds_double })
+    }
+
+    /// Returns the narrowest type that keeps all of these digits: a double, a decimal, else text.
+    fn of_digits(digits: Digits) -> Type {
+        let precision = digits.integer.saturating_add(digits.scale);
+        match digits {
+            Digits { exceeds_double: false, .. } => Type::Float,
+            _ if precision > MAX_PRECISION => Type::Text,
+            Digits { scale: 0, .. } => Type::Decimal,
+            Digits { scale, .. } => Type::Fixed(Fixed::Decimal { precision, scale }),
         }
     }
 
@@ -223,6 +277,7 @@ impl Type {
             Type::Decimal => DataType::Decimal128(38, 0),
             Type::Float => DataType::Float64,
             Type::Fixed(fixed) => fixed.to_arrow(),
+            Type::Number(digits) => Type::of_digits(*digits).to_arrow(),
             Type::Struct(fields) => DataType::Struct(fields.iter().map(Field::to_arrow).collect()),
             Type::List(item) => DataType::List(Arc::new(arrow_schema::Field::new("item", item.to_arrow(), true))),
             Type::Map(value) => {
@@ -313,6 +368,17 @@ impl Schema {
         Schema { fields }
     }
 
+    /// Returns the schema with the types of all columns [resolved](Type::resolved).
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        for field in &mut self.fields {
+            if let Type::Number(digits) = field.ty {
+                field.ty = Type::of_digits(digits);
+            }
+        }
+        self
+    }
+
     /// Returns the schema without the columns `names`. Unknown names are ignored.
     pub fn without(&self, names: &[Arc<str>]) -> Self {
         Schema { fields: self.fields.iter().filter(|field| !names.contains(&field.name)).cloned().collect() }
@@ -324,7 +390,7 @@ impl Schema {
     }
 
     /// Returns the columns of both schemas, this one's first, each with the joined type. The columns
-    /// themselves never become a map; the caller limits them to [`MAX_COLUMNS`]. If there are more than
+    /// themselves never become a map; the caller limits their number. If there are more than
     /// [`MAX_LEAVES`] leaves, the nested columns with the most become JSON text.
     pub fn join(&self, other: &Schema, type_merge: TypeMerge) -> Schema {
         let mut joined = Schema { fields: merge_fields(&self.fields, &other.fields, type_merge) };
@@ -371,6 +437,7 @@ impl fmt::Display for Type {
             Type::Decimal => f.write_str("decimal(38,0)"),
             Type::Float => f.write_str("float"),
             Type::Fixed(fixed) => fixed.fmt(f),
+            Type::Number(digits) => Type::of_digits(*digits).fmt(f),
             Type::Text => f.write_str("text"),
             Type::Json => f.write_str("json"),
             Type::Raw => f.write_str("raw"),
@@ -438,6 +505,32 @@ mod tests {
             let ab = a.join(&b, m);
             prop_assert_eq!(sorted(&ab.join(&b, m)), sorted(&ab));
         }
+    }
+
+    #[test]
+    fn numbers_of_cells_become_decimals_where_doubles_lose_digits() {
+        let number = |integer, scale, exceeds_double| Type::Number(Digits { integer, scale, exceeds_double });
+        let decimal = |precision, scale| Type::Fixed(Fixed::Decimal { precision, scale });
+        let join = |types: &[Type]| {
+            // In any order, and also where some are resolved before.
+            let joined = types.iter().fold(Type::Null, |a, b| a.join(b, TypeMerge::Text)).resolved();
+            let back = types.iter().rev().fold(Type::Null, |a, b| a.join(b, TypeMerge::Text)).resolved();
+            assert_eq!(joined, back);
+            joined
+        };
+        let (small, long) = (Type::Int { fits_double: true }, Type::Int { fits_double: false });
+        assert_eq!(join(&[number(2, 2, false), small.clone()]), Type::Float);
+        assert_eq!(join(&[number(2, 2, false), number(17, 2, true)]), decimal(19, 2));
+        assert_eq!(join(&[small, number(2, 3, true)]), decimal(19, 3));
+        assert_eq!(join(&[long.clone(), number(1, 1, false)]), decimal(20, 1));
+        assert_eq!(join(&[number(20, 0, true), long]), Type::Decimal);
+        assert_eq!(join(&[number(20, 0, true), number(1, 4, false)]), decimal(24, 4));
+        assert_eq!(join(&[number(37, 0, true), number(1, 2, false)]), Type::Text);
+        assert_eq!(join(&[number(Digits::UNKNOWN, 0, false), number(17, 2, true)]), Type::Text);
+        assert_eq!(join(&[number(17, 2, true), Type::Bool]), Type::Text);
+        assert_eq!(join(&[decimal(19, 2), decimal(20, 4)]), decimal(21, 4));
+        assert_eq!(join(&[decimal(19, 2), Type::Float]), Type::Text);
+        assert_eq!(decimal(19, 2).join(&decimal(20, 4), TypeMerge::Json), Type::Json);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) fn array(values: &[Option<&Value>], ty: &Type) -> ArrayRef {
                 .with_precision_and_scale(38, 0)
                 .unwrap(),
         ),
-        Type::Fixed(_) => unreachable!("only casts make these"),
+        Type::Fixed(_) | Type::Number(_) => unreachable!("only casts and cells of CSV make these"),
         Type::Float => Arc::new(Float64Array::from_iter(values.iter().map(|v| v.map(|v| v.as_f64().unwrap())))),
         Type::Text => Arc::new(StringViewArray::from_iter(
             values.iter().map(|v| v.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))),

@@ -46,6 +46,7 @@ fn field(name: &str, nullable: bool, ty: &Type) -> Value {
             });
             (json!({"name": "map", "keysSorted": false}), vec![entries])
         }
+        Type::Number(_) => return field(name, nullable, &ty.resolved()),
         Type::Null | Type::Text | Type::Json | Type::Raw => unreachable!("text-like types are matched above"),
     };
     json!({"name": name, "nullable": nullable, "type": ty, "children": children})

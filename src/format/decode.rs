@@ -1,7 +1,10 @@
 //! Results and rules of decoding one morsel, shared by the formats: a batch with its rejects, or the
 //! wider schema that the morsel needs first. The decoders are in [`super::csv`] and [`super::ndjson`].
 
+use std::sync::Arc;
+
 use super::Reject;
+use super::cell_kinds::CellKinds;
 #[cfg(doc)]
 use crate::column::Morsel;
 use crate::column::{Batch, Field, Schema, Type};
@@ -26,6 +29,8 @@ pub struct Decoded {
     pub lines: u64,
     /// Duplicate keys inside one record; the last value was kept.
     pub duplicate_keys: u64,
+    /// The kinds of the cells of CSV columns by name, where [`RecordRules::cell_kinds`] demands them; else empty.
+    pub cell_kinds: Vec<(Arc<str>, CellKinds)>,
     /// The types of this morsel's values alone, field by field as in `batch.schema`: narrower than the
     /// batch's where no value of the morsel needs the width (`Null` for a column without values,
     /// integers that fit a double in a float column). Cells of CSV text columns count as text,
@@ -124,6 +129,8 @@ pub struct RecordRules<'a> {
     pub extra: Option<ExtraColumn>,
     /// Fill the batch's `records` for CSV too.
     pub spans: bool,
+    /// Count the kinds of cells in CSV columns.
+    pub cell_kinds: bool,
     /// Columns whose values are kept as they were read, too, where their type forgets something of them.
     pub as_read: AsReadColumns<'a>,
 }

@@ -10,7 +10,7 @@
 //! - lines end at line feeds;
 //! - CSV records end at line feeds outside quotes. A quote opens only as the first byte of a
 //!   field, `""` inside quotes is a quote, and any other quote is literal. A bare carriage return
-//!   ends nothing.
+//!   ends nothing. A dialect may have another quote, or none; then they end as lines do.
 //!
 //! A record longer than the limit is skipped in bounded memory and returned as [`Framed::Oversized`],
 //! in order, so that it costs one reject. It ends where it would end without a limit: line feeds inside
@@ -77,6 +77,8 @@ pub enum Framing {
     Csv {
         /// Separator of fields; an ASCII byte other than quote, CR and LF.
         delimiter: u8,
+        /// The quote, an ASCII byte; `None` without quotes.
+        quote: Option<u8>,
     },
     /// One element of a JSON array per line, as rewritten by [`super::json_array::JsonArrayLines`]: carriage
     /// returns are the line breaks of the source.
@@ -84,6 +86,19 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// Returns the rule of RFC 4180 for fields between which `delimiter` is.
+    pub fn csv(delimiter: u8) -> Self {
+        Framing::Csv { delimiter, quote: Some(b'"') }
+    }
+
+    /// Returns the quote; `None` without quotes.
+    fn quote(self) -> Option<u8> {
+        match self {
+            Framing::Csv { quote, .. } => quote,
+            Framing::Lines | Framing::Elements => None,
+        }
+    }
+
     /// Returns the byte that represents a line break of the source.
     pub fn line_break(self) -> u8 {
         match self {
@@ -359,7 +374,7 @@ impl Framer {
             let inside = match self.quote_state {
                 QuoteState::Outside => false,
                 QuoteState::Inside => true,
-                QuoteState::QuoteSeen => self.buffer[limit] == b'"',
+                QuoteState::QuoteSeen => self.framing.quote() == Some(self.buffer[limit]),
             };
             return Some(match self.line_of_open_quote(limit) {
                 Some(end) if inside && self.are_records(end, limit) => self.end_unclosed(end),
@@ -378,7 +393,7 @@ impl Framer {
     /// that is this one proves nothing, and counts as like them.
     #[cold]
     fn are_records(&mut self, from: usize, to: usize) -> bool {
-        let Framing::Csv { delimiter } = self.framing else { return false };
+        let Framing::Csv { delimiter, quote: Some(quote) } = self.framing else { return false };
         self.cut_copy();
         let (mut lines, mut alike) = (0, 0);
         let mut rest = &self.buffer[from..to];
@@ -389,7 +404,7 @@ impl Framer {
             rest = after;
             if !line.trim_ascii().is_empty() {
                 lines += 1;
-                alike += usize::from(count_fields(line, delimiter) == self.first_fields);
+                alike += usize::from(count_fields(line, delimiter, quote) == self.first_fields);
             }
         }
         match self.first_fields {
@@ -449,32 +464,31 @@ impl Framer {
     /// Returns the offset after the first or last line feed in `buffer[from..to]` that ends a record, and advances the
     /// quote state: to `to`, or to a first one found.
     fn find_end(&mut self, from: usize, to: usize, which: RecordEnd) -> Option<usize> {
-        let delimiter = match self.framing {
-            Framing::Lines | Framing::Elements => return which.line_end(&self.buffer, from, to),
-            Framing::Csv { delimiter } => delimiter,
+        let Framing::Csv { delimiter, quote: Some(quote) } = self.framing else {
+            return which.line_end(&self.buffer, from, to);
         };
         let (mut at, mut found) = match which {
-            RecordEnd::Last => self.find_last_by_blocks(from, to, delimiter),
+            RecordEnd::Last => self.find_last_by_blocks(from, to, delimiter, quote),
             RecordEnd::First => (from, None),
         };
         let bytes = &self.buffer[..to];
         let before = self.before;
-        let opens = |quote: usize| {
-            let before = if quote == 0 { before } else { bytes[quote - 1] };
+        let opens = |at: usize| {
+            let before = if at == 0 { before } else { bytes[at - 1] };
             before == delimiter || before == b'\n'
         };
         // The next line feed, or `to`; searched for again only once it is passed.
         let mut line_feed = None;
         while at < to {
             match self.quote_state {
-                QuoteState::Inside => match memchr(b'"', &bytes[at..]) {
+                QuoteState::Inside => match memchr(quote, &bytes[at..]) {
                     None => return found,
                     Some(i) => {
                         at += i + 1;
                         self.quote_state = QuoteState::QuoteSeen;
                     }
                 },
-                QuoteState::QuoteSeen if bytes[at] == b'"' => {
+                QuoteState::QuoteSeen if bytes[at] == quote => {
                     at += 1;
                     self.quote_state = QuoteState::Inside;
                 }
@@ -492,14 +506,14 @@ impl Framer {
                     // The next quote that opens a field; others are literal.
                     let mut search = at;
                     let opening = loop {
-                        match find_near(b'"', &bytes[search..ahead]).map(|i| search + i) {
-                            Some(quote) if !opens(quote) => search = quote + 1,
+                        match find_near(quote, &bytes[search..ahead]).map(|i| search + i) {
+                            Some(literal) if !opens(literal) => search = literal + 1,
                             found => break found,
                         }
                     };
-                    if let Some(quote) = opening {
+                    if let Some(opening) = opening {
                         self.quote_state = QuoteState::Inside;
-                        self.open_quote = quote;
+                        self.open_quote = opening;
                     } else if matches!(which, RecordEnd::First) && ahead < to {
                         return Some(ahead + 1);
                     }
@@ -519,7 +533,7 @@ impl Framer {
     /// Scans whole blocks of `buffer[from..to]`, as long as no quote in them is literal; see the head of the file.
     /// Returns the offset of the first byte that it has not scanned, and the offset after the last line feed before it
     /// that ends a record.
-    fn find_last_by_blocks(&mut self, from: usize, to: usize, delimiter: u8) -> (usize, Option<usize>) {
+    fn find_last_by_blocks(&mut self, from: usize, to: usize, delimiter: u8, quote: u8) -> (usize, Option<usize>) {
         let mut at = from;
         let mut found = None;
         let mut inside = self.quote_state == QuoteState::Inside;
@@ -527,7 +541,7 @@ impl Framer {
         // A field begins at `at`; `buffer[0]` is the first byte of a record.
         let mut begins = at == 0 || [delimiter, b'\n'].contains(&self.buffer[at - 1]);
         while let Some(block) = self.buffer[..to].get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-            let quotes = either_mask(block, b'"', b'"');
+            let quotes = either_mask(block, quote, quote);
             let separators = either_mask(block, delimiter, b'\n');
             // Bytes inside quotes, an opening quote included and a closing one not.
             let inner = odd_before(quotes) ^ if inside { u64::MAX } else { 0 };
@@ -591,9 +605,9 @@ impl Framer {
 
     fn push(&mut self, bytes: Vec<u8>, len: usize) {
         if self.first_fields == 0
-            && let Framing::Csv { delimiter } = self.framing
+            && let Framing::Csv { delimiter, quote: Some(quote) } = self.framing
         {
-            self.first_fields = count_first_fields(&bytes[..len], delimiter);
+            self.first_fields = count_first_fields(&bytes[..len], delimiter, quote);
         }
         self.ready.push_back(Framed::Morsel(Morsel {
             bytes: Buffer::from_vec(bytes),
@@ -638,19 +652,19 @@ const MAX_COMPARED_LINES: usize = 1000;
 
 /// Counts the fields of the first record in `records` that is not blank; zero if all are.
 #[cold]
-fn count_first_fields(records: &[u8], delimiter: u8) -> usize {
+fn count_first_fields(records: &[u8], delimiter: u8, quote: u8) -> usize {
     let start = records.iter().position(|b| !matches!(b, b'\r' | b'\n'));
-    start.map_or(0, |start| count_fields(&records[start..], delimiter))
+    start.map_or(0, |start| count_fields(&records[start..], delimiter, quote))
 }
 
 /// Counts the fields of the record at the start of `bytes`, which ends at a line feed outside quotes or with `bytes`.
-fn count_fields(bytes: &[u8], delimiter: u8) -> usize {
+fn count_fields(bytes: &[u8], delimiter: u8, quote: u8) -> usize {
     let (mut fields, mut begins, mut inside) = (1, true, false);
     for &byte in bytes {
         match byte {
             // The second quote of a pair opens again what the first one closed.
-            b'"' if inside => (inside, begins) = (false, true),
-            b'"' if begins => inside = true,
+            _ if byte == quote && inside => (inside, begins) = (false, true),
+            _ if byte == quote && begins => inside = true,
             _ if inside => {}
             b'\n' => break,
             _ => {

@@ -5,6 +5,7 @@ use super::arrow_ipc::ArrowForm;
 use super::csv::CsvOptions;
 use super::extension::NamedFormat;
 use super::parquet::ParquetOptions;
+use crate::column::TypeMerge;
 
 /// A format that records are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,16 @@ pub enum OutputFormat {
 }
 
 impl OutputFormat {
+    /// Returns the format for values that merge by `type_merge`: text of CSV inputs is a number where it is one.
+    pub fn for_values(self, type_merge: TypeMerge) -> Self {
+        match self {
+            OutputFormat::Csv(options) => {
+                OutputFormat::Csv(CsvOptions { numbers_in_text: type_merge == TypeMerge::Text, ..options })
+            }
+            other => other,
+        }
+    }
+
     /// Returns the entry of the extension table for this format; `None` for tables, which are no files.
     pub fn named(&self) -> Option<NamedFormat> {
         Some(match self {

@@ -6,6 +6,7 @@
 pub mod arrow_input;
 pub mod arrow_ipc;
 pub mod arrow_json;
+pub mod cell_kinds;
 pub mod compress;
 pub mod csv;
 pub mod decode;

@@ -21,7 +21,9 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::column::{Field, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended};
+use crate::column::{
+    Field, Fixed, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended,
+};
 use crate::position::FieldPath;
 
 /// The only version of the format so far.
@@ -115,13 +117,15 @@ fn add_type(
         scalar => {
             let is = |known: &Type| known == scalar || matches!((known, scalar), (Type::Int { .. }, Type::Int { .. }));
             // Raw text and cast types are not in the table; such columns are shown as JSON.
-            let word = SCALARS.iter().find(|(_, known)| is(known)).map_or("json", |(word, _)| word);
+            // A decimal with a scale is inferred again from the same cells; the file has no word for it.
+            let word = if matches!(scalar, Type::Fixed(Fixed::Decimal { .. })) { "null" } else { "json" };
+            let word = SCALARS.iter().find(|(_, known)| is(known)).map_or(word, |(word, _)| word);
             members.insert("type".into(), json!(word));
         }
     }
 }
 
-/// Parses a schema file. The error is the first one in it.
+/// Parses a schema file of at most [`MAX_COLUMNS`] columns. The error is the first one in it.
 ///
 /// # Examples
 ///
@@ -139,6 +143,11 @@ fn add_type(
 /// # Ok::<(), schema_file::Error>(())
 /// ```
 pub fn read(text: &str) -> Result<Schema, Error> {
+    read_with_limit(text, MAX_COLUMNS)
+}
+
+/// As [`read`], with another limit of columns.
+pub fn read_with_limit(text: &str, max_columns: usize) -> Result<Schema, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Err(error) = serde_json::from_str::<Value>(text) {
         let words = error.to_string();
@@ -160,10 +169,13 @@ pub fn read(text: &str) -> Result<Schema, Error> {
         return Err(root.error(&at, "missing `fields`".into()));
     };
     let schema = Schema::new(read_fields(fields, &at, 1)?);
-    if schema.fields.len() > MAX_COLUMNS || schema.n_leaves() > MAX_LEAVES {
-        return Err(
-            fields.error(&at, format!("too many fields: more than {MAX_LEAVES} in total, nested ones included"))
-        );
+    let max = max_columns.max(MAX_LEAVES);
+    if schema.fields.len() > max_columns || schema.n_leaves() > max {
+        let what = match schema.fields.len() > max_columns {
+            true => format!("too many columns: more than {max_columns}"),
+            false => format!("too many fields: more than {max} in total, nested ones included"),
+        };
+        return Err(fields.error(&at, what));
     }
     Ok(schema)
 }

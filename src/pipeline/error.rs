@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 
-use crate::column::MAX_COLUMNS;
 use crate::format::csv::CsvProperty;
 use crate::format::detect::Foreign;
 use crate::format::encoding::NotInEncoding;
@@ -51,6 +50,8 @@ pub enum Error {
         reject: Reject,
         /// An imperative that makes a header of it.
         hint: &'static str,
+        /// True if it has more columns than the limit.
+        is_too_wide: bool,
     },
     /// The bytes of a source are not text in its encoding.
     #[error("cannot decode {name}")]
@@ -193,9 +194,9 @@ pub enum PlanError {
     /// The schema is to be inferred from all records, and the sources can be read only once.
     #[error("cannot infer the schema from all records: only files can be read twice")]
     NotRereadable,
-    /// More columns than [`MAX_COLUMNS`].
-    #[error("more than {MAX_COLUMNS} columns: the keys of the records look like data")]
-    TooManyColumns,
+    /// More columns than [`Limits::max_columns`](super::Limits::max_columns).
+    #[error("more than {0} columns: the keys of the records look like data")]
+    TooManyColumns(usize),
     /// The records do not fit the enforced schema.
     #[error(transparent)]
     Contract(#[from] BrokenContract),
@@ -345,7 +346,7 @@ impl SchemaChange {
     /// True if an output that can be rewritten, or a schema inferred from all records, would allow the change.
     pub fn can_be_followed(&self) -> bool {
         let never = |why: &FixedSchema| {
-            matches!(why, FixedSchema::Contract(_) | FixedSchema::TooManyColumns | FixedSchema::Frozen)
+            matches!(why, FixedSchema::Contract(_) | FixedSchema::TooManyColumns(_) | FixedSchema::Frozen)
         };
         match self {
             SchemaChange::Value { why, .. } => !never(why),
@@ -374,9 +375,9 @@ pub enum FixedSchema {
     /// Arrow source, which are not rejected one by one.
     #[error("the schema policy is `freeze`, and rows of Parquet and Arrow are not rejected one by one")]
     Frozen,
-    /// The change exceeds [`MAX_COLUMNS`].
-    #[error("more than {MAX_COLUMNS} columns")]
-    TooManyColumns,
+    /// The change exceeds [`Limits::max_columns`](super::Limits::max_columns).
+    #[error("more than {0} columns")]
+    TooManyColumns(usize),
     /// An output's columns are fixed by its first rows, which cannot be rewritten.
     #[error("the output cannot be rewritten with changed columns")]
     Output,

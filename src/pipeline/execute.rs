@@ -47,6 +47,7 @@ use crate::transform::Step;
 /// ```
 pub fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
     plan.set_uploads(control.uploads());
+    plan.steps.iter_mut().for_each(Step::begin);
     match plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
         true => query::execute(plan, control),
         false => run::pass(plan, control),

@@ -11,6 +11,7 @@ use super::input::{Item, SourceInfo};
 use super::output::EncodedBatch;
 use super::rejects::RejectList;
 use crate::column::Schema;
+use crate::format::cell_kinds::CellKinds;
 use crate::format::decode::SchemaMismatch;
 use crate::format::frame::Oversized;
 use crate::format::parquet::EncodedRowGroup;
@@ -99,6 +100,8 @@ pub(super) struct MorselCounts {
     /// Rows per comparison whose value was of another type.
     pub mismatches: Vec<(Arc<str>, u64)>,
     pub duplicate_keys: u64,
+    /// The kinds of cells in columns of CSV, by name.
+    pub cell_kinds: Vec<(Arc<str>, CellKinds)>,
     /// Invalid UTF-8 sequences that became U+FFFD.
     pub utf8_replaced: u64,
     /// The rejected records in order, with their raw bytes if rejects are kept.

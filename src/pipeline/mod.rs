@@ -7,9 +7,9 @@
 //! Its files are layers: each imports only from those before it in this list, and a test checks that.
 //!
 //! ```text
-//! channel plan error report progress budget sequencer
+//! channel plan error cell_kinds report progress budget sequencer
 //! input/ item columnar digest reader sample
-//! schema/ rules decode registry infer describe check
+//! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
@@ -23,6 +23,7 @@
 //! the writer publishes the schema; only the reader waits for memory; no message names a flag of the command line.
 
 mod budget;
+mod cell_kinds;
 mod channel;
 mod error;
 mod execute;
@@ -45,6 +46,7 @@ mod threads;
 mod worker;
 mod writer;
 
+pub use cell_kinds::TextColumn;
 pub use channel::BatchSender;
 pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionError, PlanError, SchemaChange};
 pub use execute::execute;
@@ -55,7 +57,7 @@ pub use progress::Control;
 pub use read::{BatchReader, read_batches};
 pub use rejects::is_rejects_file;
 pub use report::Report;
-pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, describe_schema, warn_about_steps};
+pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
 
 #[cfg(test)]
 mod oracle_tests;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::channel::BatchSender;
-use crate::column::Schema;
+use crate::column::{MAX_COLUMNS, Schema};
 use crate::format::parquet::SortKey;
 use crate::format::{Compression, LateColumns, OutputFormat};
 use crate::sink::{ObjectLocation, TargetKind, UploadControl};
@@ -226,6 +226,9 @@ pub struct Limits {
     /// A longer record is a reject. From 1 byte to 1 GiB; another limit is an error, [`Error::Bug`](super::Error::Bug).
     /// Default 16 MiB.
     pub max_record_bytes: usize,
+    /// Columns of a schema; more are an error, because the keys of the records then look like data. Default: [`MAX_COLUMNS`];
+    /// at most [`MAX_COLUMN_LIMIT`](crate::column::MAX_COLUMN_LIMIT) takes effect.
+    pub max_columns: usize,
     /// Ratio of decompressed to compressed bytes beyond which an input is refused, once it has decompressed to 256 MiB; 0 is
     /// no limit. Default 1000: results compress to a tenth, repetitive ones to a hundredth.
     pub max_expansion: u64,
@@ -252,6 +255,7 @@ impl Default for Limits {
         Limits {
             max_memory_bytes: 256 << 20,
             max_record_bytes: 16 << 20,
+            max_columns: MAX_COLUMNS,
             max_expansion: Expansion::MAX_RATIO,
             morsel_bytes: 1 << 20,
             row_group_bytes: 32 << 20,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cell_kinds::TextColumn;
 use crate::column::Schema;
 use crate::warehouse::Committed;
 
@@ -52,6 +53,8 @@ pub struct Report {
     /// A delimiter that may be the right one of the first CSV source that was read as one column although its header
     /// contains it; `notes` name all such sources. `None` without such a source.
     pub other_delimiter: Option<u8>,
+    /// Columns of CSV that few of their cells made text.
+    pub text_columns: Vec<TextColumn>,
     /// Sentences for the user, such as one about a column that never had a value.
     pub notes: Vec<String>,
 }

@@ -176,6 +176,7 @@ fn attempt(
         stopped_early: totals.stopped_early,
         reached_limit: totals.reached_limit,
         other_delimiter: totals.other_delimiter,
+        text_columns: totals.text_columns,
         notes: totals.notes.into_iter().chain(order.note()).collect(),
     })
 }

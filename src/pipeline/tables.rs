@@ -82,6 +82,7 @@ fn open_table(
     let plan = ExecutionPlan { limits: limits.clone(), ..ExecutionPlan::new(source, scratch.output(name)) };
     let report = pass(plan, &control.without_counters())?;
     notes.extend(report.notes);
+    notes.extend(report.text_columns.iter().map(|column| format!("table `{name}`: {column}")));
     scratch.open(name, &report.schema)
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Worker {
     row_groups: Vec<RowGroups>,
     /// The columns after the steps that the open row groups have.
     columns: Arc<Schema>,
+    /// Records that this worker has met, which are all before the next if it is the only one.
+    records_before: u64,
 }
 
 /// The row groups of one output that one worker encodes.
@@ -109,7 +111,14 @@ impl Worker {
     pub(super) fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
         let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
-        Worker { shared: shared.clone(), steps, pool: pool.clone(), row_groups, columns: Arc::default() }
+        Worker {
+            shared: shared.clone(),
+            steps,
+            pool: pool.clone(),
+            row_groups,
+            columns: Arc::default(),
+            records_before: 0,
+        }
     }
 
     /// Processes `group` and returns its result; an error is the last item result. Returns `None` if the
@@ -194,6 +203,7 @@ impl Worker {
             }
             Ok(Item::Rows(batch, info)) => self.process_rows(batch, info, schema, results),
             Ok(Item::Oversized(oversized, info)) => {
+                self.records_before += 1;
                 results.push(ItemResult::Oversized(oversized, info));
                 Ok(())
             }
@@ -242,6 +252,7 @@ impl Worker {
             nulled: Vec::new(),
             mismatches: Vec::new(),
             duplicate_keys: 0,
+            cell_kinds: Vec::new(),
             utf8_replaced: 0,
             rejects: RejectList::new(b'\n'),
             ends_open: false,
@@ -293,7 +304,7 @@ impl Worker {
                 }
             }
         };
-        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, observed } = decoded;
+        let Decoded { mut batch, rejects, consumed, records, lines, duplicate_keys, cell_kinds, observed } = decoded;
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.rules().type_merge);
         if seen != **schema {
@@ -335,6 +346,7 @@ impl Worker {
             nulled: Vec::new(),
             mismatches: Vec::new(),
             duplicate_keys,
+            cell_kinds,
             utf8_replaced: 0,
             rejects,
             ends_open,
@@ -359,6 +371,8 @@ impl Worker {
         // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
         let has_origins = self.shared.prepared.has_limit || spans.is_some();
         let mut whole = Some(batch);
+        let origin = counts.source.batch_origin(self.records_before);
+        self.records_before += counts.records;
         let (mut step_counts, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
         // The counts are known last and must be first: the writer counts records before it writes their rows.
         let counts_at = results.len();
@@ -371,7 +385,7 @@ impl Worker {
                     whole.slice(range.start, range.len())
                 }
             };
-            let applied = self.steps.apply(slice, origins, std::mem::take(&mut step_counts), spans.as_ref());
+            let applied = self.steps.apply(slice, origins, std::mem::take(&mut step_counts), spans.as_ref(), &origin);
             let applied = applied.map_err(|error| ItemResult::Failed(error.into()))?;
             // The writer applies the ordered steps, settles the counts and encodes. Such plans have a single slice.
             if !self.shared.prepared.ordered_steps.is_empty() {
@@ -445,6 +459,11 @@ fn map_to_original(result: ItemResult, original: &Morsel, repaired: &Repaired) -
             (rejected.byte, rejected.len) = (start, end - start);
             &original.records()[start..end]
         });
+        for (_, kinds) in &mut counts.cell_kinds {
+            if let Some(first) = &mut kinds.first_text {
+                first.byte = repaired.original(base + first.byte);
+            }
+        }
         counts.byte_offset = original.byte_offset;
     };
     match result {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::cell_kinds::{ColumnKinds, TextColumn};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
@@ -15,13 +16,14 @@ use super::plan::OnBadRecord;
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
-use super::schema::SchemaRegistry;
+use super::schema::{SchemaRegistry, notes_on_names};
 use super::sequencer::Sequencer;
-use crate::column::{Field, Schema, Type};
-use crate::format::OutputFormat;
+use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
+use crate::format::parquet::EncodedRowGroup;
+use crate::format::{OutputFormat, RowForm};
 use crate::position::Position;
 use crate::text::{counted, human_count};
 use crate::transform::{Applied, Steps, UnknownColumn};
@@ -43,6 +45,8 @@ pub(super) struct Totals {
     pub notes: Vec<String>,
     /// See [`Report::other_delimiter`](super::report::Report::other_delimiter).
     pub other_delimiter: Option<u8>,
+    /// See [`Report::text_columns`](super::report::Report::text_columns).
+    pub text_columns: Vec<TextColumn>,
     /// True if the readers of all outputs closed them before the end.
     pub stopped_early: bool,
     /// True if the plan's row limit ended the execution; the sources may have more records.
@@ -85,6 +89,8 @@ pub(super) struct Writer<'a> {
     mismatches: BTreeMap<Arc<str>, u64>,
     /// Rows per cast or expression whose value could not be computed and is null.
     nulled: BTreeMap<Arc<str>, u64>,
+    /// The kinds of cells in columns of CSV.
+    cell_kinds: ColumnKinds,
     /// The columns of the first rows, if an output has fixed columns; `None` before them.
     written_columns: Option<Arc<Schema>>,
     totals: Totals,
@@ -130,6 +136,7 @@ impl<'a> Writer<'a> {
             bytes_counted: 0,
             mismatches: BTreeMap::new(),
             nulled: BTreeMap::new(),
+            cell_kinds: ColumnKinds::default(),
             written_columns: None,
             totals: Totals::default(),
         }
@@ -196,6 +203,7 @@ impl<'a> Writer<'a> {
                 ItemResult::RowGroups { output, groups, decoded } => {
                     self.publish(&decoded)?;
                     if !self.outputs[output].is_abandoned() {
+                        groups.iter().try_for_each(|group| self.require_spelling_kept(output, group))?;
                         let written = self.outputs[output].append_row_groups(groups);
                         self.unless_abandoned(output, written)?;
                     }
@@ -237,7 +245,9 @@ impl<'a> Writer<'a> {
     fn apply_ordered_steps(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
         let UnorderedRows { applied, mut counts, decoded, spans } = rows;
         let steps = self.steps.as_mut().expect("workers send such rows only if there are ordered steps");
-        let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref());
+        // The records of this morsel are not counted yet.
+        let origin = counts.source.batch_origin(self.totals.rows_in);
+        let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref(), &origin);
         let Applied { batch, rows_until_limit: taken, counts: tally, .. } = applied?;
         counts.mismatches.extend(steps.take_mismatches());
         counts.nulled.extend(steps.take_nulled());
@@ -274,6 +284,7 @@ impl<'a> Writer<'a> {
             nulled,
             mismatches,
             duplicate_keys,
+            cell_kinds,
             utf8_replaced,
             rejects,
             ends_open,
@@ -288,6 +299,12 @@ impl<'a> Writer<'a> {
             *self.nulled.entry(what).or_default() += rows;
         }
         self.totals.duplicate_keys += duplicate_keys;
+        self.cell_kinds.add(cell_kinds, |first| Position {
+            source: source.name.clone(),
+            byte: byte_offset + first.byte as u64,
+            line: start.lines + first.line + 1,
+            record: start.records,
+        });
         for (test, rows) in mismatches {
             *self.mismatches.entry(test).or_default() += rows;
         }
@@ -484,6 +501,27 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Fails if `group` and the row groups before it have a derived column as text on one side, and as doubles or booleans
+    /// on the other: cells of CSV that were computed as such have lost their spelling, `1` or `True`. A repeated pass knows
+    /// from the start that the column is text.
+    fn require_spelling_kept(&self, output: usize, group: &EncodedRowGroup) -> Result<(), Error> {
+        if !self.may_start_over || self.prepared.rules.type_merge != TypeMerge::Text {
+            return Ok(());
+        }
+        let Some(written) = self.outputs[output].row_group_columns() else { return Ok(()) };
+        let respelled = |field: &&Field| {
+            let own = group.schema().position(&field.name).map(|i| &group.schema().fields[i].ty);
+            matches!(
+                (own, &field.ty),
+                (Some(Type::Text), Type::Float | Type::Bool) | (Some(Type::Float | Type::Bool), Type::Text)
+            )
+        };
+        match written.fields.iter().find(respelled) {
+            None => Ok(()),
+            Some(Field { name, .. }) => Err(self.schema_error(SchemaChange::TypeChanged(name.to_string()))),
+        }
+    }
+
     /// Returns the error of a schema change, at the record after the last one that was counted.
     fn schema_error(&self, change: SchemaChange) -> Error {
         Error::Schema { position: self.last_position(), change }
@@ -516,6 +554,13 @@ impl<'a> Writer<'a> {
             notes.push(format!(
                 "added an apostrophe to {} with more than 15 digits, so that a spreadsheet keeps all digits",
                 cells(sheet.long_numbers)
+            ));
+        }
+        if sheet.converted > 0 {
+            notes.push(format!(
+                "added an apostrophe to {} of text that a spreadsheet would convert to a number or a date, such as 01000 \
+                 or 3-4",
+                cells(sheet.converted)
             ));
         }
         if let Some((row, column)) = &sheet.first_long_cell {
@@ -594,8 +639,13 @@ impl<'a> Writer<'a> {
         {
             return Err(error);
         }
+        // Without any record, the declared columns are all that is known.
+        if t.rows_in == 0 && self.registry.current().fields.is_empty() && self.prepared.rules.takes_header_columns() {
+            self.publish(&self.prepared.rules.declared)?;
+        }
         let schema = self.registry.current();
         self.totals.notes.extend(self.prepared.rules.notes_on_declared(&schema));
+        self.totals.text_columns = self.cell_kinds.text_columns(&self.prepared.rules.columns_of_own_type(&schema));
         // Now it is certain that a column without values stays without: its type is final.
         let columns = self.prepared.columns_after_steps_if(true, &schema)?;
         self.require_types_kept(&columns)?;
@@ -608,6 +658,10 @@ impl<'a> Writer<'a> {
         self.totals.stopped_early = finished.is_empty();
         self.add_step_notes();
         self.add_cell_notes(&columns);
+        // NDJSON and JSON have keys, which no reader takes for others.
+        if self.prepared.outputs.specs.iter().any(|spec| spec.format.properties().rows != RowForm::Json) {
+            self.totals.notes.extend(notes_on_names(&columns));
+        }
         // All files are durable before the first appears, so that only a rename can still fail.
         if let Some(rejects) = &mut self.rejects {
             rejects.sync()?;
@@ -664,7 +718,10 @@ impl<'a> Writer<'a> {
     fn finish_outputs(&mut self, columns: &Schema) -> Result<Vec<FinishedOutput>, Error> {
         let (mut finished, mut bytes) = (Vec::new(), 0);
         let end = SourcesEnd { rejected: self.totals.rows_rejected, digests: self.digests.all() };
-        for output in std::mem::take(&mut self.outputs) {
+        // Tables last: from the change of a table on, its readers wait for the commit.
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.sort_by_key(OutputWriter::is_table);
+        for output in outputs {
             if output.is_abandoned() {
                 bytes += output.bytes();
                 continue;

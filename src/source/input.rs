@@ -18,14 +18,18 @@ pub struct Source {
     pub input: Input,
     /// Format, if specified. `None` infers it from the media type of a stream, the name, and the first bytes.
     pub format: Option<Format>,
-    /// Dialect of CSV, as far as it is specified; anything specified is an error for other formats.
+    /// Dialect of CSV, as far as it is specified.
     pub csv: CsvDialect,
+    /// True if `csv` does not apply to other formats; by default it is an error for them.
+    pub csv_is_optional: bool,
     /// Encoding of the text, if specified. `None` is UTF-8, or UTF-16 by its byte order mark.
     pub encoding: Option<TextEncoding>,
     /// Compression, if specified. `None` infers it from the first bytes.
     pub compression: Option<Compression>,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
     pub expected_rows: Option<u64>,
+    /// Id of the run whose result the source is; `None` for other inputs.
+    pub run: Option<Arc<str>>,
 }
 
 /// The origin of the bytes or rows of a [`Source`].
@@ -83,9 +87,11 @@ impl Source {
             input,
             format: None,
             csv: CsvDialect::default(),
+            csv_is_optional: false,
             encoding: None,
             compression: None,
             expected_rows: None,
+            run: None,
         }
     }
 }

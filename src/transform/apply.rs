@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::batch_origin::BatchOrigin;
 use super::distinct::SpillBudget;
 use super::error::Error;
 use super::needs::looks;
@@ -63,7 +64,7 @@ impl Steps {
     /// Applies all steps to `batch`.
     ///
     /// `origins` holds the index of each row among the decoded rows; it is required under a limit and where rows are
-    /// traced back to their records in `record_spans`. `counts` carries the counts of the steps that ran before. Fails
+    /// traced back to their records in `record_spans`; all of these are from `origin`. `counts` carries the counts of the steps that ran before. Fails
     /// if two columns would have the same name, a spill file cannot be used, or a query fails.
     pub fn apply(
         &mut self,
@@ -71,12 +72,14 @@ impl Steps {
         origins: Option<Vec<u32>>,
         counts: StepCounts,
         record_spans: Option<&RecordSpans>,
+        origin: &BatchOrigin,
     ) -> Result<Applied, Error> {
         let on_bad_cast = self.options.on_bad_cast;
         let mut rows = RowTracker {
             origins,
             counts,
             rows_until_limit: None,
+            origin,
             record_spans,
             nulled: &mut self.nulled,
             on_bad_cast,

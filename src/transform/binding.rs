@@ -339,7 +339,7 @@ impl ValueKind {
         match ty {
             Type::Null | Type::Json | Type::Raw => None,
             Type::Bool => Some(ValueKind::Bool),
-            Type::Int { .. } | Type::Decimal | Type::Float => Some(ValueKind::Number),
+            Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) => Some(ValueKind::Number),
             Type::Text => Some(ValueKind::Text),
             Type::Fixed(fixed) => Some(if fixed.is_number() { ValueKind::Number } else { ValueKind::Text }),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => Some(ValueKind::Nested),

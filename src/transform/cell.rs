@@ -44,6 +44,7 @@ impl<'a> Cell<'a> {
                 let text = String::from_utf8(text).expect("digits and signs").into();
                 if fixed.is_number() { Cell::Number(text) } else { Cell::Text(text) }
             }
+            Type::Number(_) => unreachable!("inference resolves the numbers of cells"),
             Type::Text => Cell::Text(array.as_string_view().value(row).into()),
             Type::Json | Type::Raw => Cell::from_json(array.as_string_view().value(row)),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => {

@@ -1,8 +1,8 @@
 //! Columns computed by an expression, shared by the steps `with`, `cast` and `json`. Adds or replaces one column of a
 //! batch; rows whose value cannot be computed are rejected or become null, as the plan says.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -15,18 +15,35 @@ use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::number::fits_double;
 use crate::position::FieldPath;
 
-/// A flag of one computed column that is shared by all threads of an execution: true once a value was an integer that a
-/// double cannot represent exactly, so that the column can be neither of doubles nor become that.
+/// What the values of one computed column were so far, shared by all threads of an execution.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ExceedsDouble(Arc<AtomicBool>);
+pub(super) struct ValuesSeen(Arc<Seen>);
 
-impl ExceedsDouble {
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+#[derive(Debug, Default)]
+struct Seen {
+    /// True once a value was an integer that a double cannot represent exactly, so that the column can be neither of
+    /// doubles nor become that.
+    exceeds_double: AtomicBool,
+    /// The type of the numbers of a cast to such; `None` before the first.
+    numbers: Mutex<Option<Type>>,
+}
+
+impl ValuesSeen {
+    fn exceeds_double(&self) -> bool {
+        self.0.exceeds_double.load(Ordering::Relaxed)
     }
 
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    fn set_exceeds_double(&self) {
+        self.0.exceeds_double.store(true, Ordering::Relaxed);
+    }
+
+    fn numbers(&self) -> Type {
+        self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(Type::Null)
+    }
+
+    fn join_numbers(&self, numbers: &Type, type_merge: TypeMerge) {
+        let mut seen = self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some(seen.as_ref().map_or_else(|| numbers.clone(), |seen| seen.join(numbers, type_merge)));
     }
 }
 
@@ -41,31 +58,35 @@ pub(super) struct DerivedColumn {
     /// True once a value was an integer that a double cannot represent exactly. This worker's own state: its rows must not
     /// change their type between computation and encoding.
     exceeds_double: bool,
-    /// The flag of all threads.
-    any_exceeds_double: ExceedsDouble,
+    /// The type of the numbers that this worker has seen, for a cast to such, which are of the types of JSON numbers.
+    numbers: Option<Type>,
+    /// The state of all threads.
+    seen: ValuesSeen,
     /// Name of the column in report notes: the step with its text.
     label: Arc<str>,
 }
 
 impl DerivedColumn {
     /// Creates the column `name` from `operand`, which is part of `text`. It replaces an existing column of that name.
-    /// `exceeds_double` is shared by the computations of this column on all threads.
+    /// `seen` is shared by the computations of this column on all threads.
     pub(super) fn new(
         name: Arc<str>,
         operand: Operand,
         text: &str,
         label: String,
-        exceeds_double: ExceedsDouble,
+        seen: ValuesSeen,
         type_merge: TypeMerge,
     ) -> Self {
         let builder = ExprColumnBuilder::new(&operand, text, type_merge, false);
+        let numbers = operand.is_number_cast().then(|| seen.numbers());
         DerivedColumn {
             name,
             operand,
             builder,
             existing_only: false,
-            exceeds_double: exceeds_double.get(),
-            any_exceeds_double: exceeds_double,
+            exceeds_double: seen.exceeds_double(),
+            numbers,
+            seen,
             label: label.into(),
         }
     }
@@ -77,17 +98,20 @@ impl DerivedColumn {
         kind: ComputedKind,
         text: &str,
         label: String,
+        seen: ValuesSeen,
         type_merge: TypeMerge,
     ) -> Self {
         let operand = Operand::Computed(Box::new(Computed { kind, span: 0..text.len() }));
         let builder = ExprColumnBuilder::new(&operand, text, type_merge, true);
+        let numbers = operand.is_number_cast().then(|| seen.numbers());
         DerivedColumn {
             name,
             operand,
             builder,
             existing_only: true,
             exceeds_double: false,
-            any_exceeds_double: ExceedsDouble::default(),
+            numbers,
+            seen,
             label: label.into(),
         }
     }
@@ -104,6 +128,7 @@ impl DerivedColumn {
             // Objects are opened where a later step flattens them.
             (opened @ Type::Struct(_), Operand::Column(_)) => opened,
             _ if !options.typed => Type::Raw,
+            _ if let Some(numbers) = &self.numbers => numbers.clone(),
             (Type::Int { fits_double }, _) => Type::Int { fits_double: fits_double && !self.exceeds_double },
             // As for columns of the source: no integer is rounded to a double.
             (Type::Float, _) if self.exceeds_double => {
@@ -115,7 +140,7 @@ impl DerivedColumn {
 
     fn note_exceeds_double(&mut self) {
         self.exceeds_double = true;
-        self.any_exceeds_double.set();
+        self.seen.set_exceeds_double();
     }
 
     /// Returns `schema` with this column.
@@ -141,11 +166,24 @@ impl DerivedColumn {
             (false, false) => Readers::Steps,
             (false, true) => Readers::None,
         };
-        let mut built = self.builder.column(&batch, &output_type, readers)?;
+        let mut built = self.builder.column(&batch, &output_type, readers, &rows.context())?;
         if built.exceeds_double {
             self.note_exceeds_double();
             output_type = self.output_type(&batch.schema, options).unwrap_or(output_type);
-            built = self.builder.column(&batch, &output_type, readers)?;
+            built = self.builder.column(&batch, &output_type, readers, &rows.context())?;
+        }
+        if let Some(numbers) = &mut self.numbers {
+            let wider = match numbers.join(&built.numbers, options.type_merge) {
+                // A number that no type holds, among cells.
+                Type::Json if options.type_merge == TypeMerge::Text => Type::Text,
+                wider => wider,
+            };
+            if wider != *numbers {
+                self.seen.join_numbers(&wider, options.type_merge);
+                *numbers = wider;
+                output_type = self.output_type(&batch.schema, options).unwrap_or(output_type);
+                built = self.builder.column(&batch, &output_type, readers, &rows.context())?;
+            }
         }
         let BuiltColumn { array: column, as_read, bad, .. } = built;
         // The inferred type is optimistic: a computed integer can leave the range that doubles represent exactly.

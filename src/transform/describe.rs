@@ -28,8 +28,10 @@ impl StepText {
 pub enum StepMemory {
     /// Keeps no state; runs on any worker.
     Streams,
-    /// Keeps no rows, but needs them in order.
+    /// Keeps no rows, but needs them in order, and ends at the limit.
     StreamsInOrder,
+    /// Keeps no rows, but needs all of them in order.
+    CountsInOrder,
     /// Keeps a key of each distinct row and spills keys to disk beyond its memory.
     Remembers,
     /// Writes all rows to a temporary file, from which the query reads the columns that it needs.
@@ -37,11 +39,17 @@ pub enum StepMemory {
 }
 
 impl StepMemory {
+    /// Returns the class of a step that computes an expression.
+    pub(super) fn of_expression(reads_row_number: bool) -> Self {
+        if reads_row_number { StepMemory::CountsInOrder } else { StepMemory::Streams }
+    }
+
     /// Returns the text that `explain` prints.
     pub fn as_str(self) -> &'static str {
         match self {
             StepMemory::Streams => "streams",
             StepMemory::StreamsInOrder => "streams in order and stops reading at the limit",
+            StepMemory::CountsInOrder => "streams in order, to count the records",
             StepMemory::Remembers => {
                 "in order; keeps a 16-byte key for each row that passes, and spills keys to disk beyond its memory"
             }

@@ -27,6 +27,9 @@ pub(super) trait StepKind: Clone + Debug {
     /// Returns the properties that the planner decides by.
     fn properties(&self) -> Properties;
 
+    /// Forgets what an earlier execution found out about the values.
+    fn begin(&mut self) {}
+
     /// Checks the step against the columns before it, resolves its paths, and updates `columns` to those after it.
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error>;
 

@@ -6,6 +6,7 @@
 //! writes outputs, or knows the command line; only stateful steps and queries use temporary files.
 
 mod apply;
+mod batch_origin;
 mod bind;
 mod binding;
 mod cell;
@@ -33,6 +34,7 @@ mod step_counts;
 mod steps;
 
 pub use apply::{Applied, Steps};
+pub use batch_origin::BatchOrigin;
 pub use bind::bind;
 pub use binding::{KnownColumns, UnknownColumn};
 pub use cell::Cell;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBufferBuilder;
 
+use super::batch_origin::BatchOrigin;
 use super::error::Error;
-use super::expr::EvalError;
+use super::expr::{EvalError, RowContext};
 use super::options::OnBadCast;
 use super::record_spans::RecordSpans;
 use super::step_counts::{FailedRow, StepCounts};
@@ -22,6 +23,8 @@ pub(super) struct RowTracker<'a> {
     pub counts: StepCounts,
     /// Number of decoded rows that were evaluated before a limit was reached; `None` while no limit is reached.
     pub rows_until_limit: Option<usize>,
+    /// Origin of the decoded rows.
+    pub origin: &'a BatchOrigin,
     /// Source records of the decoded rows; `None` if no step needs them.
     pub record_spans: Option<&'a RecordSpans>,
     /// Labels of expressions and casts that produced null for a value they could not compute, with the number of rows.
@@ -32,6 +35,17 @@ pub(super) struct RowTracker<'a> {
 }
 
 impl RowTracker<'_> {
+    /// Returns the origins of the rows for expressions.
+    pub(super) fn context(&self) -> RowContext<'_> {
+        RowContext {
+            source: &self.origin.source,
+            run: self.origin.run.as_deref(),
+            records_before: self.origin.records_before,
+            origins: self.origins.as_deref(),
+            skipped: self.record_spans.map_or(&[], |spans| &spans.skipped),
+        }
+    }
+
     /// Filters `batch` by `keep` and counts the dropped rows.
     pub(super) fn keep(&mut self, batch: Batch, keep: &BooleanArray) -> Result<Batch, Error> {
         self.note_kept(batch.rows, keep);

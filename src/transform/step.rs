@@ -55,6 +55,12 @@ macro_rules! steps {
                 match self { $(Step::$name(step) => step.properties(),)* }
             }
 
+            /// Forgets what an earlier execution of a plan with this step found out about the values. Called once per
+            /// execution, which may pass over its sources twice.
+            pub fn begin(&mut self) {
+                match self { $(Step::$name(step) => step.begin(),)* }
+            }
+
             /// Dispatches to [`StepKind::bind`].
             pub(super) fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
                 match self { $(Step::$name(step) => step.bind(columns),)* }

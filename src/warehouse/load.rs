@@ -1,13 +1,13 @@
-//! The traits by which the engine knows a target with tables.
+//! The traits by which the engine knows a target with tables, and the plain data of one load.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::LoadError;
-use super::identity::CommitKey;
+use super::identity::{CommitKey, LoadIdentity};
 use super::ledger::{LedgerRow, LoadSummary};
-use super::target::{TableTarget, Widening};
+use super::modes::{LoadMode, NulPolicy, Widening};
 use crate::column::{Batch, Schema, TypeMerge};
 use crate::position::FieldPath;
 use crate::sink::UploadControl;
@@ -46,6 +46,46 @@ pub trait Warehouse: Send + Sync + Debug {
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError>;
 }
 
+/// A table as the target of an output.
+#[derive(Clone)]
+pub struct TableTarget {
+    /// The system that has the table.
+    pub warehouse: Arc<dyn Warehouse>,
+    /// The table as it was typed: its name, or schema and name with a dot between.
+    pub table: String,
+    /// The effect on rows that are in the table.
+    pub mode: LoadMode,
+    /// A column that gets the commit key in each row; `None` for no columns besides those of the rows.
+    pub load_column: Option<Arc<str>>,
+    /// Replace the rows of an earlier load with the same key.
+    pub again: bool,
+    /// The policy for U+0000 in text that the target cannot store.
+    pub nul: NulPolicy,
+    /// Everything that makes the load the same load.
+    pub identity: LoadIdentity,
+}
+
+impl TableTarget {
+    /// Returns the name of target and table for messages, without secrets.
+    pub fn name(&self) -> String {
+        format!("{} of {}", self.table, self.warehouse.name())
+    }
+}
+
+impl fmt::Debug for TableTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableTarget").field("name", &self.name()).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for TableTarget {
+    fn eq(&self, other: &Self) -> bool {
+        self.warehouse.name() == other.warehouse.name() && self.table == other.table
+    }
+}
+
+impl Eq for TableTarget {}
+
 /// The beginning of a load.
 pub struct LoadRequest<'a> {
     /// The table and all options.
@@ -59,6 +99,7 @@ pub struct LoadRequest<'a> {
 }
 
 /// A load, or the load that makes it unnecessary.
+#[expect(clippy::large_enum_variant, reason = "there is one for each load")]
 pub enum Begun {
     /// The load may go on.
     Load(Box<dyn TableLoad>),

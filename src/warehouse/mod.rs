@@ -22,16 +22,18 @@ mod error;
 mod identity;
 mod ledger;
 mod load;
+mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-mod target;
 
 pub use error::{LoadError, Misfit};
 pub use identity::{CommitKey, LoadIdentity};
 pub use ledger::{LEDGER_TABLE, LedgerRow, LoadSummary};
-pub use load::{Begun, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, UnfitRow, Warehouse};
+pub use load::{
+    Begun, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget, UnfitRow, Warehouse,
+};
+pub use modes::{LoadMode, NulPolicy, Widening};
 pub use names::{ColumnNames, SharedColumn};
-pub use target::{LoadMode, NulPolicy, TableTarget, Widening};

@@ -9,10 +9,10 @@ use drawoff::warehouse::postgres::{
 };
 use tempfile::TempDir;
 
-use crate::support::plans::{SeededRng, seed};
+use crate::support::plans::{SeededRng, count, seed};
 use crate::support::postgres::{PASSWORD, Pgbouncer, Postgres, installed};
 use crate::support::relay::{Cut, CuttingRelay};
-use crate::support::{block_on, skip, wait_for};
+use crate::support::{Place, block_on, exit, skip, wait_for};
 
 /// The variables of one attempt. `HOME` is a directory of the test.
 pub type Variables = BTreeMap<String, String>;
@@ -144,7 +144,7 @@ fn asked_by_us(url: &str, variables: &Variables) -> String {
 }
 
 /// Draws the sources of every setting and compares the sessions.
-fn compare_with_psql(server: &Postgres, n_draws: usize) {
+fn compare_with_psql(server: &Postgres, n_draws: u32) {
     let (db1, db2) = (server.database(), server.database());
     let socket_dir = server.socket_dir.display().to_string();
     let (port, closed) = (server.port.to_string(), "1".to_owned());
@@ -163,10 +163,10 @@ fn compare_with_psql(server: &Postgres, n_draws: usize) {
         ("options", "PGOPTIONS", vec!["-c work_mem=1MB", "-c work_mem=2MB"]),
         ("sslmode", "PGSSLMODE", vec!["disable", "allow", "prefer", "require", "wrong"]),
     ];
-    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     let psql = psql();
     for n in 0..n_draws {
-        let mut draw = Draw(SeededRng::new(seed() * 10_000 + n as u64));
+        let mut draw = Draw(SeededRng::new(seed() * 10_000 + u64::from(n)));
         let dir = TempDir::new().unwrap();
         let mut variables = home(&dir);
         let (mut in_url, mut service) = (Vec::new(), String::from("# a comment\n[other]\nport=1\n[crm]\n"));
@@ -276,13 +276,13 @@ fn url_of(draw: &mut Draw, parameters: &[(&str, String)]) -> String {
 #[test]
 fn the_same_settings_as_psql() {
     let Some(server) = Postgres::shared() else { return };
-    compare_with_psql(server, 250);
+    compare_with_psql(server, count(1000));
 }
 
 #[test]
 fn the_same_settings_as_psql_of_version_18() {
     let Some(server) = Postgres::shared18() else { return };
-    compare_with_psql(server, 100);
+    compare_with_psql(server, count(500));
 }
 
 #[test]
@@ -498,4 +498,52 @@ fn a_relay_loses_the_response_to_a_commit() {
     let error = ask(&url, &home(&dir), "SELECT 1").unwrap_err();
     assert_eq!((error.kind(), error.is_transient()), (ConnectErrorKind::Broken, true), "{error}");
     assert_eq!(ask(&url, &home(&dir), "SELECT 7").unwrap(), "7");
+}
+
+#[test]
+fn commands_connect_as_psql_and_never_show_a_password() {
+    let Some(server) = Postgres::shared() else { return };
+    let database = server.database();
+    server.psql(&database, "GRANT ALL ON SCHEMA public TO PUBLIC");
+    let port = server.port;
+    let load = ["convert", "testdata/company_facts.ndjson", "--into", "facts", "-o"];
+    let run = |place: &Place, url: &str| {
+        let done = place.run(&[&load[..], &[url]].concat());
+        let shown = format!("{} {}", String::from_utf8_lossy(&done.stdout), done.stderr);
+        assert!(!shown.contains("pw-") && !shown.contains(&encode(PASSWORD)[..9]), "{url}: {shown}");
+        done
+    };
+    let at = |user: &str, rest: &str| format!("postgres://{user}@127.0.0.1:{port}/{rest}");
+
+    // The password from the URL, with a note; from the file, and from a service, without one.
+    let place = Place::new();
+    let done = run(&place, &at(&format!("locked:{}", encode(PASSWORD)), &database)).ok();
+    done.says("the URL contains a password");
+    let rows = server.psql(&database, "SELECT count(*) FROM facts");
+    assert_ne!(rows, "0");
+    let line = PASSWORD.replace('\\', "\\\\").replace(':', "\\:");
+    write_private(&place.path("home/.pgpass"), &format!("*:{port}:*:locked:{line}\n"));
+    let service = format!("[crm]\nhost=127.0.0.1\nport={port}\nuser=locked\ndbname={database}\n");
+    place.write("home/.pg_service.conf", service);
+    // The same target by another way: its load is known.
+    let done = run(&place.env("PGSERVICE", "crm"), "postgres:").ok();
+    assert!(!done.stderr.contains("contains a password"), "{}", done.stderr);
+    assert_eq!(server.psql(&database, "SELECT count(*) FROM facts"), rows);
+
+    let place = Place::new();
+    let fails = |url: &str, code: i32, what: &str| drop(run(&place, url).code(code).says(what));
+    fails(
+        "postgres://locked:pw-x@127.0.0.1:1/x",
+        exit::TARGET_UNREACHABLE,
+        "cannot connect to 127.0.0.1:1: the connection",
+    );
+    fails("postgres:?host=/nonexistent&password=pw-x", exit::TARGET_UNREACHABLE, "no server listens on this socket");
+    fails("postgres://locked:pw-x?y@h/x?port=0", exit::USAGE, "invalid connection parameter `port` (from the URL)");
+    fails("postgres://locked:pw-x/y@h/x", exit::USAGE, "invalid connection parameter `port`");
+    fails("postgres://h/x?pass%77ord=pw-x&z=1", exit::USAGE, "`z` is not a connection parameter");
+    let done = run(&place, &at("locked:pw-x", &database));
+    done.says("password authentication failed").hints("from the URL");
+    let done = run(&place, &at("locked", &database));
+    done.says("asks for a password of user `locked`").hints(".pgpass");
+    assert!(!place.leftovers().iter().any(|name| name.contains("pw-")));
 }

@@ -10,6 +10,7 @@ use x509_cert::certificate::Version;
 use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::postgres_connection::{Variables, ask, home, resolve, write_private};
+use crate::support::plans::{SeededRng, all, seed};
 use crate::support::postgres::{PASSWORD, Postgres, ServerCertificate, installed};
 use crate::support::{block_on, skip};
 
@@ -123,6 +124,8 @@ fn every_mode_and_certificate_ends_as_with_psql() {
         ("self-signed with names", self_signed_names),
         ("expired", expired),
     ];
+    // The ones of the default mode and of full proof always, of all others a tenth.
+    let mut draw = SeededRng::new(seed());
     for newest in ["TLSv1.3", "TLSv1.2"] {
         let configuration = format!("ssl_max_protocol_version = '{newest}'");
         let running = Postgres::start(&bin, Some(&certificates[0].1), &configuration);
@@ -136,7 +139,9 @@ fn every_mode_and_certificate_ends_as_with_psql() {
             for mode in ["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
                 for root in ["", "right", "other", "itself"] {
                     for host in ["localhost", "127.0.0.1"] {
-                        if newest == "TLSv1.2" && (host == "127.0.0.1" || mode == "allow") {
+                        let proves = mode == "verify-full" && host == "localhost" && root == "right";
+                        let is_default = mode.is_empty() && root.is_empty();
+                        if !all() && !proves && !is_default && draw.fraction() > 0.1 {
                             continue;
                         }
                         let mut variables = variables.clone();
@@ -155,7 +160,6 @@ fn every_mode_and_certificate_ends_as_with_psql() {
                         let expected = asked_by_psql(&psql, &url, &variables);
                         let found = asked_by_us(&url, &variables);
                         assert_eq!(found, expected, "{newest}, {what}, root {root}: {url}");
-                        let proves = mode == "verify-full" && host == "localhost" && root == "right";
                         let right = ["names", "common name", "version 1"].contains(what);
                         assert!(!proves || (found == "t") == right, "{what}: {url}: {found}");
                     }

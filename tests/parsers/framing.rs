@@ -10,8 +10,8 @@ fn any_framing() -> impl Strategy<Value = Framing> {
     prop_oneof![
         1 => Just(Framing::Lines),
         1 => Just(Framing::Elements),
-        2 => Just(Framing::Csv { delimiter: b',' }),
-        1 => Just(Framing::Csv { delimiter: b'\t' })
+        2 => Just(Framing::csv(b',')),
+        1 => Just(Framing::csv(b'\t'))
     ]
 }
 
@@ -50,7 +50,7 @@ proptest! {
 #[test]
 fn every_split_of_an_awkward_file_gives_the_same_records() {
     let bytes = b"\xef\xbb\xbfa,\"b\"\"\n,\",c\r\n\n\"x\"y\"\n,\"\",\"longer than the limit\n\"\nz\"\n,\"open\nlast,\"\"\n\"\"\"\"\n";
-    for framing in [Framing::Lines, Framing::Csv { delimiter: b',' }] {
+    for framing in [Framing::Lines, Framing::csv(b',')] {
         for max_record_bytes in [1, 9, 16, 30, 100] {
             let expected = split_naively(bytes, framing, max_record_bytes);
             for morsel_bytes in [1, 7, 1000] {
@@ -67,7 +67,7 @@ fn every_split_of_an_awkward_file_gives_the_same_records() {
 
 /// Splits `text` into records; `None` for an oversized one.
 fn records(text: &str, max_record_bytes: usize) -> Vec<Option<String>> {
-    let records = framed(text.as_bytes(), Framing::Csv { delimiter: b',' }, max_record_bytes, Cut::WHOLE);
+    let records = framed(text.as_bytes(), Framing::csv(b','), max_record_bytes, Cut::WHOLE);
     records.into_iter().map(|(.., record)| record.map(|bytes| String::from_utf8(bytes).unwrap())).collect()
 }
 

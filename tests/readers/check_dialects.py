@@ -33,15 +33,15 @@ for _ in range(cases):
     encoding = draw.choice(list(ENCODINGS))
     name, texts = ENCODINGS[encoding]
     rows = [[draw.choice([*texts, "NA", "x"]) for _ in range(3)] for _ in range(draw.randint(1, 30))]
-    delimiter = draw.choice(";,\t|")
-    text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator=draw.choice(["\n", "\r\n"])).writerows(rows)
-    flags = ["--in-delimiter", delimiter, "--in-skip-lines", "2", "--in-header", "no", "--in-null", "NA"]
+    delimiter, quote = draw.choice(";,\t|"), draw.choice("\"'~")
+    text, line_end = io.StringIO(), draw.choice(["\n", "\r\n"])
+    csv.writer(text, delimiter=delimiter, quotechar=quote, lineterminator=line_end).writerows(rows)
+    flags = ["--in-quote", quote, "--in-delimiter", delimiter, "--in-skip-lines", "2", "--in-header", "no", "--in-null", "NA"]
     flags += ["--in-encoding", name] if name else []
     source = ("A title\n\n" + text.getvalue()).encode(encoding)
     found = convert("-", "-o", "-", "--from", "csv", "--to", "ndjson", *flags, stdin=source)
     found = [[json.loads(line)[f"column_{i}"] for i in (1, 2, 3)] for line in found.splitlines()]
-    wanted = csv.reader(io.StringIO(text.getvalue(), newline=""), delimiter=delimiter)
+    wanted = csv.reader(io.StringIO(text.getvalue(), newline=""), delimiter=delimiter, quotechar=quote)
     wanted = [[None if cell == "NA" else cell for cell in row] for row in wanted]
     assert found == wanted, (encoding, delimiter, found, wanted)
 
@@ -53,4 +53,22 @@ query = "select {0}, {1}, typeof({1}) from {2} order by 1"
 found = duckdb.sql(query.format("column_1", "column_2", "'numbers.parquet'")).fetchall()
 read = "read_csv('numbers.csv', header=false, nullstr=['', 'NA'], columns={'n': 'BIGINT', 'x': 'DOUBLE'})"
 assert found == duckdb.sql(query.format("n", "x", read)).fetchall()
+
+numbers = [draw.randint(-(10**9), 10**9) / 100 for _ in range(500)]
+with open("commas.csv", "w") as file:
+    file.write("x\n")
+    for number in numbers:
+        spelled = f"{number:,.2f}" if draw.random() < 0.5 else f"{number:.2f}"
+        file.write(spelled.translate({ord(","): ".", ord("."): ","}) + "\n")
+convert("commas.csv", "-o", "commas.parquet", "--in-delimiter", ";", "--in-decimal", ",", "--in-thousands", ".")
+assert duckdb.sql("select x from 'commas.parquet'").fetchall() == [(number,) for number in numbers]
+convert("commas.csv", "-o", "copied.csv", "--in-delimiter", ";", "--delimiter", ";", "--in-decimal", ",")
+assert open("copied.csv").read() == open("commas.csv").read()
+
+long = [f"{draw.randint(10**15, 10**18)}.{draw.randint(0, 9999):04}" for _ in range(100)]
+with open("long.csv", "w") as file:
+    file.write("x\n" + "".join(number + "\n" for number in long))
+convert("long.csv", "-o", "long.parquet")
+found = duckdb.sql("select x, typeof(x) from 'long.parquet'").fetchall()
+assert [str(number) for number, _ in found] == long and found[0][1].startswith("DECIMAL("), found[0]
 print(f"{cases} cases from seed {seed}")

@@ -21,10 +21,11 @@ use crate::column::Schema;
 
 /// Starts a bulk job over a file, or attaches to the one that an earlier command started, and writes its results.
 pub(crate) async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit, Failure> {
-    let (kind, args) = match command {
+    let (kind, mut args) = match command {
         BulkCommand::People(args) => (BulkKind::People, *args),
         BulkCommand::Company(args) => (BulkKind::Company, *args),
     };
+    args.plan.steps.add_run_column(args.results.run_column.as_deref());
     let formats = [ResultFormat::from(args.format)];
     let config = match (args.fields.as_deref(), kind) {
         (Some(path), _) => read_config(path)?,
@@ -102,6 +103,7 @@ impl BulkJob<'_> {
             new_run: self.args.new_run,
             once: self.args.once.as_deref(),
         };
+        run::require_fitting_steps(&self.args.plan.steps.steps()?, &declared_types(&workflow.graph))?;
         let started = start(context, client, state, &request, pull.formats).await?;
         pull_started_run(context, client, state, &started, &workflow.name, self.args.local, pull).await
     }

@@ -20,6 +20,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     let mut outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
     // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
+    let dialect = args.input.resolve(&context.settings)?;
     output_checks::check(&args.plan, &outputs, &[])?;
     check_stores(context, &outputs).await?;
     tables::show_notes(context, &outputs);
@@ -28,7 +29,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     if let Some(loaded) = tables::check_tables(context, &outputs).await? {
         return Ok(already_loaded(context, args.plan.report, &outputs, &loaded));
     }
-    let opened = sources::open(context, &args.sources, &args.input).await?;
+    let opened = sources::open(context, &args.sources, &dialect).await?;
     // Now that the sources are known: an output must not replace its own input.
     let stdin = args.sources.iter().find(|name| *name == Path::new("-"));
     let files: Vec<&Path> = opened.files.iter().chain(stdin).map(|path| path.as_path()).collect();
@@ -46,7 +47,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     }
     let name = outputs::target_names(&outputs);
     context.set_restart(&name);
-    let plan = outputs::plan(opened.sources, outputs.clone(), &args.plan, &context.settings)?;
+    let plan = outputs::plan(opened.sources, outputs.clone(), &args.plan, &dialect, &context.settings)?;
     let report = engine::execute(context, plan, "converting", opened.total_bytes, opened.stoppers, |_, _| {}).await;
     let report = report.map_err(|failure| match failure.error() {
         Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {

@@ -20,11 +20,12 @@ use crate::text::{counted, escape_for_terminal};
 /// Reads a sample of the sources and prints the steps with their columns as a table or as JSON.
 pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Failure> {
     let steps = args.steps.steps()?;
-    let tables = args.steps.tables();
+    let dialect = args.input.resolve(&context.settings)?;
+    let tables = args.steps.tables(&dialect);
     args.steps.on_bad_cast()?;
-    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let enforced = read_schema_file(args.schema.as_deref(), &context.settings)?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
-    let opened = sources::open(context, &args.sources, &args.input).await?;
+    let opened = sources::open(context, &args.sources, &dialect).await?;
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
     let choice = SchemaSource { declared, enforced, extra_column: None, from, policy };
     let (limits, sources) = (context.settings.limits(), opened.sources);

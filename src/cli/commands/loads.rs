@@ -8,6 +8,7 @@ use crate::cli::args::LoadsCommand;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
+use crate::cli::table_url::table_url;
 use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
@@ -51,7 +52,7 @@ impl From<LedgerRow> for Listed {
 /// Runs one of the subcommands against a target.
 pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result<Exit, Failure> {
     let LoadsCommand::Ls { target, into, list } = command;
-    let Some(url) = tables::table_url(Path::new(&target)) else {
+    let Some(url) = table_url(Path::new(&target)) else {
         let error = Error::Usage(format!("{target} is no system with tables"));
         return Err(Failure::new(error, "specify one, as in `drawoff loads ls postgres://HOST/DATABASE`"));
     };

@@ -54,12 +54,25 @@ pub(super) fn output_identity(
 fn output_form(Output { format, compression, target }: &Output) -> Value {
     let format = match *format {
         OutputFormat::Parquet(ParquetOptions { codec }) => json!(["parquet", codec_text(codec)]),
-        OutputFormat::Csv(CsvOptions { delimiter, booleans, null: null_text, crlf, bom, excel }) => {
+        OutputFormat::Csv(CsvOptions {
+            delimiter,
+            booleans,
+            null: null_text,
+            crlf,
+            bom,
+            excel,
+            decimal_comma,
+            // A fact about the source.
+            numbers_in_text: _,
+        }) => {
             let booleans = match booleans {
                 CsvBooleans::Json => "json",
                 CsvBooleans::Python => "python",
             };
-            json!(["csv", delimiter, booleans, null_text.as_bytes(), crlf, bom, excel])
+            match decimal_comma {
+                false => json!(["csv", delimiter, booleans, null_text.as_bytes(), crlf, bom, excel]),
+                true => json!(["csv", delimiter, booleans, null_text.as_bytes(), crlf, bom, excel, "decimal comma"]),
+            }
         }
         OutputFormat::Ndjson => json!(["ndjson"]),
         OutputFormat::JsonArray => json!(["json"]),

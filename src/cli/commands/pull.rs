@@ -12,7 +12,8 @@ use crate::cli::exit::Exit;
 use crate::client::ResultFormat;
 
 /// Writes the results of the run, with its ledger if the state directory is usable.
-pub(crate) async fn pull(context: &Context, args: PullArgs) -> Result<Exit, Failure> {
+pub(crate) async fn pull(context: &Context, mut args: PullArgs) -> Result<Exit, Failure> {
+    args.plan.steps.add_run_column(args.results.run_column.as_deref());
     let formats = match args.format {
         Some(format) => vec![ResultFormat::from(format)],
         None => vec![ResultFormat::Ndjson, ResultFormat::Csv],

@@ -11,6 +11,7 @@ use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
+use crate::cli::dialect::InputDialect;
 use crate::cli::engine::ProgressTiming;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
@@ -25,7 +26,7 @@ use crate::client::{
 use crate::column::Schema;
 use crate::net::Download;
 use crate::pipeline::{self, Control, Output};
-use crate::source::ByteSource;
+use crate::source::{ByteSource, Source};
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
 
 /// The most times that the results are downloaded again because the system of a table was lost.
@@ -98,7 +99,7 @@ impl PullOptions<'_> {
         self.plan.steps.steps()?;
         if !self.results.all_blocks {
             let outputs = outputs::outputs(self.plan, &context.settings, "part")?;
-            outputs::check_schema(self.plan, &outputs)?;
+            outputs::check_schema(self.plan, &outputs, &context.settings)?;
             output_checks::check(self.plan, &outputs, inputs)?;
             check_stores(context, &outputs).await?;
             tables::show_notes(context, &outputs);
@@ -107,7 +108,7 @@ impl PullOptions<'_> {
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
-        outputs::check_schema(self.plan, &outputs)?;
+        outputs::check_schema(self.plan, &outputs, &context.settings)?;
         if let Some(directory) = self.plan.outputs.typed.first().map(|typed| &typed.path) {
             if directory.is_file() {
                 let error = Error::Usage(format!("{} is a file; `--all-blocks` writes several", directory.display()));
@@ -140,8 +141,11 @@ impl PullOptions<'_> {
                 Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
                     failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
                     context.screen.note("beginning again: nothing of this load is in the table");
-                    let wait = tokio::time::sleep(Duration::from_secs(1 << retries));
-                    context.unless_interrupted(async { Ok(wait.await) }).await?;
+                    let wait = async {
+                        tokio::time::sleep(Duration::from_secs(1 << retries)).await;
+                        Ok(())
+                    };
+                    context.unless_interrupted(wait).await?;
                     retries += 1;
                 }
                 outcome => break outcome,
@@ -300,9 +304,12 @@ impl PullOptions<'_> {
                 bytes: download.size_bytes(),
             });
             total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
-            sources.push(result_source(link, from.format, download));
+            let source = result_source(link, from.format, download);
+            sources.push(Source { run: Some(from.run.0.as_str().into()), ..source });
         }
-        let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &context.settings)?;
+        // Of the tables alone: results are RFC 4180.
+        let dialect = InputDialect::of_settings(&context.settings)?;
+        let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &dialect, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
         let blocks: Vec<String> = links.iter().filter_map(|link| Some(link.block_number?.to_string())).collect();
         let mut add_metadata = |key: &str, value: String| plan.metadata.push((format!("drawoff.{key}"), value));

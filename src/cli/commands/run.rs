@@ -21,12 +21,14 @@ use crate::cli::values::Enrich;
 use crate::client::{
     self, Client, Definition, ResultFormat, SourceKind, StateDir, WorkflowArgument, declared_types, source_block,
 };
+use crate::column::Schema;
 use crate::net::Kind;
-use crate::pipeline::warn_about_steps;
-use crate::text::escape_for_terminal;
+use crate::pipeline::check_steps_of_run;
+use crate::transform::Step;
 
 /// Checks everything that can be checked locally, then starts the run and writes its results.
-pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Failure> {
+    args.plan.steps.add_run_column(args.results.run_column.as_deref());
     let start = Instant::now();
     let formats = [ResultFormat::from(args.format)];
     let pull = PullOptions {
@@ -146,15 +148,7 @@ async fn start_and_pull(
         }
     };
     require_fitting_input(work.name(), work.graph(), has_input, has_payload)?;
-    // A run may cost credits, so a likely typo in a column name is noted before it starts. Only a note, because the
-    // declared types may be incomplete.
-    if let Some(warning) = warn_about_steps(&args.plan.steps.steps()?, &declared_types(work.graph())) {
-        let hint = warning.hint.map(|hint| format!(" ({})", in_flags(&hint))).unwrap_or_default();
-        let what = escape_for_terminal(&format!("{}{hint}", warning.message));
-        context.screen.note(&format!(
-            "according to the types that the workflow declares, {what}; the run starts anyway, and its rows decide"
-        ));
-    }
+    require_fitting_steps(&args.plan.steps.steps()?, &declared_types(work.graph()))?;
     let request = StartRequest {
         work,
         input: args.input.as_deref().map(|path| (path, args.from)),
@@ -165,6 +159,17 @@ async fn start_and_pull(
     };
     let started = start(context, client, state, &request, pull.formats).await?;
     pull_started_run(context, client, state, &started, work.name(), args.local, pull).await
+}
+
+/// Fails if the types that the workflow declares show that its rows would be refused by a step. A run may cost credits, so
+/// this is found before it starts. The declared types may be incomplete; a name in backticks and a cast are always
+/// accepted.
+pub(crate) fn require_fitting_steps(steps: &[Step], declared: &Schema) -> Result<(), Failure> {
+    check_steps_of_run(steps, declared).map_err(|cause| {
+        let hint = cause.hint.as_ref().map(|hint| format!("{}; ", in_flags(hint))).unwrap_or_default();
+        let hint = format!("{hint}no run was started, because the types that the workflow declares show the error");
+        Failure::from(Error::Pipeline(cause.into())).with_hint(hint)
+    })
 }
 
 /// Waits for a started run and writes its results, with a ledger if there is `state`.

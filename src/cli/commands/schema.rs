@@ -23,9 +23,9 @@ use crate::text::{counted, error_chain, escape_for_terminal, human_count};
 /// Infers and prints the schema. By default files are read completely, so that the schema is that of every record;
 /// other sources are sampled. Records that do not fit a schema file make the exit code `partial`.
 pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure> {
-    let enforced = args.schema.as_deref().map(read_schema_file).transpose()?;
+    let enforced = read_schema_file(args.schema.as_deref(), &context.settings)?;
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
-    let opened = sources::open(context, &args.sources, &args.input).await?;
+    let opened = sources::open(context, &args.sources, &args.input.resolve(&context.settings)?).await?;
     // A named pipe is a path as well, but it can be read only once.
     let all_files = opened.files.len() == opened.sources.len() && opened.files.iter().all(|path| path.is_file());
     let from = match args.schema_from {

@@ -15,6 +15,7 @@ use super::spec::{Spec, UserDirs};
 use super::table;
 use super::typed::TypedSettings;
 use crate::format::ParquetCodec;
+use crate::format::csv::CsvQuote;
 use crate::net::{self, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub max_memory: Setting<u64>,
     /// Bytes of one record; longer ones are rejected.
     pub max_record_bytes: Setting<u64>,
+    /// Columns of one table; more are an error.
+    pub max_columns: Setting<usize>,
     /// Ratio of decompressed to compressed bytes beyond which an input is refused; 0 is no limit.
     pub max_expansion: Setting<u64>,
     /// Downloads that one command runs at a time.
@@ -63,6 +66,16 @@ pub struct Settings {
     pub morsel_size: Setting<u64>,
     /// Wait after a 429 without a time of its own.
     pub rate_limit_wait: Setting<Duration>,
+    /// Delimiter of CSV inputs; `None` infers it.
+    pub in_delimiter: Setting<Option<u8>>,
+    /// Quote of CSV inputs; `None` is `"`.
+    pub in_quote: Setting<Option<CsvQuote>>,
+    /// Words for null in CSV inputs.
+    pub in_null: Setting<Vec<Box<str>>>,
+    /// Decimal mark of CSV inputs; `None` is a point.
+    pub in_decimal: Setting<Option<u8>>,
+    /// Mark of thousands of CSV inputs; `None` is none.
+    pub in_thousands: Setting<Option<char>>,
     /// Path of the configuration file, and true if it exists; `None` if the system has no configuration directory.
     pub config_file: Option<(PathBuf, bool)>,
     shown: Vec<ShownSetting>,
@@ -183,12 +196,18 @@ impl Settings {
             codec: all.shown(&table::CODEC)?,
             max_memory: all.shown(&table::MAX_MEMORY)?,
             max_record_bytes: all.shown(&table::MAX_RECORD_BYTES)?,
+            max_columns: all.shown(&table::MAX_COLUMNS)?,
             max_expansion: all.shown(&table::MAX_EXPANSION)?,
             jobs: all.shown(&table::JOBS)?,
             min_speed: all.shown(&table::MIN_SPEED)?,
             workers: all.shown(&table::WORKERS)?,
             morsel_size: all.shown(&table::MORSEL_SIZE)?,
             rate_limit_wait: all.shown(&table::RATE_LIMIT_WAIT)?,
+            in_delimiter: all.shown(&table::IN_DELIMITER)?,
+            in_quote: all.shown(&table::IN_QUOTE)?,
+            in_null: all.shown(&table::IN_NULL)?,
+            in_decimal: all.shown(&table::IN_DECIMAL)?,
+            in_thousands: all.shown(&table::IN_THOUSANDS)?,
             config_file: all.file.path.clone().map(|path| (path, all.file.found)),
             shown: all.shown,
             loaded_key: Arc::default(),
@@ -256,6 +275,7 @@ impl Settings {
         Limits {
             max_memory_bytes: self.max_memory.value,
             max_record_bytes: self.max_record_bytes.value as usize,
+            max_columns: self.max_columns.value,
             max_expansion: self.max_expansion.value,
             workers: self.workers.value,
             morsel_bytes,

@@ -11,7 +11,12 @@ use url::Url;
 
 use super::key::KeyCommand;
 use super::spec::{Flag, Names, Parse, Row, Scope, Spec};
-use crate::cli::values::{codec_text, parse_codec, parse_duration, parse_size};
+use crate::cli::values::{
+    codec_text, parse_codec, parse_decimal_mark, parse_delimiter, parse_duration, parse_null_word, parse_quote,
+    parse_size, parse_thousands,
+};
+use crate::column::MAX_COLUMN_LIMIT;
+use crate::format::csv::CsvQuote;
 use crate::format::{ParquetCodec, ParquetOptions};
 use crate::net::{RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
@@ -38,7 +43,7 @@ const MAX_MORSEL_SIZE: u64 = 64 << 20;
 const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 18] = [
+pub static TABLE: [&dyn Row; 24] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -51,12 +56,18 @@ pub static TABLE: [&dyn Row; 18] = [
     &CODEC,
     &MAX_MEMORY,
     &MAX_RECORD_BYTES,
+    &MAX_COLUMNS,
     &MAX_EXPANSION,
     &JOBS,
     &MIN_SPEED,
     &WORKERS,
     &MORSEL_SIZE,
     &RATE_LIMIT_WAIT,
+    &IN_DELIMITER,
+    &IN_QUOTE,
+    &IN_NULL,
+    &IN_DECIMAL,
+    &IN_THOUSANDS,
 ];
 
 /// Names without any source, which the rows complete.
@@ -246,6 +257,23 @@ pub(super) static MAX_RECORD_BYTES: Spec<u64> = Spec {
     show: |bytes| Some(human_bytes(*bytes)),
 };
 
+/// Columns of one table.
+pub(super) static MAX_COLUMNS: Spec<usize> = Spec {
+    names: Names {
+        name: "max_columns",
+        flag: Some(plan("--max-columns", "N", "Input")),
+        in_file: true,
+        help: "Refuse records with more columns; each costs memory on every thread",
+        ..NAMES
+    },
+    parse: Parse::Number(|columns| match columns {
+        1..=MAX_COLUMN_LIMIT => Ok(columns),
+        _ => Err(format!("it must be from 1 to {MAX_COLUMN_LIMIT}")),
+    }),
+    default: |_| Limits::default().max_columns,
+    show: |columns| Some(columns.to_string()),
+};
+
 /// Ratio of decompressed to compressed bytes beyond which an input is refused; 0 is no limit.
 pub(super) static MAX_EXPANSION: Spec<u64> = Spec {
     names: Names {
@@ -344,6 +372,51 @@ pub(super) static RATE_LIMIT_WAIT: Spec<Duration> = Spec {
     parse: Parse::Text(parse_duration),
     default: |_| RetryPolicy::default().rate_limit_delay,
     show: |wait| Some(format!("{}s", wait.as_secs_f64())),
+};
+
+/// Returns the names of a property of CSV inputs, whose flag is one of the commands that read files.
+const fn of_csv(name: &'static str, help: &'static str, default_words: &'static str) -> Names {
+    Names { name, in_file: true, help, default_words: Some(default_words), ..NAMES }
+}
+
+/// Delimiter of CSV inputs.
+pub(super) static IN_DELIMITER: Spec<Option<u8>> = Spec {
+    names: of_csv("in_delimiter", "Delimiter of CSV inputs, as `--in-delimiter`", "inferred"),
+    parse: Parse::Text(|text| parse_delimiter(text).map(Some)),
+    default: |_| None,
+    show: |delimiter| delimiter.map(|byte| if byte == b'\t' { "\\t".to_owned() } else { char::from(byte).into() }),
+};
+
+/// Quote of CSV inputs.
+pub(super) static IN_QUOTE: Spec<Option<CsvQuote>> = Spec {
+    names: of_csv("in_quote", "Quote of CSV inputs, as `--in-quote`", "`\"`"),
+    parse: Parse::Text(|text| parse_quote(text).map(Some)),
+    default: |_| None,
+    show: |quote| quote.map(|quote| quote.byte().map_or("none".to_owned(), |byte| char::from(byte).into())),
+};
+
+/// Words for null in CSV inputs.
+pub(super) static IN_NULL: Spec<Vec<Box<str>>> = Spec {
+    names: of_csv("in_null", "Words for null in CSV inputs, as `--in-null`", "an empty cell only"),
+    parse: Parse::List(|words| words.iter().map(|word| parse_null_word(word)).collect()),
+    default: |_| Vec::new(),
+    show: |words| (!words.is_empty()).then(|| words.join(",")),
+};
+
+/// Decimal mark of CSV inputs.
+pub(super) static IN_DECIMAL: Spec<Option<u8>> = Spec {
+    names: of_csv("in_decimal", "Decimal mark of CSV inputs, as `--in-decimal`", "a point"),
+    parse: Parse::Text(|text| parse_decimal_mark(text).map(Some)),
+    default: |_| None,
+    show: |mark| mark.map(|byte| char::from(byte).into()),
+};
+
+/// Mark of thousands of CSV inputs.
+pub(super) static IN_THOUSANDS: Spec<Option<char>> = Spec {
+    names: of_csv("in_thousands", "Mark of thousands of CSV inputs, as `--in-thousands`", "none"),
+    parse: Parse::Text(|text| parse_thousands(text).map(Some)),
+    default: |_| None,
+    show: |mark| mark.map(String::from),
 };
 
 /// Name of the environment variable of the API key; hints name it.

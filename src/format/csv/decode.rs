@@ -11,23 +11,25 @@ use arrow_array::builder::StringViewBuilder;
 use arrow_array::{ArrayRef, new_null_array};
 use memchr::memchr_iter;
 
-use super::delimiter::{delimiter_in, delimiter_name};
-use super::dialect::{CellRules, CsvDialect};
+use super::cells::{CellRules, ReadCell, Rewritten};
+use super::dialect::{CsvDialect, CsvQuote};
 use super::infer::{Kinds, type_of};
 use super::split::{RecordBounds, Span, Splitter};
 use crate::column::{AsRead, Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::Reject;
+use crate::format::cell_kinds::{CellKinds, NumberMarks};
 use crate::format::decode::{
     Decoded, EnforcedColumns, InferredColumns, OnMisfit, Outcome, RecordRules, RejectedRecord, SchemaMismatch, Widening,
 };
 use crate::format::json_text::write_json_string;
 use crate::position::FieldPath;
-use crate::text::plural;
 
 pub use builder::DecodeCells;
 use builder::{AsReadBuilder, Builder, Misfit, NestedCells};
 
 mod builder;
+mod kinds;
+mod misfit;
 
 /// Fields that are split before their columns are appended to: their spans and the bytes that these point
 /// to stay in the first-level cache. By eye.
@@ -38,6 +40,7 @@ const FIELDS_AT_A_TIME: usize = 2048;
 pub struct CsvDecoder {
     names: Arc<[Arc<str>]>,
     delimiter: u8,
+    quote: CsvQuote,
     decode_cells: DecodeCells,
     /// Rules by which cells are read; `None` by default.
     cells: Option<Arc<CellRules>>,
@@ -77,23 +80,23 @@ impl CsvDecoder {
     /// ASCII byte other than NUL, quote, CR and LF. `decode_cells` reads the cells of columns that
     /// are declared nested.
     pub fn new(names: Arc<[Arc<str>]>, delimiter: u8, decode_cells: DecodeCells) -> Self {
-        CsvDecoder { names, delimiter, decode_cells, cells: None }
+        CsvDecoder { names, delimiter, quote: CsvQuote::default(), decode_cells, cells: None }
     }
 
-    /// Reads cells by the rules of `dialect`. Its delimiter is not regarded.
+    /// Reads records by the quote, and cells by the rules of `dialect`. Its delimiter is not regarded.
     #[must_use]
     pub fn with_dialect(self, dialect: &CsvDialect) -> Self {
-        CsvDecoder { cells: CellRules::new(dialect).map(Arc::new), ..self }
+        CsvDecoder { quote: dialect.quote, cells: CellRules::new(dialect).map(Arc::new), ..self }
     }
 
     /// Infers the columns of the header with the narrowest types that hold the values of this morsel.
-    /// JSON is looked for only in columns that `declared` has as nested. Results are to be joined with
-    /// [`TypeMerge::Text`].
+    /// JSON is looked for only in columns that `declared` has as nested. The results of several morsels
+    /// are to be joined with [`TypeMerge::Text`], and then to be [resolved](Schema::resolved).
     pub fn infer(&self, morsel: &Morsel, declared: &Schema) -> Schema {
         self.infer_columns(morsel, declared, None, false).schema
     }
 
-    /// As [`CsvDecoder::infer`], but leaves out records that do not fit `enforced` and, with `trace`, lists the records that
+    /// As [`CsvDecoder::infer`], but leaves numbers [open](Type::Number), so that the results of several morsels can be joined, leaves out records that do not fit `enforced` and, with `trace`, lists the records that
     /// widened the types.
     pub fn infer_columns(
         &self,
@@ -102,7 +105,8 @@ impl CsvDecoder {
         enforced: Option<EnforcedColumns<'_>>,
         trace: bool,
     ) -> InferredColumns {
-        let bytes = morsel.records();
+        let (morsel, rewritten) = &self.rewritten(morsel);
+        let bytes = &morsel.bytes[..];
         let enforced = enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let mut kinds = vec![Kinds::default(); self.names.len()];
         let nested_type = |name: &Arc<str>| {
@@ -113,7 +117,7 @@ impl CsvDecoder {
         let mut found = InferredColumns::default();
         // Byte and number of each record that widened columns, and these columns.
         let mut widened: BTreeMap<(usize, u64), Vec<Field>> = BTreeMap::new();
-        let (records, ..) = self.each_record(morsel, |record, number, fields, _| {
+        let (records, ..) = self.each_record(morsel, rewritten, |record, number, fields, _| {
             let misfit = enforced
                 .as_ref()
                 .and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
@@ -129,7 +133,9 @@ impl CsvDecoder {
                 fields.clear();
                 return None;
             }
-            for (column, span) in fields.drain(..).enumerate() {
+            let read_at = self.read_at();
+            for column in 0..self.names.len() {
+                let span = fields[read_at + column];
                 // Null fits every type.
                 if span.is_null() {
                     continue;
@@ -152,6 +158,7 @@ impl CsvDecoder {
                     }
                 }
             }
+            fields.clear();
             None
         });
         // Scalar columns are known by now. Nested cells are decoded here, all of a column at once.
@@ -172,7 +179,7 @@ impl CsvDecoder {
         }
         found.schema = Schema::new(columns);
         found.records = records;
-        found.lines = memchr_iter(b'\n', bytes).count() as u64;
+        found.lines = memchr_iter(b'\n', morsel.records()).count() as u64;
         found.widenings = widened
             .into_iter()
             .map(|((byte, record), fields)| Widening {
@@ -232,6 +239,7 @@ impl CsvDecoder {
         on_misfit: OnMisfit,
         rules: &RecordRules<'_>,
     ) -> Outcome {
+        let rewritten = &self.rewritten(morsel);
         let n_columns = schema.fields.len() - usize::from(rules.extra.is_some());
         let mut mapping = self.mapping(&schema.fields[..n_columns]);
         if rules.extra.is_some() {
@@ -240,7 +248,7 @@ impl CsvDecoder {
         let enforced = rules.enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let enforced = enforced.as_ref();
         let may_widen = on_misfit == OnMisfit::SchemaMismatch;
-        let attempt = |check| self.try_decode(morsel, schema, &mapping, check, rules).ok();
+        let attempt = |check| self.try_decode(rewritten, schema, &mapping, check, rules).ok();
         // Up to three attempts, from the fastest to the one that checks most. Each check costs about a second parse of every
         // cell, and almost all morsels pass the first attempt.
         let decoded = if may_widen && !mapping.unknown.is_empty() {
@@ -277,17 +285,17 @@ impl CsvDecoder {
     /// misfits of the enforced schema, too.
     fn try_decode(
         &self,
-        morsel: &Morsel,
+        (morsel, rewritten): &(Morsel, Rewritten),
         schema: &Arc<Schema>,
         mapping: &Mapping,
         check: CheckedRecords<'_>,
         rules: &RecordRules<'_>,
     ) -> Result<(Decoded, u64), Misfit> {
         let note_spans = rules.spans;
-        let bytes = morsel.records();
-        let lines = memchr_iter(b'\n', bytes).count();
+        let bytes = &morsel.bytes[..];
+        let lines = memchr_iter(b'\n', morsel.records()).count();
         // At most one record per line, and at least one byte per field.
-        let capacity = lines.min(bytes.len() / self.names.len().max(1)) + 1;
+        let capacity = lines.min(morsel.len / self.names.len().max(1)) + 1;
         let mut builders: Vec<Option<Builder>> = schema
             .fields
             .iter()
@@ -299,13 +307,23 @@ impl CsvDecoder {
             .iter()
             .zip(&mapping.indices)
             .map(|(field, index)| {
-                let kept = index.is_some() && !matches!(field.ty, Type::Null | Type::Text | Type::Raw);
+                // A column of text keeps the marks of numbers, and steps see the numbers.
+                let forgets = !matches!(field.ty, Type::Text) || self.rewrites();
+                let kept = index.is_some() && forgets && !matches!(field.ty, Type::Null | Type::Raw);
                 (kept && rules.as_read.contains(&field.name)).then(|| AsReadBuilder::new(&field.ty, morsel, capacity))
             })
             .collect();
+        let mut kinds: Vec<Option<CellKinds>> = schema
+            .fields
+            .iter()
+            .map(|field| (rules.cell_kinds && field.ty == Type::Text).then(CellKinds::default))
+            .collect();
+        let marks = self.cells.as_ref().map_or_else(NumberMarks::default, |rules| rules.marks());
         // Whole records, so that the cells of a column are `width` apart in `pending`.
-        let width = self.names.len();
+        let width = self.stride();
         let block = (FIELDS_AT_A_TIME / width.max(1)).max(1) * width;
+        let rewrites = self.rewrites();
+        let read_at = self.read_at();
         let mut failed = false;
         let mut rows = 0;
         let mut spans = Vec::new();
@@ -313,22 +331,41 @@ impl CsvDecoder {
         let has_extra = schema.fields.len() > mapping.indices.len();
         let mut extra = StringViewBuilder::new();
         let mut append = |pending: &mut Vec<Span>| -> Result<(), Misfit> {
-            for ((builder, as_read), index) in builders.iter_mut().zip(&mut as_read).zip(&mapping.indices) {
+            let columns = builders.iter_mut().zip(&mut as_read).zip(&mut kinds).zip(&mapping.indices);
+            for (((builder, as_read), kinds), index) in columns {
                 if let (Some(builder), &Some(index)) = (builder, index)
                     && !pending.is_empty()
                 {
                     let cells = pending[index..].iter().step_by(width).copied();
-                    if let Some(as_read) = as_read {
-                        as_read.append(cells.clone());
+                    if !rewrites {
+                        if let Some(kinds) = kinds {
+                            kinds.count(bytes, cells.clone().map(|cell| ReadCell { cell, read: cell }), marks);
+                        }
+                        if let Some(as_read) = as_read {
+                            as_read.append(cells.clone());
+                        }
+                        builder.append(bytes, cells)?;
+                        continue;
                     }
-                    builder.append(bytes, cells)?;
+                    let read = pending[read_at + index..].iter().step_by(width).copied();
+                    let both = cells.zip(read.clone()).map(|(cell, read)| ReadCell { cell, read });
+                    if let Some(kinds) = kinds {
+                        kinds.count(bytes, both.clone(), marks);
+                    }
+                    if let Some(as_read) = as_read {
+                        as_read.append(both.clone().map(|cell| cell.seen(bytes)));
+                    }
+                    match builder {
+                        Builder::Text(text) => text.append_all(both.map(ReadCell::text)),
+                        other => other.append(bytes, read)?,
+                    }
                 }
             }
             pending.clear();
             Ok(())
         };
         // The fields of accepted records collect in `pending` until they fill a block.
-        let (records, rejects, mut rest) = self.each_record(morsel, |record, _, pending, first| {
+        let (records, rejects, mut rest) = self.each_record(morsel, rewritten, |record, _, pending, first| {
             if failed {
                 pending.clear();
                 return None;
@@ -381,6 +418,7 @@ impl CsvDecoder {
             columns.push(column);
             observed.push(Field { name: field.name.clone(), ty });
         }
+        let cell_kinds = self.cell_kinds(kinds, &columns, schema, mapping, rules);
         let mut as_read: Vec<Option<AsRead>> =
             as_read.into_iter().map(|builder| builder.map(|builder| builder.finish(morsel))).collect();
         if as_read.iter().all(Option::is_none) {
@@ -405,9 +443,39 @@ impl CsvDecoder {
             records,
             lines: lines as u64,
             duplicate_keys: 0,
+            cell_kinds,
             observed: Schema::new(observed),
         };
         Ok((decoded, misfits))
+    }
+
+    /// Returns the kinds of the cells of all columns but nested ones, where the rules demand that.
+    fn cell_kinds(
+        &self,
+        counted: Vec<Option<CellKinds>>,
+        arrays: &[ArrayRef],
+        schema: &Schema,
+        mapping: &Mapping,
+        rules: &RecordRules<'_>,
+    ) -> Vec<(Arc<str>, CellKinds)> {
+        if !rules.cell_kinds {
+            return Vec::new();
+        }
+        let columns = schema.fields.iter().zip(arrays).zip(counted).zip(&mapping.indices);
+        let of_header = columns.filter(|(_, index)| index.is_some());
+        let kinds = of_header.filter_map(|(((field, array), counted), _)| {
+            let values = (array.len() - array.null_count()) as u64;
+            let kinds = match &field.ty {
+                Type::Text => counted?,
+                Type::Bool => CellKinds { booleans: values, ..CellKinds::default() },
+                Type::Int { .. } | Type::Decimal | Type::Float | Type::Fixed(_) => {
+                    CellKinds { numbers: values, ..CellKinds::default() }
+                }
+                _ => return None,
+            };
+            Some((field.name.clone(), kinds))
+        });
+        kinds.collect()
     }
 
     /// Appends the values of the header's columns `columns` to the extra column as one JSON object of strings; null if
@@ -415,11 +483,12 @@ impl CsvDecoder {
     fn append_extra(&self, bytes: &[u8], fields: &[Span], columns: &[usize], extra: &mut StringViewBuilder) {
         let mut text = Vec::new();
         for &column in columns.iter().filter(|&&column| !fields[column].is_null()) {
+            let cell = ReadCell { cell: fields[column], read: fields[self.read_at() + column] };
             text.push(if text.is_empty() { b'{' } else { b',' });
             write_json_string(&self.names[column], &mut text);
             text.push(b':');
             // Records that are not UTF-8 were rejected before.
-            write_json_string(&String::from_utf8_lossy(&fields[column].value(bytes)), &mut text);
+            write_json_string(&String::from_utf8_lossy(&cell.text().value(bytes)), &mut text);
         }
         if text.is_empty() {
             extra.append_null();
@@ -429,6 +498,29 @@ impl CsvDecoder {
         }
     }
 
+    /// Returns `morsel` with the texts of its cells that are read as another one; the morsel as it is by default.
+    fn rewritten(&self, morsel: &Morsel) -> (Morsel, Rewritten) {
+        match &self.cells {
+            Some(rules) => rules.rewrite(morsel, Splitter::new(morsel, self.delimiter).with_quote(self.quote)),
+            None => (morsel.clone(), Rewritten::default()),
+        }
+    }
+
+    /// Returns true if the list of a record's cells has each cell twice; see [`CellRules::apply`].
+    fn rewrites(&self) -> bool {
+        self.cells.as_ref().is_some_and(|rules| rules.rewrites())
+    }
+
+    /// Returns the number of spans of a record.
+    fn stride(&self) -> usize {
+        self.names.len() * if self.rewrites() { 2 } else { 1 }
+    }
+
+    /// Returns the index at which the spans of the cells as they are read begin among those of a record.
+    fn read_at(&self) -> usize {
+        if self.rewrites() { self.names.len() } else { 0 }
+    }
+
     /// Calls `accept` with every well-formed record, its number, the list of fields to which its own have been
     /// appended, and the index of the first of them. A record for which `accept` returns a reject, and every
     /// record that is not well-formed, is rejected and its fields removed from the list; other fields stay
@@ -436,14 +528,16 @@ impl CsvDecoder {
     fn each_record(
         &self,
         morsel: &Morsel,
+        rewritten: &Rewritten,
         mut accept: impl FnMut(&RecordBounds, u64, &mut Vec<Span>, usize) -> Option<Reject>,
     ) -> (u64, Vec<RejectedRecord>, Vec<Span>) {
         let bytes = morsel.records();
+        let mut next_rewritten = 0;
         // One check of the whole morsel is almost always enough.
         let all_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
         let width = self.names.len();
-        let mut splitter = Splitter::new(morsel, self.delimiter);
-        let mut fields = Vec::with_capacity(FIELDS_AT_A_TIME + 2 * width);
+        let mut splitter = Splitter::new(morsel, self.delimiter).with_quote(self.quote);
+        let mut fields = Vec::with_capacity(FIELDS_AT_A_TIME + 2 * self.stride());
         let mut records = 0;
         let mut rejects = Vec::new();
         // Lines are counted only up to rejects, each part of the morsel once.
@@ -469,7 +563,7 @@ impl CsvDecoder {
             if reject.is_none()
                 && let Some(cells) = &self.cells
             {
-                cells.apply(bytes, &mut fields[first..]);
+                cells.apply(bytes, rewritten, &mut next_rewritten, &mut fields, first);
             }
             if reject.is_none() {
                 reject = accept(&record, records, &mut fields, first);
@@ -485,75 +579,6 @@ impl CsvDecoder {
         }
     }
 
-    #[cold]
-    fn ragged(&self, found: usize) -> Reject {
-        let expected = self.names.len();
-        let mut reason = format!("expected {expected} field{}, found {found}", plural(expected as u64));
-        if self.delimiter != b',' {
-            reason.push_str(&format!("; the delimiter is {}", delimiter_name(self.delimiter)));
-        } else if let [name] = &self.names[..]
-            && let Some(other) = delimiter_in(name)
-        {
-            reason.push_str(&format!("; the delimiter may be {}, which the header contains", delimiter_name(other)));
-        }
-        Reject { offset: 0, path: FieldPath::root(), reason: reason.into() }
-    }
-
-    /// Finds the first field of a record that does not fit `schema`: returns its path, the message, and its offset in the
-    /// morsel.
-    fn misfit(
-        &self,
-        bytes: &[u8],
-        fields: &[Span],
-        schema: &Schema,
-        mapping: &Mapping,
-    ) -> Option<(FieldPath, (String, usize))> {
-        if let Some(&column) = mapping.unknown.iter().find(|&&column| !fields[column].is_null()) {
-            let path = FieldPath::root().field(&self.names[column]);
-            return Some((path, ("the schema has no such column".into(), fields[column].start())));
-        }
-        schema
-            .fields
-            .iter()
-            .zip(&mapping.indices)
-            .find_map(|(field, index)| self.misfit_of(bytes, fields[(*index)?], (*index)?, &field.ty, ""))
-    }
-
-    /// As [`CsvDecoder::misfit`], for the columns of the enforced schema.
-    fn enforced_misfit(
-        &self,
-        bytes: &[u8],
-        fields: &[Span],
-        enforced: &EnforcedColumns<'_>,
-        mapping: &Mapping,
-    ) -> Option<(FieldPath, (String, usize))> {
-        // Null means that the type is not known yet: an open schema accepts any value there.
-        let is_free = |field: &Field| enforced.open && field.ty == Type::Null;
-        enforced.fields.iter().zip(&mapping.indices).filter(|(field, _)| !is_free(field)).find_map(|(field, index)| {
-            self.misfit_of(bytes, fields[(*index)?], (*index)?, &field.ty, " by the schema file")
-        })
-    }
-
-    /// Checks `cell`, in column `column` of the header, against type `ty`; see [`CsvDecoder::misfit`] for the result.
-    fn misfit_of(
-        &self,
-        bytes: &[u8],
-        cell: Span,
-        column: usize,
-        ty: &Type,
-        by: &str,
-    ) -> Option<(FieldPath, (String, usize))> {
-        if builder::fits(bytes, cell, ty, self.decode_cells) {
-            return None;
-        }
-        let found = match type_of(cell.of(bytes)) {
-            _ if NestedCells::are_for(ty) => "other text".to_string(),
-            found => found.to_string(),
-        };
-        let path = FieldPath::root().field(&self.names[column]);
-        Some((path, (format!("expected {}{by}, found {found}", ty.outline()), cell.start())))
-    }
-
     /// Infers the wider schema that the morsel needs, and finds the first record that needs it.
     fn schema_mismatch(
         &self,
@@ -562,9 +587,10 @@ impl CsvDecoder {
         mapping: &Mapping,
         enforced: Option<&(EnforcedColumns<'_>, Mapping)>,
     ) -> SchemaMismatch {
-        let bytes = morsel.records();
+        let (read, rewritten) = &self.rewritten(morsel);
+        let bytes = &read.bytes[..];
         let mut first = None;
-        self.each_record(morsel, |record, number, fields, _| {
+        self.each_record(read, rewritten, |record, number, fields, _| {
             if first.is_none() {
                 let enforced_misfit =
                     enforced.and_then(|(enforced, mapping)| self.enforced_misfit(bytes, fields, enforced, mapping));
@@ -610,7 +636,7 @@ impl CsvDecoder {
                 joined.ty = old.ty.join(&inferred.fields[place].ty, TypeMerge::Json);
             }
         }
-        joined
+        joined.resolved()
     }
 }
 

@@ -5,7 +5,7 @@
 //! it splits the header and all complete records of the sample, by RFC 4180, into the same number of fields. The sample
 //! is a fixed part of the source, so that the result depends neither on chunks nor on the size of morsels.
 
-use super::dialect::HeaderRecord;
+use super::dialect::{CsvDialect, CsvQuote};
 use super::split::{RecordBounds, Span, Splitter};
 use crate::column::Morsel;
 
@@ -29,18 +29,19 @@ pub enum InferredDelimiter {
     Doubtful(u8),
 }
 
-/// Infers the delimiter from the first bytes of a source, `ended` if they are all, whose header is at `header`: the first
-/// record if there is none. `None` if more bytes are needed.
-pub fn infer_delimiter(head: &[u8], ended: bool, header: HeaderRecord) -> Option<InferredDelimiter> {
+/// Infers the delimiter from the first bytes of a source, `ended` if they are all, by the header and the quote of `dialect`;
+/// without a header, the first record is taken for it. `None` if more bytes are needed.
+pub fn infer_delimiter(head: &[u8], ended: bool, dialect: &CsvDialect) -> Option<InferredDelimiter> {
     // Beyond the sample in any case.
-    let before = usize::try_from(header.records_before()).unwrap_or(SAMPLE_BYTES);
+    let before = usize::try_from(dialect.header.records_before()).unwrap_or(SAMPLE_BYTES);
     // Bytes beyond the sample are cut off: how many there are depends on the chunks.
     let is_all = ended && head.len() <= SAMPLE_BYTES;
     let is_enough = ended || head.len() >= SAMPLE_BYTES;
     let head = &head[..head.len().min(SAMPLE_BYTES)];
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let sample = Morsel::from_vec(text.to_vec(), 0, 0);
-    let mut records = Records::new(&sample, b',', is_all).skip(before);
+    let sample = Sample { morsel: &sample, quote: dialect.quote, before, is_all };
+    let mut records = sample.records(b',');
     let header = match records.next() {
         Some(header) if header.is_complete || is_enough => header,
         // A header beyond the sample, or none, is read with commas.
@@ -51,8 +52,8 @@ pub fn infer_delimiter(head: &[u8], ended: bool, header: HeaderRecord) -> Option
     if header.fields > 1 && !header.is_malformed {
         return Some(InferredDelimiter::Comma);
     }
-    let mut candidates = OTHERS.iter().filter_map(|&other| {
-        let header = Records::new(&sample, other, is_all).nth(before)?;
+    let mut candidates = OTHERS.iter().filter(|&&other| dialect.quote.byte() != Some(other)).filter_map(|&other| {
+        let header = sample.records(other).next()?;
         (header.fields > 1 && !header.is_malformed).then_some(other)
     });
     let Some(first) = candidates.next() else { return Some(InferredDelimiter::Comma) };
@@ -63,7 +64,7 @@ pub fn infer_delimiter(head: &[u8], ended: bool, header: HeaderRecord) -> Option
     }
     let (mut certain, mut undecided) = (Vec::new(), false);
     for other in std::iter::once(first).chain(candidates) {
-        match splits_all(&sample, other, before, is_all, is_enough) {
+        match splits_all(sample, other, is_enough) {
             Some(true) => certain.push(other),
             Some(false) => {}
             None => undecided = true,
@@ -76,10 +77,10 @@ pub fn infer_delimiter(head: &[u8], ended: bool, header: HeaderRecord) -> Option
     }
 }
 
-/// Returns true if `delimiter` splits all records of the sample after the first `before` into as many fields as the header. `None` if more bytes
-/// are needed.
-fn splits_all(sample: &Morsel, delimiter: u8, before: usize, is_all: bool, is_enough: bool) -> Option<bool> {
-    let mut records = Records::new(sample, delimiter, is_all).skip(before);
+/// Returns true if `delimiter` splits all records of the sample into as many fields as the header. `None` if more bytes are
+/// needed.
+fn splits_all(sample: Sample<'_>, delimiter: u8, is_enough: bool) -> Option<bool> {
+    let mut records = sample.records(delimiter);
     let header = records.next()?;
     for _ in 0..SAMPLE_RECORDS {
         match records.next() {
@@ -107,6 +108,25 @@ pub(super) fn delimiter_in(name: &str) -> Option<u8> {
     OTHERS.into_iter().find(|&other| name.as_bytes().contains(&other))
 }
 
+/// The first bytes of a source.
+#[derive(Clone, Copy)]
+struct Sample<'a> {
+    morsel: &'a Morsel,
+    quote: CsvQuote,
+    /// Records before the header.
+    before: usize,
+    /// True if it is the whole source.
+    is_all: bool,
+}
+
+impl<'a> Sample<'a> {
+    /// Returns the header and the records after it.
+    fn records(self, delimiter: u8) -> impl Iterator<Item = Record> + use<'a> {
+        let splitter = Splitter::new(self.morsel, delimiter).with_quote(self.quote);
+        Records { splitter, sample: self.morsel, is_all: self.is_all, fields: Vec::new() }.skip(self.before)
+    }
+}
+
 /// Iterator over the records of the sample that are not blank.
 struct Records<'a> {
     splitter: Splitter<'a>,
@@ -122,12 +142,6 @@ struct Record {
     /// False for the last record of the sample without its line end, unless it is the last of the source, and for a
     /// record whose quote is open at the end.
     is_complete: bool,
-}
-
-impl<'a> Records<'a> {
-    fn new(sample: &'a Morsel, delimiter: u8, is_all: bool) -> Self {
-        Records { splitter: Splitter::new(sample, delimiter), sample, is_all, fields: Vec::new() }
-    }
 }
 
 impl Iterator for Records<'_> {
@@ -158,15 +172,18 @@ mod tests {
     use InferredDelimiter::{Comma, Doubtful, Other};
 
     use super::*;
+    use crate::format::csv::dialect::HeaderRecord;
 
-    const FIRST: HeaderRecord = HeaderRecord::Nth(std::num::NonZeroU64::MIN);
+    fn first(bytes: &[u8], ended: bool) -> Option<InferredDelimiter> {
+        infer_delimiter(bytes, ended, &CsvDialect::default())
+    }
 
     fn inferred(text: &str) -> InferredDelimiter {
-        let whole = infer_delimiter(text.as_bytes(), true, FIRST).expect("all bytes are there");
+        let whole = first(text.as_bytes(), true).expect("all bytes are there");
         // However the bytes arrive, the first result is the same.
         for chunk in [1, 3, 7, 64] {
             let ends = (0..text.len()).step_by(chunk).chain([text.len()]);
-            let early = ends.filter_map(|end| infer_delimiter(&text.as_bytes()[..end], false, FIRST)).next();
+            let early = ends.filter_map(|end| first(&text.as_bytes()[..end], false)).next();
             assert!(early.is_none_or(|early| early == whole), "{text:?} by {chunk}: {early:?}");
         }
         whole
@@ -195,9 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn another_quote_is_regarded() {
+        let with =
+            |text: &str, quote| infer_delimiter(text.as_bytes(), true, &CsvDialect { quote, ..CsvDialect::default() });
+        let quote = CsvQuote::Byte(b'\'');
+        assert_eq!(with("'a,b';c\n'1;2';3\n", quote), Some(Other(b';')));
+        assert_eq!(with("|a|;|b|\n|1|;|2|\n", CsvQuote::Byte(b'|')), Some(Other(b';')));
+        assert_eq!(with("a;b\n\"1;2\n", CsvQuote::None), Some(Other(b';')));
+        assert_eq!(with("a;b\n\"1;2\"\n", CsvQuote::None), Some(Other(b';')));
+    }
+
+    #[test]
     fn records_before_the_header_decide_nothing() {
-        let third = HeaderRecord::Nth(3.try_into().unwrap());
-        let inferred = |text: &str, ended| infer_delimiter(text.as_bytes(), ended, third);
+        let third = CsvDialect { header: HeaderRecord::Nth(3.try_into().unwrap()), ..CsvDialect::default() };
+        let inferred = |text: &str, ended| infer_delimiter(text.as_bytes(), ended, &third);
         assert_eq!(inferred("Report, 2024\n\n1;2;3\na;b\n1,5;2\n", true), Some(Other(b';')));
         assert_eq!(inferred("Report; 2024\n1;2\na,b\n", false), Some(Comma));
         assert_eq!((inferred("x\ny\n", false), inferred("x\ny\n", true)), (None, Some(Comma)));
@@ -209,18 +237,18 @@ mod tests {
         assert_eq!(inferred(&format!("a;b\n{records}no\n")), Other(b';'));
         assert_eq!(inferred(&format!("a;b\n{}no\n", &records[4..])), Doubtful(b';'));
         // A pipe waits for the sample, unless the header or a record decides.
-        let needs_more = |text: &str| infer_delimiter(text.as_bytes(), false, FIRST).is_none();
+        let needs_more = |text: &str| first(text.as_bytes(), false).is_none();
         assert!(needs_more("a;b\n1;2\n") && needs_more("a") && needs_more(""));
         assert!(!needs_more("a,b\n") && !needs_more("a\n") && !needs_more("a;b\n1\n"));
         // Long records: the one that the end of the sample cuts does not count.
         let long = format!("a;b\n{0};{0}\n{0};", "x".repeat(SAMPLE_BYTES / 3));
         for end in ["", "y\n", "y\nz\n"] {
             let text = format!("{long}{end}{}", "z".repeat(SAMPLE_BYTES));
-            assert_eq!(infer_delimiter(text.as_bytes(), false, FIRST), Some(Other(b';')));
-            assert_eq!(infer_delimiter(&text.as_bytes()[..SAMPLE_BYTES], false, FIRST), Some(Other(b';')));
-            assert_eq!(infer_delimiter(text.as_bytes(), true, FIRST), Some(Other(b';')));
+            assert_eq!(first(text.as_bytes(), false), Some(Other(b';')));
+            assert_eq!(first(&text.as_bytes()[..SAMPLE_BYTES], false), Some(Other(b';')));
+            assert_eq!(first(text.as_bytes(), true), Some(Other(b';')));
         }
         let wide = "name;".repeat(SAMPLE_BYTES / 5 + 1);
-        assert_eq!(infer_delimiter(wide.as_bytes(), false, FIRST), Some(Doubtful(b';')));
+        assert_eq!(first(wide.as_bytes(), false), Some(Doubtful(b';')));
     }
 }

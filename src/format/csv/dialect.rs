@@ -1,10 +1,10 @@
-//! The dialect of a CSV source, as far as it is specified, and the reading of its cells. Knows neither flags nor files.
+//! The dialect of a CSV source, as far as it is specified. Knows neither flags nor files.
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::split::Span;
+use crate::format::cell_kinds::NumberMarks;
 
 /// The dialect of a CSV source. The default is RFC 4180 with a delimiter that is inferred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,12 +12,16 @@ pub struct CsvDialect {
     /// Delimiter of fields: an ASCII byte other than NUL, quote, CR and LF. `None` is a tab for `.tsv` and `.tab`, else a
     /// comma, unless another delimiter certainly splits the header and the first records, as a note then says.
     pub delimiter: Option<u8>,
+    /// The character around fields that contain delimiters, line ends or quotes. Default: `"`.
+    pub quote: CsvQuote,
     /// Lines before the header that are no records and are not parsed. Default: 0.
     pub skip_lines: u64,
     /// The record with the names of the columns. Default: the first.
     pub header: HeaderRecord,
     /// Texts of cells that are null, as empty cells are. A quoted cell is text whatever it contains. Empty by default.
     pub null_words: Arc<[Box<str>]>,
+    /// The marks in numbers. Default: those of JSON.
+    pub numbers: NumberMarks,
 }
 
 impl CsvDialect {
@@ -25,11 +29,39 @@ impl CsvDialect {
     pub fn first_specified(&self) -> Option<CsvProperty> {
         let specified = [
             (self.delimiter.is_some(), CsvProperty::Delimiter),
+            (self.quote != CsvQuote::default(), CsvProperty::Quote),
             (self.skip_lines > 0, CsvProperty::SkipLines),
             (self.header != HeaderRecord::default(), CsvProperty::Header),
             (!self.null_words.is_empty(), CsvProperty::NullWords),
+            (self.numbers.decimal != NumberMarks::default().decimal, CsvProperty::Decimal),
+            (self.numbers.thousands.is_some(), CsvProperty::Thousands),
         ];
         specified.into_iter().find_map(|(is_specified, property)| is_specified.then_some(property))
+    }
+}
+
+/// The quote of a CSV source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CsvQuote {
+    /// This ASCII byte, other than NUL, CR, LF and the delimiter. It is doubled inside quoted fields.
+    Byte(u8),
+    /// None: every byte but delimiters and line ends is part of a field, and every line end ends a record.
+    None,
+}
+
+impl Default for CsvQuote {
+    fn default() -> Self {
+        CsvQuote::Byte(b'"')
+    }
+}
+
+impl CsvQuote {
+    /// Returns the quote; `None` without quotes.
+    pub fn byte(self) -> Option<u8> {
+        match self {
+            CsvQuote::Byte(byte) => Some(byte),
+            CsvQuote::None => None,
+        }
     }
 }
 
@@ -63,46 +95,30 @@ impl HeaderRecord {
 pub enum CsvProperty {
     /// [`CsvDialect::delimiter`].
     Delimiter,
+    /// [`CsvDialect::quote`].
+    Quote,
     /// [`CsvDialect::skip_lines`].
     SkipLines,
     /// [`CsvDialect::header`].
     Header,
     /// [`CsvDialect::null_words`].
     NullWords,
+    /// [`NumberMarks::decimal`] of [`CsvDialect::numbers`].
+    Decimal,
+    /// [`NumberMarks::thousands`] of [`CsvDialect::numbers`].
+    Thousands,
 }
 
 impl fmt::Display for CsvProperty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CsvProperty::Delimiter => "a delimiter",
+            CsvProperty::Quote => "a quote",
             CsvProperty::SkipLines => "a number of lines to skip",
             CsvProperty::Header => "a header of CSV",
             CsvProperty::NullWords => "a word for null",
+            CsvProperty::Decimal => "a decimal mark",
+            CsvProperty::Thousands => "a mark of thousands",
         })
-    }
-}
-
-/// The reading of cells that differs from RFC 4180. Decoders of sources without such a dialect have none, so that it costs
-/// them nothing.
-#[derive(Debug)]
-pub(super) struct CellRules {
-    null_words: Arc<[Box<str>]>,
-}
-
-impl CellRules {
-    /// Makes the rules of `dialect`; `None` if cells are read as they are.
-    pub(super) fn new(dialect: &CsvDialect) -> Option<Self> {
-        let rules = CellRules { null_words: dialect.null_words.clone() };
-        (!rules.null_words.is_empty()).then_some(rules)
-    }
-
-    /// Replaces the spans of a well-formed record's cells by those of the cells as they are read.
-    pub(super) fn apply(&self, bytes: &[u8], cells: &mut [Span]) {
-        for cell in cells {
-            let text = cell.of(bytes);
-            if !cell.is_quoted() && self.null_words.iter().any(|word| word.as_bytes() == text) {
-                *cell = Span::NULL;
-            }
-        }
     }
 }

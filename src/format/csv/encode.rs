@@ -11,6 +11,7 @@ use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringViewArray};
 use memchr::memchr;
 
+use super::sheet::{SheetCounts, begins_like_a_formula, has_long_digits, is_changed, is_longer_than_a_cell, is_number};
 use crate::column::{Batch, Fixed, Schema, Type};
 use crate::format::json_text::{JsonValues, unescape, write_int};
 use crate::format::number::write_float;
@@ -19,48 +20,6 @@ use crate::format::{CsvBooleans, CsvOptions, NullText};
 
 /// The byte order mark, U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The most characters that a cell of a spreadsheet holds, in UTF-16 code units.
-pub const MAX_SHEET_CELL: usize = 32_767;
-
-/// The most rows of a sheet, the header included.
-pub const MAX_SHEET_ROWS: u64 = 1_048_576;
-
-/// Significant digits of a number that spreadsheets keep; they set the rest to zero.
-const MAX_SHEET_DIGITS: usize = 15;
-
-/// Counts of cells that were changed for a spreadsheet, exceed its limits, or may be lost by other readers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SheetCounts {
-    /// Cells that got an apostrophe because they begin like a formula.
-    pub formulas: u64,
-    /// Numbers that got an apostrophe because they have more digits than a spreadsheet keeps.
-    pub long_numbers: u64,
-    /// Cells longer than [`MAX_SHEET_CELL`], written unchanged.
-    pub long_cells: u64,
-    /// Row, from 0, and column name of the first of these.
-    pub first_long_cell: Option<(u64, Arc<str>)>,
-    /// Rows of one column that are empty lines, because null is the empty field. Some readers skip them.
-    pub empty_lines: u64,
-}
-
-impl SheetCounts {
-    /// Returns the number of cells that were changed.
-    pub fn cells_changed(&self) -> u64 {
-        self.formulas + self.long_numbers
-    }
-
-    /// Adds the counts of rows that come after the first `rows` rows.
-    pub fn add(&mut self, later: SheetCounts, rows: u64) {
-        self.formulas += later.formulas;
-        self.long_numbers += later.long_numbers;
-        self.long_cells += later.long_cells;
-        self.empty_lines += later.empty_lines;
-        if self.first_long_cell.is_none() {
-            self.first_long_cell = later.first_long_cell.map(|(row, column)| (rows + row, column));
-        }
-    }
-}
 
 /// Encoder of batches as CSV. A worker keeps one.
 pub struct CsvEncoder {
@@ -199,11 +158,11 @@ impl CsvEncoder {
         let (row, column) = at;
         let mut cell = std::mem::take(&mut self.cell);
         cell.clear();
-        if !self.value_of(cells, row, scratch, &mut cell) {
+        let Some(is_text) = self.value_of(cells, row, scratch, &mut cell) else {
             out.extend_from_slice(self.options.null.as_bytes());
             self.cell = cell;
             return;
-        }
+        };
         if self.options.excel {
             // Counted and written as it is: truncating would lose data.
             if is_longer_than_a_cell(&cell) {
@@ -216,6 +175,11 @@ impl CsvEncoder {
             } else if has_long_digits(&cell) {
                 self.counts.long_numbers += 1;
                 cell.insert(0, b'\'');
+            } else if self.options.decimal_comma && is_number(&cell) && (!is_text || self.options.numbers_in_text) {
+                cell.iter_mut().filter(|byte| **byte == b'.').for_each(|byte| *byte = b',');
+            } else if is_text && is_changed(&cell, self.options.decimal_comma) {
+                self.counts.converted += 1;
+                cell.insert(0, b'\'');
             }
         }
         // A value spelled like null is distinguished from it by quotes; the empty text gets them anyway.
@@ -227,31 +191,38 @@ impl CsvEncoder {
         self.cell = cell;
     }
 
-    /// Appends the text of a cell, without quotes; returns false for null.
-    fn value_of(&self, cells: &Cells<'_>, row: usize, scratch: &mut Vec<u8>, cell: &mut Vec<u8>) -> bool {
+    /// Appends the text of a cell, without quotes. Returns whether the value is text; `None` for null.
+    fn value_of(&self, cells: &Cells<'_>, row: usize, scratch: &mut Vec<u8>, cell: &mut Vec<u8>) -> Option<bool> {
+        let mut is_text = false;
         match cells {
-            Cells::Null => return false,
-            Cells::Text(array) if array.is_valid(row) => cell.extend_from_slice(array.value(row).as_bytes()),
+            Cells::Null => return None,
+            Cells::Text(array) if array.is_valid(row) => {
+                is_text = true;
+                cell.extend_from_slice(array.value(row).as_bytes());
+            }
             Cells::Json(array) if array.is_valid(row) => match array.value(row).as_bytes() {
-                b"null" => return false,
-                [b'"', text @ .., b'"'] => unescape(text, cell),
+                b"null" => return None,
+                [b'"', text @ .., b'"'] => {
+                    is_text = true;
+                    unescape(text, cell);
+                }
                 word @ (b"true" | b"false") => cell.extend_from_slice(self.boolean(word == b"true")),
                 json => cell.extend_from_slice(json),
             },
             Cells::Nested(values) if !values.is_null(row) => values.write(row, cell),
-            Cells::Text(_) | Cells::Json(_) | Cells::Nested(_) => return false,
+            Cells::Text(_) | Cells::Json(_) | Cells::Nested(_) => return None,
             words => {
                 scratch.clear();
                 self.write_word(words, row, scratch);
                 cell.extend_from_slice(scratch);
-                return !scratch.is_empty();
+                return (!scratch.is_empty()).then_some(false);
             }
         }
-        true
+        Some(is_text)
     }
 
     fn needs_apostrophe(&self, text: &[u8]) -> bool {
-        begins_like_a_formula(text) || has_long_digits(text)
+        begins_like_a_formula(text) || has_long_digits(text) || is_changed(text, self.options.decimal_comma)
     }
 
     #[inline]
@@ -400,52 +371,6 @@ fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     double_quotes(text, out);
     out.push(b'"');
-}
-
-/// Returns true for text that a spreadsheet may run as a formula: `=1+1`, `@SUM(A1)`, `+47…`. False for numbers, although
-/// they may begin with a sign.
-fn begins_like_a_formula(text: &[u8]) -> bool {
-    match text.first() {
-        Some(b'=' | b'@' | b'\t' | b'\r') => true,
-        Some(b'+' | b'-') => number_digits(text).is_none(),
-        _ => false,
-    }
-}
-
-/// Returns true for numbers of more than [`MAX_SHEET_DIGITS`] digits.
-fn has_long_digits(text: &[u8]) -> bool {
-    // Length and first byte exclude most text at once.
-    text.len() > MAX_SHEET_DIGITS
-        && matches!(text[0], b'-' | b'0'..=b'9')
-        && number_digits(text).is_some_and(|digits| digits > MAX_SHEET_DIGITS)
-}
-
-/// Counts the digits of a number before its exponent, without leading zeros; `None` if `text` is not a number. Accepts
-/// numbers as in JSON, and any number of leading zeros.
-fn number_digits(text: &[u8]) -> Option<usize> {
-    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
-    let (mut digits, mut any, mut at, mut point) = (0, false, 0, false);
-    while let Some(&b) = unsigned.get(at) {
-        match b {
-            b'0' if digits == 0 => any = true,
-            b'0'..=b'9' => (digits, any) = (digits + 1, true),
-            b'.' if any && !point && matches!(unsigned.get(at + 1), Some(b'0'..=b'9')) => point = true,
-            _ => break,
-        }
-        at += 1;
-    }
-    let exponent = match &unsigned[at..] {
-        [] => return any.then_some(digits),
-        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => exponent,
-        _ => return None,
-    };
-    (any && !exponent.is_empty() && exponent.iter().all(u8::is_ascii_digit)).then_some(digits)
-}
-
-fn is_longer_than_a_cell(text: &[u8]) -> bool {
-    // A character has at most as many UTF-16 units as bytes, so that the length in bytes excludes most.
-    let units = |text: &[u8]| String::from_utf8_lossy(text).encode_utf16().count();
-    text.len() > MAX_SHEET_CELL && units(text) > MAX_SHEET_CELL
 }
 
 #[cfg(test)]

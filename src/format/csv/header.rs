@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::decode::malformed;
-use super::dialect::{CsvDialect, HeaderRecord};
+use super::dialect::{CsvDialect, CsvQuote, HeaderRecord};
 use super::split::Splitter;
 use crate::column::{MAX_COLUMNS, Morsel};
 use crate::format::Reject;
@@ -30,6 +30,8 @@ pub struct BadHeader {
     pub rejected: RejectedRecord,
     /// An imperative that makes a header of it.
     pub hint: &'static str,
+    /// True if it has more columns than the limit.
+    pub is_too_wide: bool,
 }
 
 /// Takes the header off the first morsel of a source whose first record is the header, and returns it with the rest of
@@ -42,6 +44,8 @@ pub fn take_header(morsel: &Morsel, delimiter: u8) -> Result<Option<(Header, Mor
 #[derive(Clone, Debug)]
 pub struct HeaderSearch {
     delimiter: u8,
+    quote: CsvQuote,
+    max_columns: usize,
     header: HeaderRecord,
     /// Records before the header that were not seen yet.
     records_before: u64,
@@ -56,7 +60,15 @@ impl HeaderSearch {
     /// Makes a search at the first byte after the lines that `dialect` skips, whose delimiter is not regarded.
     pub fn new(delimiter: u8, dialect: &CsvDialect) -> Self {
         let (header, lines) = (dialect.header, dialect.skip_lines);
-        HeaderSearch { delimiter, header, records_before: header.records_before(), lines, blank: None }
+        let records_before = header.records_before();
+        let quote = dialect.quote;
+        HeaderSearch { delimiter, quote, max_columns: MAX_COLUMNS, header, records_before, lines, blank: None }
+    }
+
+    /// Sets the most columns of a header. Default: [`MAX_COLUMNS`].
+    #[must_use]
+    pub fn with_max_columns(self, max_columns: usize) -> Self {
+        HeaderSearch { max_columns, ..self }
     }
 
     /// Returns true if records were dropped on the way to a header that was not found yet.
@@ -73,7 +85,7 @@ impl HeaderSearch {
     pub fn take(&mut self, morsel: &Morsel) -> Result<Option<(Header, Morsel)>, BadHeader> {
         let bytes = morsel.records();
         let lines_to = |end: usize| memchr::memchr_iter(b'\n', &bytes[..end]).count() as u64;
-        let mut splitter = Splitter::new(morsel, self.delimiter);
+        let mut splitter = Splitter::new(morsel, self.delimiter).with_quote(self.quote);
         let mut fields = Vec::new();
         let is_absent = self.header == HeaderRecord::Absent;
         let record = loop {
@@ -96,10 +108,13 @@ impl HeaderSearch {
         let bad = |reject, hint| {
             let line = self.lines + lines_to(record.start);
             let len = record.end - record.start;
-            BadHeader { rejected: RejectedRecord { reject, byte: record.start, len, line, record: 0 }, hint }
+            let rejected = RejectedRecord { reject, byte: record.start, len, line, record: 0 };
+            BadHeader { rejected, hint, is_too_wide: false }
         };
+        // Without quotes, a byte that is not UTF-8.
+        let quote = self.quote.byte().unwrap_or(u8::MAX);
         // The line ends of old Mac files; under RFC 4180 the whole file would be one header.
-        if let Some(at) = bare_carriage_return(&bytes[record.start..record.end]) {
+        if let Some(at) = bare_carriage_return(&bytes[record.start..record.end], quote) {
             let reason = "a bare carriage return (CR) does not end a line".into();
             let hint = "convert the line endings to LF, as with `tr '\\r' '\\n' < FILE > NEW`";
             return Err(bad(Reject { offset: at, path: FieldPath::root(), reason }, hint));
@@ -113,13 +128,14 @@ impl HeaderSearch {
             };
             return Err(bad(reject, hint));
         }
-        if fields.len() > MAX_COLUMNS {
+        if fields.len() > self.max_columns {
             let what = if is_absent { "first record" } else { "header" };
             let reason =
-                format!("the {what} has {} columns, more than the limit of {MAX_COLUMNS}", fields.len()).into();
+                format!("the {what} has {} columns, more than the limit of {}", fields.len(), self.max_columns).into();
             let hint =
                 "check that the first line has the names of the columns, and that the delimiter is the right one";
-            return Err(bad(Reject { offset: 0, path: FieldPath::root(), reason }, hint));
+            let reject = Reject { offset: 0, path: FieldPath::root(), reason };
+            return Err(BadHeader { is_too_wide: true, ..bad(reject, hint) });
         }
         let (names, notes, cut) = if is_absent {
             let names = (1..=fields.len()).map(|i| format!("column_{i}").into()).collect::<Vec<_>>();
@@ -132,7 +148,8 @@ impl HeaderSearch {
                 return Err(bad(Reject { offset: e.valid_up_to(), path: FieldPath::root(), reason }, hint));
             }
             // The whole record is valid UTF-8, and so is each field, which ends at ASCII bytes.
-            let names = fields.iter().map(|field| String::from_utf8_lossy(&field.value(bytes)).into_owned());
+            let names =
+                fields.iter().map(|field| String::from_utf8_lossy(&field.value_in_quotes(bytes, quote)).into_owned());
             let (names, notes) = distinct(names.collect());
             (names, notes, splitter.offset())
         };
@@ -156,11 +173,11 @@ impl HeaderSearch {
 }
 
 /// Returns the offset of the first carriage return outside quotes that no line feed follows.
-fn bare_carriage_return(header: &[u8]) -> Option<usize> {
+fn bare_carriage_return(header: &[u8], quote: u8) -> Option<usize> {
     let mut inside = false;
-    memchr::memchr2_iter(b'\r', b'"', header).find(|&at| {
+    memchr::memchr2_iter(b'\r', quote, header).find(|&at| {
         // A pair of quotes closes and opens again.
-        inside ^= header[at] == b'"';
+        inside ^= header[at] == quote;
         !inside && header[at] == b'\r' && header.get(at + 1).is_some_and(|&next| next != b'\n')
     })
 }

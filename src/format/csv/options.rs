@@ -17,9 +17,13 @@ pub struct CsvOptions {
     /// Begin the file with a byte order mark, by which some programs recognise UTF-8; off by default.
     pub bom: bool,
     /// Write for spreadsheets, off by default: an apostrophe precedes text that they would run as a
-    /// formula and numbers of more digits than they keep, both are counted, and a file has at most the
+    /// formula or convert, and numbers of more digits than they keep; all are counted, and a file has at most the
     /// rows of a sheet.
     pub excel: bool,
+    /// Write numbers for spreadsheets with a decimal comma; off by default.
+    pub decimal_comma: bool,
+    /// Text that is a number counts as one, as in cells of CSV; off by default.
+    pub numbers_in_text: bool,
 }
 
 impl Default for CsvOptions {
@@ -31,6 +35,8 @@ impl Default for CsvOptions {
             crlf: false,
             bom: false,
             excel: false,
+            decimal_comma: false,
+            numbers_in_text: false,
         }
     }
 }

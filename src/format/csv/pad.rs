@@ -39,7 +39,7 @@ impl Remap {
     pub fn rewrite(&self, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<u64> {
         // One buffer in the framer and one under the morsel. The record limit is the largest that framing allows.
         let pool = BufferPool::new(MORSEL_BYTES, 2);
-        let mut framer = Framer::new(Framing::Csv { delimiter: self.options.delimiter }, 1 << 30, 0, pool.clone());
+        let mut framer = Framer::new(Framing::csv(self.options.delimiter), 1 << 30, 0, pool.clone());
         let mut out = Vec::with_capacity(MORSEL_BYTES * 5 / 4);
         let mut records = 0;
         loop {

@@ -36,6 +36,7 @@
 
 use std::borrow::Cow;
 
+use super::dialect::CsvQuote;
 use crate::column::Morsel;
 use crate::format::simd::{either_mask, halve_quotes};
 
@@ -49,19 +50,19 @@ pub struct Span {
     len_and_flags: u32,
 }
 
-/// Flag of [`Span`]: quotes are around the value.
-const QUOTED: u32 = 1 << 31;
-
-/// Flag of [`Span`]: quotes in the value are doubled.
-const ESCAPED: u32 = 1 << 30;
-
 impl Span {
+    /// Flag: quotes are around the value.
+    pub(super) const QUOTED: u32 = 1 << 31;
+
+    /// Flag: quotes in the value are doubled.
+    const ESCAPED: u32 = 1 << 30;
+
     /// The null, at no offset in particular.
     pub(super) const NULL: Span = Span { start: 0, len_and_flags: 0 };
 
     /// Makes a span. A record has at most a gibibyte, so that the length of a value leaves two bits for the flags.
     #[inline(always)]
-    fn new(start: usize, end: usize, flags: u32) -> Self {
+    pub(super) fn new(start: usize, end: usize, flags: u32) -> Self {
         Span { start: start as u32, len_and_flags: (end - start) as u32 | flags }
     }
 
@@ -74,7 +75,7 @@ impl Span {
     /// Returns the length of the value in the morsel, doubled quotes counted twice.
     #[inline(always)]
     pub fn len(self) -> usize {
-        (self.len_and_flags & !(QUOTED | ESCAPED)) as usize
+        (self.len_and_flags & !(Span::QUOTED | Span::ESCAPED)) as usize
     }
 
     /// Returns true if the value has no bytes: null or, if quoted, the empty text.
@@ -92,13 +93,13 @@ impl Span {
     /// Returns true if the field is quoted.
     #[inline(always)]
     pub fn is_quoted(self) -> bool {
-        self.len_and_flags & QUOTED != 0
+        self.len_and_flags & Span::QUOTED != 0
     }
 
     /// Returns true if the value contains quotes, which are doubled in the morsel.
     #[inline(always)]
     pub fn has_doubled_quotes(self) -> bool {
-        self.len_and_flags & ESCAPED != 0
+        self.len_and_flags & Span::ESCAPED != 0
     }
 
     /// Returns the value as in the morsel, with its quotes still doubled.
@@ -118,11 +119,31 @@ impl Span {
         Cow::Owned(single)
     }
 
+    /// As [`Span::value`], for fields in quotes of any kind.
+    pub fn value_in_quotes(self, bytes: &[u8], quote: u8) -> Cow<'_, [u8]> {
+        if quote == b'"' || !self.has_doubled_quotes() {
+            return self.value(bytes);
+        }
+        let mut single = Vec::with_capacity(self.len());
+        write_halved(self.of(bytes), quote, &mut single);
+        Cow::Owned(single)
+    }
+
     /// Returns the whole field as in the morsel, with the quotes around it.
     pub fn verbatim(self, bytes: &[u8]) -> &[u8] {
         let around = usize::from(self.is_quoted());
         &bytes[self.start() - around..self.start() + self.len() + around]
     }
+}
+
+/// Appends `text`, in which each quote is doubled, with single quotes. The simple algorithm: other quotes than `"` are rare.
+pub(super) fn write_halved(text: &[u8], quote: u8, out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(i) = memchr::memchr(quote, rest) {
+        out.extend_from_slice(&rest[..=i]);
+        rest = rest.get(i + 2..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
 }
 
 /// The bounds of one record in its morsel.
@@ -152,6 +173,8 @@ pub struct Splitter<'a> {
     /// End of the records in `bytes`.
     len: usize,
     delimiter: u8,
+    /// The quote; [`NO_QUOTE`], which no byte equals, without quotes.
+    quote: u16,
     /// Offset of the next field.
     at: usize,
     /// Offset of the block of `marks`, a multiple of [`BLOCK`].
@@ -164,6 +187,9 @@ pub struct Splitter<'a> {
     quotes: u64,
 }
 
+/// The value of [`Splitter::quote`] without quotes: wider than a byte, so that quotes cost no branch of their own.
+const NO_QUOTE: u16 = u16::MAX;
+
 impl<'a> Splitter<'a> {
     /// The reason of a malformed record whose last quote is open at the end of the morsel.
     pub(super) const OPEN_QUOTE: &'static str = "the quote is not closed";
@@ -175,6 +201,7 @@ impl<'a> Splitter<'a> {
             bytes: &morsel.bytes,
             len: morsel.len,
             delimiter,
+            quote: b'"'.into(),
             at: 0,
             block: 0,
             marks: 0,
@@ -183,6 +210,12 @@ impl<'a> Splitter<'a> {
         };
         splitter.marks = splitter.marks_of(0);
         splitter
+    }
+
+    /// Sets the quote of a splitter that has read no record. Default: `"`.
+    #[must_use]
+    pub fn with_quote(self, quote: CsvQuote) -> Self {
+        Splitter { quote: quote.byte().map_or(NO_QUOTE, u16::from), ..self }
     }
 
     /// Returns the offset of the next record; the morsel's length or more at the end.
@@ -201,7 +234,7 @@ impl<'a> Splitter<'a> {
         loop {
             let field = self.at;
             // In bounds even after a delimiter at the very end: padding follows the records.
-            if self.bytes[field] != b'"' {
+            if u16::from(self.bytes[field]) != self.quote {
                 let stop = self.next_mark();
                 if self.bytes[stop] == self.delimiter {
                     fields.push(Span::new(field, stop, 0));
@@ -220,7 +253,7 @@ impl<'a> Splitter<'a> {
                 let end = start + line.strip_suffix(b"\r").unwrap_or(line).len();
                 return Some(RecordBounds { start, end, malformed });
             };
-            fields.push(Span::new(field + 1, close, QUOTED | flags));
+            fields.push(Span::new(field + 1, close, Span::QUOTED | flags));
             self.seek(close + 1);
             let stop = self.next_mark();
             let goes_on = self.bytes[stop] == self.delimiter;
@@ -234,7 +267,7 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// Finds the quote that closes the field whose value starts at `from`: returns its offset, and [`ESCAPED`] if quotes
+    /// Finds the quote that closes the field whose value starts at `from`: returns its offset, and [`Span::ESCAPED`] if quotes
     /// in the value are doubled. `None` if no quote closes it. See the head of the file.
     #[inline]
     fn closing_quote(&mut self, from: usize) -> Option<(usize, u32)> {
@@ -247,7 +280,7 @@ impl<'a> Splitter<'a> {
             }
             self.find_quotes(block);
             let quotes = self.quotes & (u64::MAX << (at - block));
-            let escaped_until = |close: u32| if quotes & ((1 << close) - 1) != 0 { ESCAPED } else { flags };
+            let escaped_until = |close: u32| if quotes & ((1 << close) - 1) != 0 { Span::ESCAPED } else { flags };
             let behind = behind_odd_runs(quotes);
             if behind != 0 {
                 let close = behind.trailing_zeros() - 1;
@@ -257,12 +290,12 @@ impl<'a> Splitter<'a> {
             if quotes.leading_ones() % 2 == 1 {
                 // An odd run up to the end of the block: its last quote closes, or is half of a pair across the seam. The
                 // index is in bounds because padding follows the records.
-                if self.bytes[at] != b'"' {
+                if u16::from(self.bytes[at]) != self.quote {
                     return Some((at - 1, escaped_until(BLOCK as u32 - 1)));
                 }
                 at += 1;
             }
-            flags = if quotes != 0 { ESCAPED } else { flags };
+            flags = if quotes != 0 { Span::ESCAPED } else { flags };
         }
     }
 
@@ -271,7 +304,9 @@ impl<'a> Splitter<'a> {
     fn find_quotes(&mut self, block: usize) {
         if self.quotes_block != block {
             self.quotes_block = block;
-            self.quotes = either_mask(self.block_at(block), b'"', b'"');
+            // Only called after a quote was read, so that there is one.
+            let quote = self.quote as u8;
+            self.quotes = either_mask(self.block_at(block), quote, quote);
         }
     }
 

@@ -21,7 +21,7 @@ use super::infer::{InferOptions, ValueTypes, infer_columns};
 use super::scan::{Cursor, JsonError, JsonErrorKind, MAX_FEW_DIGITS, Number, PathSegment, Scan, Str, kind_of};
 use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
-use crate::column::canonical::{is_canonical, write_canonical};
+use crate::column::canonical::{count_duplicate_keys, is_canonical, write_canonical};
 use crate::column::views::{Views, make_view, span_of_view};
 use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::decode::{
@@ -214,6 +214,7 @@ pub fn decode_under(
         records,
         lines,
         duplicate_keys: decoder.duplicate_keys,
+        cell_kinds: Vec::new(),
         observed,
     })
 }
@@ -765,6 +766,7 @@ impl<'a> Decoder<'a> {
             Ok(text) if !is_canonical(bytes) => {
                 let at = self.unescaped.len();
                 write_canonical(text, &mut self.unescaped);
+                self.duplicate_keys += count_duplicate_keys(text);
                 make_view(&self.unescaped[at..], UNESCAPED, at)
             }
             _ => make_view(bytes, MORSEL, start),

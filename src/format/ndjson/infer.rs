@@ -8,7 +8,7 @@ use super::enforced::check_enforced;
 use super::scan::{Cursor, Scan};
 use super::walk::{elements, entries, place_of, scalar_type};
 use crate::column::{
-    Field, MAX_COLUMNS, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Morsel, Schema, Type, TypeMerge, is_open_ended,
+    Field, MAX_COLUMN_LIMIT, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Morsel, Schema, Type, TypeMerge, is_open_ended,
 };
 use crate::format::decode::{EnforcedColumns, InferredColumns, RejectedRecord, Widening};
 
@@ -184,12 +184,12 @@ struct TypeCollector {
 }
 
 impl TypeCollector {
-    /// Joins the types of the record at the cursor into `fields`. Keys beyond [`MAX_COLUMNS`] + 1 are
-    /// ignored: with so many the schema is refused.
+    /// Joins the types of the record at the cursor into `fields`. Keys beyond [`MAX_COLUMN_LIMIT`] + 1
+    /// are ignored: with so many the schema is refused.
     fn record(&mut self, cursor: &mut Cursor<'_>, fields: &mut Vec<Field>, index: &mut KeyIndex) -> Scan<()> {
         let new = if self.keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
         let mut beyond = Type::Null;
-        let growing = GrowingFields { fields, index, max: MAX_COLUMNS + 1 };
+        let growing = GrowingFields { fields, index, max: MAX_COLUMN_LIMIT + 1 };
         self.fields(cursor, growing, &new, &mut beyond, 1)
     }
 

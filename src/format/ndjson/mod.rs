@@ -17,6 +17,7 @@ pub use decode::{DecodeOptions, UnknownKey, decode, decode_under};
 pub use encode::encode;
 pub use infer::{InferOptions, ValueTypes, infer, infer_columns};
 pub use scan::MAX_DEPTH;
+pub use walk::number_type;
 
 #[cfg(test)]
 mod tests;

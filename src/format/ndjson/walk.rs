@@ -80,20 +80,22 @@ pub(super) fn scalar_type(text: &[u8]) -> Type {
         b'"' => Type::Text,
         b'{' => Type::Struct(Vec::new()),
         b'[' => Type::List(Box::new(Type::Null)),
-        _ => {
-            let text = std::str::from_utf8(text).expect("numbers are ASCII");
-            if text == "-0" || text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
-                return match text.parse::<f64>() {
-                    Ok(f) if f.is_finite() => Type::Float,
-                    _ => Type::Json,
-                };
-            }
-            match text.parse::<i64>() {
-                Ok(i) => Type::Int { fits_double: fits_in_double(i) },
-                Err(_) if text.trim_start_matches('-').len() <= 38 => Type::Decimal,
-                Err(_) => Type::Json,
-            }
-        }
+        _ => number_type(std::str::from_utf8(text).expect("numbers are ASCII")),
+    }
+}
+
+/// Infers the type of a number in JSON's grammar from its text: JSON text for one that no type of numbers holds.
+pub fn number_type(text: &str) -> Type {
+    if text == "-0" || text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+        return match text.parse::<f64>() {
+            Ok(f) if f.is_finite() => Type::Float,
+            _ => Type::Json,
+        };
+    }
+    match text.parse::<i64>() {
+        Ok(i) => Type::Int { fits_double: fits_in_double(i) },
+        Err(_) if text.trim_start_matches('-').len() <= 38 => Type::Decimal,
+        Err(_) => Type::Json,
     }
 }
 

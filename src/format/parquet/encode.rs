@@ -10,6 +10,7 @@ use super::leaf::{ChunkPart, EncoderScratch, GUESSED_BATCHES, LeafEncoder};
 use super::levels::{self, Entries};
 use super::order::{OrderCheck, Run};
 use super::{Error, Layout};
+use crate::column::Schema;
 use crate::column::{Batch, Field, cast_array};
 
 /// Memory of a column's part besides its pages, in bytes: its bounds, its dictionary's table. By eye.
@@ -153,6 +154,11 @@ pub struct EncodedRowGroup {
 }
 
 impl EncodedRowGroup {
+    /// Returns the columns that it was encoded with.
+    pub fn schema(&self) -> &Schema {
+        &self.layout.schema
+    }
+
     /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows

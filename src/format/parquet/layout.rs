@@ -190,6 +190,7 @@ fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) ->
             let value = parquet_type("value", value, Repetition::OPTIONAL, element)?;
             group(vec![repeated("key_value", vec![key, value])?]).with_logical_type(Some(LogicalType::Map)).build()
         }
+        Type::Number(_) => unreachable!("inference resolves the numbers of cells"),
         Type::Null | Type::Text | Type::Json | Type::Raw => unreachable!("text-like types are matched above"),
     }
 }

@@ -13,11 +13,11 @@ const READ_BYTES: usize = 1 << 18;
 
 /// The digests of the sources of an execution, by their index. Cheap to clone; all clones are one list.
 #[derive(Clone, Debug, Default)]
-pub(in crate::pipeline) struct SourceDigests(Arc<Mutex<Vec<Option<String>>>>);
+pub(crate) struct SourceDigests(Arc<Mutex<Vec<Option<String>>>>);
 
 impl SourceDigests {
     /// Creates a list for `n` sources.
-    pub(in crate::pipeline) fn new(n: usize) -> Self {
+    pub(crate) fn new(n: usize) -> Self {
         SourceDigests(Arc::new(Mutex::new(vec![None; n])))
     }
 
@@ -46,7 +46,7 @@ impl SourceDigests {
     }
 
     /// Returns the digests of all sources; `None` if one was not read to its end.
-    pub(in crate::pipeline) fn all(&self) -> Option<Vec<String>> {
+    pub(crate) fn all(&self) -> Option<Vec<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }

@@ -7,6 +7,7 @@ use crate::column::{Batch, Field, Morsel, Schema, Type};
 use crate::format::Format;
 use crate::format::csv::{CsvDecoder, Header};
 use crate::format::frame::{Framing, Oversized};
+use crate::transform::BatchOrigin;
 
 /// An open source, as all stages know it.
 #[derive(Debug)]
@@ -23,13 +24,20 @@ pub(crate) struct SourceInfo {
     pub expected_rows: Option<u64>,
     /// True for a download or pipe, where a last line without a line end may be truncated.
     pub is_stream: bool,
+    /// Id of the run whose result the source is; `None` for other sources.
+    pub run: Option<Arc<str>>,
 }
 
 impl SourceInfo {
     /// Creates the facts about a source of rows that are columns already.
     pub(crate) fn of_rows(index: usize, name: Arc<str>, expected_rows: Option<u64>, is_stream: bool) -> Self {
         // Typed values merge like JSON values, not like CSV cells.
-        SourceInfo { index, name, format: Format::Ndjson, csv: None, expected_rows, is_stream }
+        SourceInfo { index, name, format: Format::Ndjson, csv: None, expected_rows, is_stream, run: None }
+    }
+
+    /// Returns the origin of rows behind `records_before` records of all sources.
+    pub(crate) fn batch_origin(&self, records_before: u64) -> BatchOrigin {
+        BatchOrigin { source: self.name.clone(), run: self.run.clone(), records_before }
     }
 
     /// Returns the byte that ends a line of the source in its morsels.

@@ -217,6 +217,7 @@ impl SourceReader {
                 let Some((index, source)) = self.waiting.pop_front() else { return Ok(None) };
                 if let Input::Rows(rows) = source.input {
                     let info = SourceInfo::of_rows(index, source.name, source.expected_rows, false);
+                    let info = SourceInfo { run: source.run, ..info };
                     self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
                     continue;
                 }
@@ -359,6 +360,8 @@ impl SourceReader {
         };
         let cannot_read = |cause| read_error(&source.name, compression, &raw, cause);
         let mut head = read_text_head(&mut *stream).map_err(cannot_read)?;
+        // The property of CSV that the source must have, so that another format is an error.
+        let required = source.csv.first_specified().filter(|_| !source.csv_is_optional);
         let specified = source.encoding.filter(|encoding| !encoding.is_utf8());
         if specified.is_some() && detect::columnar(&head).is_some() {
             return Err(PlanError::NotText(name.to_string()).into());
@@ -371,7 +374,7 @@ impl SourceReader {
         // or the response says, and not an error of the first record.
         let foreign = |found| Error::Foreign { name: name.to_string(), found };
         if let Some(kind) = detect::columnar(&head) {
-            if let Some(property) = source.csv.first_specified() {
+            if let Some(property) = required {
                 return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
             }
             let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
@@ -395,6 +398,7 @@ impl SourceReader {
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
             let info = SourceInfo::of_rows(index, source.name, source.expected_rows, is_stream);
+            let info = SourceInfo { run: source.run, ..info };
             return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
         }
         if let Some(found) = detect::foreign(&head) {
@@ -405,13 +409,13 @@ impl SourceReader {
             None => {
                 let found = detect::input_format(None, Some(&source.name), &head);
                 // An empty source has the kind of the others, so that it is never a mixed source.
-                let is_csv = self.is_csv.unwrap_or(source.csv.first_specified().is_some());
+                let is_csv = self.is_csv.unwrap_or(required.is_some());
                 let format = if is_csv { Format::Csv } else { Format::Ndjson };
                 found.unwrap_or(InputFormat { format, delimiter: None })
             }
         };
         if format != Format::Csv
-            && let Some(property) = source.csv.first_specified()
+            && let Some(property) = required
         {
             return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
         }
@@ -423,7 +427,7 @@ impl SourceReader {
         let is_empty = head.is_empty();
         stream = Box::new(io::Cursor::new(head).chain(stream));
         let mut skipped_bytes = 0;
-        if source.csv.skip_lines > 0 {
+        if format == Format::Csv && source.csv.skip_lines > 0 {
             let read_error = |cause| read_error(&source.name, compression, &raw, cause);
             let Skipped { bytes, missing_lines, rest } =
                 self.skip_lines(&mut *stream, source.csv.skip_lines, read_error)?;
@@ -439,7 +443,7 @@ impl SourceReader {
             (Format::Csv, Some(known)) => Some(HeaderDelimiter::Known(known)),
             (Format::Csv, None) => {
                 let read_error = |cause| read_error(&source.name, compression, &raw, cause);
-                let (head, found) = self.infer_delimiter(&mut *stream, source.csv.header, read_error)?;
+                let (head, found) = self.infer_delimiter(&mut *stream, &source.csv, read_error)?;
                 stream = Box::new(io::Cursor::new(head).chain(stream));
                 // Where nothing but the first bytes determines the format, a header with tabs and no comma is TSV.
                 let is_unnamed = declared_format.is_none() && !detect::has_format(&source.name);
@@ -453,7 +457,10 @@ impl SourceReader {
         };
         let framing = match format {
             Format::Ndjson => Framing::Lines,
-            Format::Csv => Framing::Csv { delimiter: header_delimiter.map_or(b',', HeaderDelimiter::byte) },
+            Format::Csv => Framing::Csv {
+                delimiter: header_delimiter.map_or(b',', HeaderDelimiter::byte),
+                quote: source.csv.quote.byte(),
+            },
             // The brackets and commas of the array become line ends, so that the framer cuts elements like lines.
             Format::JsonArray => {
                 stream = Box::new(JsonArrayLines::new(stream));
@@ -463,8 +470,15 @@ impl SourceReader {
         let framer =
             Framer::new(framing, self.limits.max_record_bytes, index, self.pool.clone()).at_byte(skipped_bytes);
         let delimiter = header_delimiter.map_or(b',', HeaderDelimiter::byte);
-        let info =
-            SourceInfo { index, name: source.name, format, csv: None, expected_rows: source.expected_rows, is_stream };
+        let info = SourceInfo {
+            index,
+            name: source.name,
+            format,
+            csv: None,
+            expected_rows: source.expected_rows,
+            is_stream,
+            run: source.run,
+        };
         Ok(Opened::Bytes(Box::new(OpenSource {
             info: Arc::new(info),
             stream,
@@ -476,7 +490,7 @@ impl SourceReader {
             delivered: 0,
             ended: false,
             header_delimiter,
-            header_search: HeaderSearch::new(delimiter, &source.csv),
+            header_search: HeaderSearch::new(delimiter, &source.csv).with_max_columns(self.limits.max_columns),
             dialect: source.csv,
         })))
     }
@@ -524,7 +538,7 @@ impl SourceReader {
     fn infer_delimiter(
         &self,
         stream: &mut dyn Read,
-        header: HeaderRecord,
+        dialect: &CsvDialect,
         read_error: impl FnOnce(io::Error) -> Error,
     ) -> Result<(Vec<u8>, InferredDelimiter), Error> {
         let mut head = Vec::new();
@@ -537,7 +551,7 @@ impl SourceReader {
                 Err(cause) => return Err(read_error(cause)),
             };
             head.extend_from_slice(&more);
-            if let Some(found) = csv::infer_delimiter(&head, more.is_empty(), header) {
+            if let Some(found) = csv::infer_delimiter(&head, more.is_empty(), dialect) {
                 return Ok((head, found));
             }
         }
@@ -591,7 +605,7 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
         let rejected = bad.rejected;
         let byte = morsel.byte_offset + rejected.byte as u64;
         let position = Position { source: old.name.clone(), byte, line: rejected.line + 1, record: 0 };
-        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint }
+        Error::BadHeader { position, reject: rejected.reject, hint: bad.hint, is_too_wide: bad.is_too_wide }
     })?;
     let Some((mut header, rest)) = cut else { return Ok(None) };
     let is_absent = open.dialect.header == HeaderRecord::Absent;
@@ -617,6 +631,7 @@ fn take_header(open: &mut OpenSource, morsel: &Morsel, found: HeaderDelimiter) -
         format: old.format,
         csv: Some(CsvSource { header, other_delimiter, decoder }),
         expected_rows: old.expected_rows,
+        run: old.run.clone(),
         is_stream: old.is_stream,
     });
     open.header_delimiter = None;

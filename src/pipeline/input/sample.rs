@@ -22,9 +22,11 @@ pub(crate) fn reopen(source: &Source) -> Source {
         input: Input::File(path.clone()),
         format: source.format,
         csv: source.csv.clone(),
+        csv_is_optional: source.csv_is_optional,
         encoding: source.encoding,
         compression: source.compression,
         expected_rows: source.expected_rows,
+        run: source.run.clone(),
     }
 }
 

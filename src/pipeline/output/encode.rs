@@ -10,7 +10,7 @@ use super::partition::by_directory;
 use super::rows::{EncodedBatch, EncodedRows, FileRows, PartitionPath, PartitionRows};
 use super::spec::{OutputSpec, OutputSpecs};
 use super::spilled::to_spilled;
-use crate::column::{AsRead, Batch, Schema, Type, TypeMerge};
+use crate::column::{AsRead, Batch, Fixed, Schema, Type, TypeMerge};
 use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
 use crate::format::csv::{CsvEncoder, SheetCounts};
@@ -79,9 +79,11 @@ fn as_written(batch: &Batch, form: RowForm, type_merge: TypeMerge) -> Cow<'_, Ba
     for (i, as_read) in batch.as_read.iter().enumerate() {
         let Some(AsRead { array, ty }) = as_read else { continue };
         let ty = match (form, type_merge, &schema.fields[i].ty) {
+            // A column of text has its cells as they are, and steps see the numbers in them.
+            (RowForm::Cells, TypeMerge::Text, Type::Text) if *ty == Type::Text => continue,
             (RowForm::Cells, ..) | (_, TypeMerge::Json, _) => ty.clone(),
             // The digits of the cell are a number of JSON.
-            (_, TypeMerge::Text, Type::Float) if *ty == Type::Text => Type::Json,
+            (_, TypeMerge::Text, Type::Float | Type::Fixed(Fixed::Decimal { .. })) if *ty == Type::Text => Type::Json,
             // Other cells have a JSON form of their own: `True` is `true`.
             (_, TypeMerge::Text, _) => continue,
         };

@@ -89,6 +89,11 @@ impl OutputWriter {
         Ok(OutputWriter { name, kind: Kind::File(Box::new(file)), is_file, abandoned: false })
     }
 
+    /// Returns true for a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.kind, Kind::Table(_))
+    }
+
     /// Returns the encoder of a table's rows; `None` for other outputs.
     pub(crate) fn row_encoder(&self) -> Option<Arc<dyn RowEncoder>> {
         match &self.kind {

@@ -31,7 +31,7 @@ pub(crate) struct OutputSpec {
 
 impl OutputSpec {
     /// Returns the properties of an output that workers need. `table` encodes the rows of a table.
-    fn of(output: &Output, table: Option<Arc<dyn RowEncoder>>) -> Self {
+    fn of(output: &Output, type_merge: TypeMerge, table: Option<Arc<dyn RowEncoder>>) -> Self {
         // The writer does not split row groups: small ones fill a file closely to its maximum.
         let eighth =
             |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
@@ -42,7 +42,7 @@ impl OutputSpec {
             _ => (Arc::default(), None, None),
         };
         OutputSpec {
-            format: output.format,
+            format: output.format.for_values(type_merge),
             compression: output.compression,
             is_multi_file: matches!(output.target, Target::Directory(_)) || output.is_sheets(),
             partition_by,
@@ -83,7 +83,12 @@ impl OutputSpecs {
     pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge, encoders: Vec<Option<Arc<dyn RowEncoder>>>) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
-            specs: plan.outputs.iter().zip(encoders).map(|(output, table)| OutputSpec::of(output, table)).collect(),
+            specs: plan
+                .outputs
+                .iter()
+                .zip(encoders)
+                .map(|(output, table)| OutputSpec::of(output, type_merge, table))
+                .collect(),
             text_buffers: TextBuffers::new(plan.limits.worker_count() * 4, morsel_bytes * 2),
             type_merge,
             sort_hint: plan.sort_hint.clone(),

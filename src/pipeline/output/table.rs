@@ -26,6 +26,7 @@ pub(super) struct TableWriter {
     rows: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each load")]
 enum State {
     Loading(Box<dyn TableLoad>),
     /// The table has the rows.

@@ -141,7 +141,7 @@ impl WriterOptions {
         row_group_bytes: usize,
     ) -> Self {
         WriterOptions {
-            format,
+            format: format.for_values(type_merge),
             compression,
             type_merge,
             row_group_bytes,

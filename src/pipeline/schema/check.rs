@@ -86,12 +86,13 @@ pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the error of `steps` on the declared columns of a workflow alone. It is a warning: the records also have the
-/// columns of the input, and blocks add some.
-pub fn warn_about_steps(steps: &[Step], declared: &Schema) -> Option<expr::Error> {
+/// Checks `steps` against the columns that a workflow declares, before a run of it is started. The records can have further
+/// columns, of the input and of blocks, so that only a name that resembles a declared one is an error; in backticks any is
+/// accepted.
+pub fn check_steps_of_run(steps: &[Step], declared: &Schema) -> Result<(), expr::Error> {
     let known =
         KnownColumns { schema: declared.clone(), complete: false, type_merge: TypeMerge::Json, removed: Vec::new() };
-    bind(&mut steps.to_vec(), known).err()
+    bind(&mut steps.to_vec(), known).map(|_| ())
 }
 
 /// Columns that steps refer to and the sample did not have, each with a flag that its first value sets.

@@ -32,6 +32,8 @@ impl SchemaRules {
             enforced,
             extra: self.extra_column.is_some().then_some(extra),
             spans: self.demands.record_spans,
+            // Where all columns are text, none was made text.
+            cell_kinds: !self.demands.cells_as_text,
             as_read: match &self.demands.as_read {
                 AsReadDemand::Only(names) => AsReadColumns::Only(names),
                 AsReadDemand::All => AsReadColumns::All,

@@ -5,13 +5,15 @@ mod check;
 mod decode;
 mod describe;
 mod infer;
+mod names;
 mod registry;
 mod rules;
 
 pub(super) use check::{UnseenColumns, known_columns};
-pub use check::{check_steps, warn_about_steps};
+pub use check::{check_steps, check_steps_of_run};
 pub(super) use describe::HeaderNotes;
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub(super) use infer::{full_schema, schema_of_sample};
+pub(super) use names::notes_on_names;
 pub(super) use registry::SchemaRegistry;
 pub(super) use rules::{AsReadDemand, Demands, SchemaRules};

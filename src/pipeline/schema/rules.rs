@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::column::{Field, MAX_COLUMNS, Schema, Type, TypeMerge, keeps_carrier};
+use crate::column::{Field, Schema, Type, TypeMerge, keeps_carrier};
 use crate::format::Format;
 use crate::format::decode::EnforcedColumns;
 use crate::format::ndjson::ValueTypes;
@@ -87,6 +87,8 @@ pub(crate) struct SchemaRules {
     pub extra_column: Option<Arc<str>>,
     /// Maximum bytes of a record; a longer one is a reject.
     pub max_record_bytes: usize,
+    /// Maximum number of columns.
+    pub max_columns: usize,
 }
 
 impl SchemaRules {
@@ -100,6 +102,7 @@ impl SchemaRules {
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
             max_record_bytes: limits.max_record_bytes,
+            max_columns: limits.max_columns,
         }
     }
 
@@ -158,9 +161,9 @@ impl SchemaRules {
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
     /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
-        let mut schema = self.with_needed(self.under_contract(seen));
-        if schema.fields.len() > MAX_COLUMNS {
-            return Err(PlanError::TooManyColumns.into());
+        let mut schema = self.with_needed(self.under_contract(seen)).resolved();
+        if schema.fields.len() > self.max_columns {
+            return Err(PlanError::TooManyColumns(self.max_columns).into());
         }
         if let Some(broken) = self.broken_contract(&schema) {
             return Err(PlanError::Contract(broken).into());
@@ -196,6 +199,15 @@ impl SchemaRules {
         self.declared.fields.iter().filter_map(note).collect()
     }
 
+    /// Returns the columns of `schema` whose type neither a declaration nor the contract gives.
+    pub(crate) fn columns_of_own_type(&self, schema: &Schema) -> Schema {
+        let given = |field: &&Field| {
+            let contract = self.contract.as_ref().and_then(|contract| contract.position(&field.name));
+            contract.is_some() || self.declared.position(&field.name).is_some()
+        };
+        Schema::new(schema.fields.iter().filter(|field| !given(field)).cloned().collect())
+    }
+
     /// Adds the needed columns that are missing, so that the decoder can skip every key that is not in the
     /// schema.
     pub(crate) fn with_needed(&self, mut schema: Schema) -> Schema {
@@ -223,8 +235,8 @@ impl SchemaRules {
 
     /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may.
     pub(crate) fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
-        if new.fields.len() > MAX_COLUMNS {
-            return Some(FixedSchema::TooManyColumns);
+        if new.fields.len() > self.max_columns {
+            return Some(FixedSchema::TooManyColumns(self.max_columns));
         }
         let new_columns = new.fields.len() > old.fields.len();
         if self.policy == SchemaPolicy::Fail {
@@ -273,18 +285,21 @@ impl SchemaRules {
             return false;
         }
         let respelled = |t: &Type| {
-            matches!(t, Type::Float | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json)
+            matches!(
+                t,
+                Type::Float | Type::Fixed(_) | Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Json
+            )
         };
         let lost = |o: &Field| new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
         old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
     }
 
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a
-    /// number keeps the digits of its cell, so doubles are carried as JSON text.
+    /// number keeps the digits of its cell, so doubles and decimals are carried as JSON text.
     pub(crate) fn as_written(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Text && self.demands.types_fixed && !self.demands.typed {
             for field in &mut schema.fields {
-                if field.ty == Type::Float {
+                if matches!(field.ty, Type::Float | Type::Fixed(_)) {
                     field.ty = Type::Json;
                 }
             }

@@ -394,7 +394,10 @@ fn unknown_names_in_steps_are_refused_with_the_valid_ones() {
         assert!(text.contains(name), "{text}");
     }
     let text = refused(json!({ "where": "cast(n as money) > 1" }));
-    assert!(text.contains("`money`") && text.contains("int, float, bool, string, json, date, timestamp"), "{text}");
+    assert!(
+        text.contains("`money`") && text.contains("int, float, bool, string, json, date('%d/%m/%Y'), timestamp"),
+        "{text}"
+    );
 }
 
 #[test]

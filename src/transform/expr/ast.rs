@@ -58,6 +58,19 @@ pub enum ComputedKind {
     Extract(Operand, regex::Regex, usize),
     /// Text with all matches of a regular expression replaced.
     ReplaceFound(Operand, regex::Regex, Arc<str>),
+    /// Fact about the origin of the row.
+    Origin(Origin),
+}
+
+/// Fact about the origin of a row, which is the same for all rows of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Name of the source, `source()`.
+    Source,
+    /// Id of the run whose result the source is, `run()`; null for other sources.
+    Run,
+    /// Position of the record among those of all sources, from 1, `row_number()`. Rejected and filtered records count.
+    RowNumber,
 }
 
 /// Comparison operator.
@@ -127,6 +140,15 @@ impl ExprNode {
         }
     }
 
+    /// Returns true if some operand is the position of the record.
+    pub fn reads_row_number(&self) -> bool {
+        match self {
+            ExprNode::And(nodes) | ExprNode::Or(nodes) => nodes.iter().any(ExprNode::reads_row_number),
+            ExprNode::Not(node) => node.reads_row_number(),
+            ExprNode::Test(test, _) => test.operands().into_iter().flatten().any(Operand::reads_row_number),
+        }
+    }
+
     /// Calls `each` with every path of the condition.
     pub fn paths<'a>(&'a self, each: &mut dyn FnMut(&'a Path)) {
         match self {
@@ -176,6 +198,7 @@ impl Operand {
             Operand::Computed(computed) => match &mut computed.kind {
                 ComputedKind::Call(_, args) => args.iter_mut().for_each(|arg| arg.paths_mut(each)),
                 ComputedKind::Truth(node) => node.paths_mut(each),
+                ComputedKind::Origin(_) => {}
                 ComputedKind::Cast(of, _) | ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => {
                     of.paths_mut(each)
                 }
@@ -188,6 +211,27 @@ impl Operand {
                 }
             },
         }
+    }
+}
+
+impl Operand {
+    /// Returns true for a cast to numbers, whose type depends on the values.
+    pub fn is_number_cast(&self) -> bool {
+        matches!(self, Operand::Computed(computed) if matches!(computed.kind, ComputedKind::Cast(_, CastType::Number(_))))
+    }
+
+    /// Returns true if some operand is the position of the record.
+    pub fn reads_row_number(&self) -> bool {
+        let Operand::Computed(computed) = self else { return false };
+        matches!(computed.kind, ComputedKind::Origin(Origin::RowNumber))
+            || computed.nodes().any(ExprNode::reads_row_number)
+            || computed.operands().any(Operand::reads_row_number)
+    }
+
+    /// Returns true if some value is of a cast to numbers, which keeps digits that a typed column forgets.
+    pub(super) fn reads_numbers(&self) -> bool {
+        let Operand::Computed(computed) = self else { return false };
+        self.is_number_cast() || computed.operands().any(Operand::reads_numbers)
     }
 }
 
@@ -207,7 +251,7 @@ impl Computed {
         let (one, many, branches): (_, &[Operand], &[(ExprNode, Operand)]) = match &self.kind {
             ComputedKind::Call(_, args) => (None, args, &[]),
             ComputedKind::Case(branches, otherwise) => (otherwise.as_ref(), &[], branches),
-            ComputedKind::Truth(_) => (None, &[], &[]),
+            ComputedKind::Truth(_) | ComputedKind::Origin(_) => (None, &[], &[]),
             ComputedKind::Cast(of, _) | ComputedKind::Extract(of, ..) | ComputedKind::ReplaceFound(of, ..) => {
                 (Some(of), &[], &[])
             }

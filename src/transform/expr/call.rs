@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::datum::{Datum, EvalError, Num, equal};
+use super::datum::{Datum, Num, equal};
+use super::eval_error::EvalError;
 use super::functions::Function;
 use crate::format::json_path;
 

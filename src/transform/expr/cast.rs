@@ -5,16 +5,24 @@ use std::borrow::Cow;
 
 use chrono::NaiveDate;
 
-use super::cast_type::{CastType, Zone, offset, unit};
-use super::datum::{Datum, EvalError, Num, num_of};
+use super::cast_type::{CastType, Zone, unit};
+use super::datum::{Datum, Num, num_of};
 use super::decimal::Decimal;
+use super::eval_error::EvalError;
+use super::number_format::{NumberFormat, may_have_marks};
+use super::time_format::{DateTimeParts, offset};
 use crate::column::{Fixed, Unit};
 
 impl CastType {
     /// Casts `value` to this type; null stays null. Fails if the type cannot represent the value.
-    pub(super) fn cast<'a>(self, value: Datum<'a>) -> Result<Datum<'a>, EvalError> {
-        let refuse =
-            |value: &Datum<'_>, target: &str| Err(EvalError::from(format!("cannot cast {} to {target}", value.kind())));
+    pub(super) fn cast<'a>(&self, value: Datum<'a>) -> Result<Datum<'a>, EvalError> {
+        let refuse = |value: &Datum<'_>, target: &str| {
+            let marks = match value {
+                Datum::Text(_) | Datum::Cell(..) if may_have_marks(&value.display_text()) => OTHER_MARKS,
+                _ => "",
+            };
+            Err(EvalError::from(format!("cannot cast {} to {target}{marks}", value.kind())))
+        };
         match (self, value) {
             (_, Datum::Null) => Ok(Datum::Null),
             (CastType::Int, value) => {
@@ -73,20 +81,59 @@ impl CastType {
             (CastType::Json, Datum::Text(text)) => json_of(text),
             (CastType::Json, Datum::Cell(text, _)) => json_of(text.into()),
             (CastType::Json, value) => Ok(value),
-            (CastType::Date, value) => {
-                let text = self.time_text(&value)?;
-                let parts = parse_date_time(text.trim_ascii())
-                    .ok_or_else(|| EvalError::from("cannot parse the text as a date"))?;
+            (CastType::Number(format), value) => match &value {
+                Datum::Text(_) | Datum::Cell(..) => {
+                    let text = value.display_text();
+                    match format.to_json(&text) {
+                        Some(json) => Ok(number_of_json(json)),
+                        None if !may_have_marks(&text) => Err("cannot parse the text as a number".into()),
+                        None if format.has_thousands() => {
+                            Err("cannot parse the text as a number with these marks".into())
+                        }
+                        None if *format == NumberFormat::default() => {
+                            Err(format!("cannot parse the text as a number{OTHER_MARKS}").into())
+                        }
+                        None => {
+                            Err("cannot parse the text as a number with this decimal mark; specify a mark between \
+                                     thousands, as in `number(x, ',', '.')`"
+                                .into())
+                        }
+                    }
+                }
+                Datum::Fixed(fixed, _) if fixed.is_number() => Ok(number_of_json(value.display_text().into_owned())),
+                Datum::Int(_) | Datum::Float(_) | Datum::Digits(_) => Ok(value),
+                _ => refuse(&value, "number"),
+            },
+            (CastType::Date { format }, value) => {
+                let parts = match (format, &value) {
+                    (Some(format), Datum::Text(_) | Datum::Cell(..) | Datum::Int(_)) => {
+                        format.read(&value.display_text())?
+                    }
+                    _ => {
+                        let text = self.time_text(&value)?;
+                        parse_date_time(text.trim_ascii()).ok_or_else(|| match has_digits(&text) {
+                            true => EvalError::from(
+                                "cannot parse the text as a date YYYY-MM-DD; specify its format, as in \
+                                 `date(x, '%d/%m/%Y')`",
+                            ),
+                            false => "cannot parse the text as a date".into(),
+                        })?
+                    }
+                };
                 match parts {
                     DateTimeParts { nanos_of_day: 0, offset: None, days } => Ok(Datum::Fixed(Fixed::Date, days.into())),
+                    _ if format.is_some() => Err("cannot cast a time of day to date; use `timestamp` instead".into()),
                     _ => Err("cannot cast a time of day to date; use `substr(x, 1, 10)` to truncate it".into()),
                 }
             }
-            (CastType::Timestamp { per_second, zone }, value) => {
+            (CastType::Timestamp { format, per_second, zone }, value) => {
+                let (per_second, zone) = (*per_second, *zone);
                 let fixed = Fixed::Timestamp { unit: unit(per_second), local: zone == Zone::Local };
                 // 1000 for seconds, which are stored as milliseconds; 1 for all other units.
                 let factor = unit(per_second).per_second() / per_second;
                 let number = match &value {
+                    // With a format, digits are those of fields.
+                    _ if format.is_some() => None,
                     Datum::Int(_) | Datum::Digits(_) | Datum::Float(_) => Some(value.number()?),
                     // Only CSV cells are parsed as numbers: JSON text with digits is not a timestamp.
                     Datum::Cell(text, _) => num_of(text.trim_ascii()),
@@ -99,7 +146,24 @@ impl CastType {
                             "a numeric timestamp must be an integer; specify its unit, as in timestamp(ms)".into()
                         );
                     }
-                    None => Some(count(&self.time_text(&value)?, unit(per_second), zone)?),
+                    None => {
+                        let parts = match (format, &value) {
+                            (Some(format), Datum::Text(_) | Datum::Cell(..) | Datum::Int(_)) => {
+                                format.read(&value.display_text())?
+                            }
+                            _ => {
+                                let text = self.time_text(&value)?;
+                                parse_date_time(text.trim_ascii()).ok_or_else(|| match has_digits(&text) {
+                                    true => EvalError::from(
+                                        "cannot parse the text as a timestamp; specify its format, as in \
+                                         `timestamp(x, '%d/%m/%Y %H:%M')`",
+                                    ),
+                                    false => "cannot parse the text as a timestamp".into(),
+                                })?
+                            }
+                        };
+                        Some(count(parts, unit(per_second), zone)?)
+                    }
                 };
                 // Limited to the years that chrono can format, so that every output can write the value.
                 let seconds = |count: i128| count.div_euclid(unit(per_second).per_second().into());
@@ -113,6 +177,7 @@ impl CastType {
                 }
             }
             (CastType::Decimal { precision, scale }, value) => {
+                let (precision, scale) = (*precision, *scale);
                 let text = match &value {
                     Datum::Bool(_) | Datum::Nested(_) => return refuse(&value, "decimal"),
                     other => other.display_text(),
@@ -124,15 +189,30 @@ impl CastType {
     }
 
     /// Returns the text of a date or time; fails for values of other kinds.
-    fn time_text<'s>(self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, EvalError> {
+    fn time_text<'s>(&self, value: &'s Datum<'_>) -> Result<Cow<'s, str>, EvalError> {
         match value {
             Datum::Text(_) | Datum::Cell(..) => Ok(value.display_text()),
             Datum::Fixed(fixed, _) if !fixed.is_number() => Ok(value.display_text()),
             other => {
-                let target = if self == CastType::Date { "date" } else { "timestamp" };
+                let target = if matches!(self, CastType::Date { .. }) { "date" } else { "timestamp" };
                 Err(format!("cannot cast {} to {target}", other.kind()).into())
             }
         }
+    }
+}
+
+/// End of the reason of a failed cast for text that could be a number with other marks.
+const OTHER_MARKS: &str = "; specify its decimal mark and the mark between thousands, as in `number(x, ',', '.')`";
+
+fn has_digits(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit())
+}
+
+/// Returns the value of a number in JSON's grammar.
+fn number_of_json<'a>(json: String) -> Datum<'a> {
+    match Datum::of_json(&json) {
+        Datum::Int(int) => Datum::Int(int),
+        _ => Datum::Digits(json.into()),
     }
 }
 
@@ -167,7 +247,8 @@ fn json_of<'a>(text: Cow<'a, str>) -> Result<Datum<'a>, EvalError> {
 /// than `precision` digits in all.
 fn parse_scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError> {
     if Decimal::parse(text).is_none() {
-        return Err("cannot parse the text as a number".into());
+        let marks = if may_have_marks(text) { OTHER_MARKS } else { "" };
+        return Err(format!("cannot parse the text as a number{marks}").into());
     }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let negative = mantissa.starts_with('-');
@@ -198,16 +279,6 @@ fn parse_scaled(text: &str, scale: u8, precision: u8) -> Result<i128, EvalError>
     let magnitude: i128 = trimmed.parse().map_err(|_| EvalError::from("the number has too many digits"))?;
     let value = magnitude * 10i128.pow(shift as u32);
     Ok(if negative { -value } else { value })
-}
-
-/// Parts of a parsed date and time.
-struct DateTimeParts {
-    /// Days since 1970-01-01, negative before.
-    days: i32,
-    /// Nanoseconds since midnight.
-    nanos_of_day: u64,
-    /// Seconds ahead of UTC; `None` if the text has no offset.
-    offset: Option<i32>,
 }
 
 /// Parses `YYYY-MM-DD`, optionally followed by `T` or a space, `HH:MM`, `:SS`, `.fraction` of up to 9 digits, and `Z`
@@ -254,10 +325,8 @@ fn parse_date_time(text: &str) -> Option<DateTimeParts> {
     Some(DateTimeParts { days, nanos_of_day: seconds * 1_000_000_000 + nanos, offset })
 }
 
-/// Parses a date and time into units since 1970; `zone` applies to text without an offset.
-fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
-    let parts =
-        parse_date_time(text.trim_ascii()).ok_or_else(|| EvalError::from("cannot parse the text as a timestamp"))?;
+/// Converts a date and time into units since 1970; `zone` applies to text without an offset.
+fn count(parts: DateTimeParts, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
     let offset_seconds = match (parts.offset, zone) {
         (Some(_), Zone::Local) => return Err("cannot cast a time with an offset to a local timestamp".into()),
         (None, Zone::Local) => 0,
@@ -275,7 +344,8 @@ fn count(text: &str, unit: Unit, zone: Zone) -> Result<i128, EvalError> {
 /// Parses an ISO 8601 date and time into microseconds since 1970 in UTC; text without an offset is in UTC. `None` for
 /// other text, and for times that are more precise.
 pub fn parse_micros(text: &str) -> Option<i64> {
-    i64::try_from(count(text, Unit::Micros, Zone::Offset(0)).ok()?).ok()
+    let parts = parse_date_time(text.trim_ascii())?;
+    i64::try_from(count(parts, Unit::Micros, Zone::Offset(0)).ok()?).ok()
 }
 
 /// Parses `YYYY-MM-DD` into days since 1970-01-01; `None` for other text.
@@ -349,7 +419,7 @@ mod tests {
 
     #[test]
     fn times_have_a_zone_a_unit_and_no_loss() {
-        let time = |per_second, zone| CastType::Timestamp { per_second, zone };
+        let time = |per_second, zone| CastType::Timestamp { format: None, per_second, zone };
         let utc = time(1_000_000, Zone::Offset(0));
         for (value, expected) in [
             ("2024-01-31T12:00:00Z", Some("2024-01-31T12:00:00Z")),
@@ -364,7 +434,7 @@ mod tests {
             ("2024-01-31T12:00:00.1234560Z", Some("2024-01-31T12:00:00.123456Z")),
             ("yesterday", None),
         ] {
-            assert_eq!(text(utc, value).ok().as_deref(), expected, "{value}");
+            assert_eq!(text(utc.clone(), value).ok().as_deref(), expected, "{value}");
         }
         assert_eq!(text(time(1, Zone::Offset(7200)), "2024-01-31 12:00").unwrap(), "2024-01-31T10:00:00Z");
         assert_eq!(text(time(1_000, Zone::Local), "2024-01-31 12:00").unwrap(), "2024-01-31T12:00:00");
@@ -378,17 +448,17 @@ mod tests {
             "the timestamp is out of range for its unit",
             "beyond 64 bits of nanoseconds"
         );
-        assert_eq!(text(utc, "yesterday").unwrap_err(), "cannot parse the text as a timestamp");
+        assert_eq!(text(utc.clone(), "yesterday").unwrap_err(), "cannot parse the text as a timestamp");
         assert_eq!(
-            text(utc, "2024-01-31T12:00:00.1234567Z").unwrap_err(),
+            text(utc.clone(), "2024-01-31T12:00:00.1234567Z").unwrap_err(),
             "the time is more precise than its unit; use timestamp(ns)"
         );
-        assert_eq!(text(CastType::Date, "2024-02-29").unwrap(), "2024-02-29");
+        assert_eq!(text(CastType::Date { format: None }, "2024-02-29").unwrap(), "2024-02-29");
         assert_eq!(
-            text(CastType::Date, "2024-02-29T01:00:00").unwrap_err(),
+            text(CastType::Date { format: None }, "2024-02-29T01:00:00").unwrap_err(),
             "cannot cast a time of day to date; use `substr(x, 1, 10)` to truncate it"
         );
-        assert_eq!(text(CastType::Date, "soon").unwrap_err(), "cannot parse the text as a date");
+        assert_eq!(text(CastType::Date { format: None }, "soon").unwrap_err(), "cannot parse the text as a date");
     }
 
     #[test]

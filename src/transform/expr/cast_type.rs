@@ -1,11 +1,14 @@
 //! Target types of casts, their spelling in expressions, and their column types.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::number_format::NumberFormat;
+use super::time_format::TimeFormat;
 use crate::column::{Fixed, Type, Unit};
 
 /// Target type of a cast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CastType {
     /// 64-bit signed integers.
     Int,
@@ -17,15 +20,22 @@ pub enum CastType {
     Text,
     /// Values parsed from JSON text.
     Json,
-    /// Dates of the form `YYYY-MM-DD`.
-    Date,
-    /// Timestamps, from ISO 8601 text or from an integer of units since 1970.
+    /// Dates.
+    Date {
+        /// Format of the text; `None` for `YYYY-MM-DD`.
+        format: Option<Arc<TimeFormat>>,
+    },
+    /// Timestamps, from text or from an integer of units since 1970.
     Timestamp {
+        /// Format of the text; `None` for ISO 8601. With a format, no integers are taken.
+        format: Option<Arc<TimeFormat>>,
         /// Units per second of numeric input. Seconds are stored as milliseconds.
         per_second: i64,
         /// Zone of text without an offset.
         zone: Zone,
     },
+    /// Numbers with the digits and of the types that JSON numbers would have.
+    Number(NumberFormat),
     /// Fixed-point decimals.
     Decimal {
         /// Total number of digits, 1 to 38.
@@ -45,22 +55,25 @@ pub enum Zone {
 }
 
 /// Hint that lists the supported types.
-pub(super) const KNOWN_TYPES: &str = "the supported types are int, float, bool, string, json, date, timestamp(s|ms|us|ns, utc|local|'+02:00') and decimal(P,S)";
+pub(super) const KNOWN_TYPES: &str = "the supported types are int, float, bool, string, json, date('%d/%m/%Y'), timestamp(s|ms|us|ns, utc|local|'+02:00', '%d/%m/%Y %H:%M'), number(',', '.') and decimal(P,S)";
 
 impl CastType {
-    /// Returns the column type of its values.
-    pub fn ty(self) -> Type {
+    /// Returns the column type of its values; for numbers, which are of several types, the one that holds most of them.
+    pub fn ty(&self) -> Type {
         match self {
             CastType::Int => Type::Int { fits_double: true },
             CastType::Float => Type::Float,
             CastType::Bool => Type::Bool,
             CastType::Text => Type::Text,
             CastType::Json => Type::Json,
-            CastType::Date => Type::Fixed(Fixed::Date),
-            CastType::Timestamp { per_second, zone } => {
-                Type::Fixed(Fixed::Timestamp { unit: unit(per_second), local: zone == Zone::Local })
+            CastType::Date { .. } => Type::Fixed(Fixed::Date),
+            CastType::Timestamp { per_second, zone, .. } => {
+                Type::Fixed(Fixed::Timestamp { unit: unit(*per_second), local: *zone == Zone::Local })
             }
-            CastType::Decimal { precision, scale } => Type::Fixed(Fixed::Decimal { precision, scale }),
+            CastType::Number(_) => Type::Float,
+            CastType::Decimal { precision, scale } => {
+                Type::Fixed(Fixed::Decimal { precision: *precision, scale: *scale })
+            }
         }
     }
 }
@@ -73,7 +86,9 @@ impl fmt::Display for CastType {
             CastType::Bool => f.write_str("bool"),
             CastType::Text => f.write_str("string"),
             CastType::Json => f.write_str("json"),
-            CastType::Date => f.write_str("date"),
+            CastType::Date { format: None } => f.write_str("date"),
+            CastType::Date { format: Some(format) } => write!(f, "date('{format}')"),
+            CastType::Number(format) => write!(f, "number({format})"),
             CastType::Timestamp { .. } | CastType::Decimal { .. } => self.ty().fmt(f),
         }
     }
@@ -86,26 +101,4 @@ pub(super) fn unit(per_second: i64) -> Unit {
         1_000_000 => Unit::Micros,
         _ => Unit::Millis,
     }
-}
-
-/// Parses `Z`, `+02`, `+02:00` or `+0200` into seconds ahead of UTC. Empty text is `Some(None)`, other text `None`.
-pub(super) fn offset(text: &str) -> Option<Option<i32>> {
-    let (sign, rest) = match text.as_bytes() {
-        [] => return Some(None),
-        [b'Z' | b'z'] => return Some(Some(0)),
-        [b'+', ..] => (1, &text[1..]),
-        [b'-', ..] => (-1, &text[1..]),
-        _ => return None,
-    };
-    let digits: String = match rest.len() {
-        5 if rest.as_bytes()[2] == b':' => rest.replacen(':', "", 1),
-        2 => format!("{rest}00"),
-        4 => rest.to_owned(),
-        _ => return None,
-    };
-    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
-    (hours < 24 && minutes < 60).then_some(Some(sign * (hours * 3600 + minutes * 60)))
 }

@@ -8,13 +8,15 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_schema::ArrowError;
 
 use super::ast::Operand;
-use super::compute::CompiledOperand;
-use super::datum::{Datum, EvalError, Num};
+use super::compute::{CompiledOperand, RowContext};
+use super::datum::{Datum, Num};
 use super::eval::Program;
+use super::eval_error::EvalError;
 use super::path::{Path, as_read_at, column_at};
 use super::value::boolean;
 use crate::column::canonical::write_canonical;
 use crate::column::{AsRead, Batch, Fixed, Type, TypeMerge};
+use crate::format::ndjson::number_type;
 
 /// Builds the column of an expression for one batch after the other. Each worker has its own.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub struct ExprColumnBuilder {
     /// True if rows that lack the input value stay absent instead of null.
     keeps_absent: bool,
     type_merge: TypeMerge,
+    /// True if the expression is a cast to numbers, whose types are inferred from the values.
+    is_number_cast: bool,
+    /// True if some value has the digits of a number that was text.
+    reads_numbers: bool,
 }
 
 impl ExprColumnBuilder {
@@ -38,11 +44,19 @@ impl ExprColumnBuilder {
             Operand::Column(path) => Some(path.clone()),
             _ => None,
         };
-        ExprColumnBuilder { program, value, whole, keeps_absent, type_merge }
+        let (is_number_cast, reads_numbers) = (operand.is_number_cast(), operand.reads_numbers());
+        ExprColumnBuilder { program, value, whole, keeps_absent, type_merge, is_number_cast, reads_numbers }
     }
 
-    /// Builds the column of type `ty` for the rows of `batch`, and its values for `readers` besides.
-    pub fn column(&mut self, batch: &Batch, ty: &Type, readers: Readers) -> Result<BuiltColumn, ArrowError> {
+    /// Builds the column of type `ty` for the rows of `batch`, which are from `context`, and its values for `readers`
+    /// besides.
+    pub fn column(
+        &mut self,
+        batch: &Batch,
+        ty: &Type,
+        readers: Readers,
+        context: &RowContext<'_>,
+    ) -> Result<BuiltColumn, ArrowError> {
         if let Some(path) = &self.whole {
             let (array, found) = column_at(batch, path)?;
             // Same type, or one that differs only in facts about its values: no copy.
@@ -52,18 +66,21 @@ impl ExprColumnBuilder {
                     as_read: as_read_at(batch, path)?,
                     bad: Vec::new(),
                     exceeds_double: false,
+                    numbers: Type::Null,
                 });
             }
         }
         let mismatches = self.program.mismatches();
-        let inputs = self.program.run(batch)?;
+        let inputs = self.program.run(batch, context)?;
         let mut exceeds_double = false;
+        let mut numbers = Type::Null;
         let mut column = ColumnBuffer::new(ty, batch.rows);
         // A cell and the digits of a number pass through functions such as `coalesce`, and a CSV column of text may hold
         // numbers that were computed.
+        let has_digits = inputs.any_as_read || self.reads_numbers;
         let forgets = match self.type_merge {
-            TypeMerge::Text => inputs.any_as_read || *ty == Type::Text,
-            TypeMerge::Json => inputs.any_as_read && *ty == Type::Float || *ty == Type::Json,
+            TypeMerge::Text => has_digits || *ty == Type::Text,
+            TypeMerge::Json => has_digits && *ty == Type::Float || *ty == Type::Json,
         };
         let kept = match readers {
             Readers::None => false,
@@ -83,6 +100,9 @@ impl ExprColumnBuilder {
             }
             let pushed = self.value.value(row, &inputs, self.type_merge).and_then(|value| {
                 exceeds_double |= matches!((ty, &value), (Type::Float, Datum::Int(int)) if *int as f64 as i128 != *int);
+                if self.is_number_cast {
+                    numbers = numbers.join(&number_type_of(&value), self.type_merge);
+                }
                 column.push(&value)?;
                 as_read.as_mut().map_or(Ok(()), |as_read| as_read.push(&value.as_seen()))
             });
@@ -93,10 +113,10 @@ impl ExprColumnBuilder {
             }
         }
         let as_read = as_read.map(|buffer| AsRead { array: buffer.finish(), ty: Type::Raw });
-        if exceeds_double {
+        if exceeds_double || self.is_number_cast && numbers.join(ty, self.type_merge) != *ty {
             self.program.set_mismatches(&mismatches);
         }
-        Ok(BuiltColumn { array: column.finish(), as_read, bad, exceeds_double })
+        Ok(BuiltColumn { array: column.finish(), as_read, bad, exceeds_double, numbers })
     }
 
     /// Returns mismatched tests, as [`super::Predicate::take_mismatches`] does.
@@ -127,6 +147,18 @@ pub struct BuiltColumn {
     /// True if the column is of doubles, and some value is an integer that no double holds exactly. The column must be
     /// built again with a wider type.
     pub exceeds_double: bool,
+    /// The type of the numbers of a cast to such, null if there are none. If it is wider than the column's, the column must
+    /// be built again.
+    pub numbers: Type,
+}
+
+/// Returns the type that the column of a JSON number has.
+fn number_type_of(value: &Datum<'_>) -> Type {
+    match value {
+        Datum::Null => Type::Null,
+        Datum::Float(_) => Type::Float,
+        other => number_type(&other.display_text()),
+    }
 }
 
 /// Array builder of one column, by column type.

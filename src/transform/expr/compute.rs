@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use super::ast::Origin;
 use super::cast_type::CastType;
-use super::datum::{Datum, EvalError, InputColumn};
+use super::datum::{Datum, InputColumn};
+use super::eval_error::EvalError;
 use super::functions::Function;
 use super::mask::Mask;
 use crate::column::TypeMerge;
@@ -16,6 +18,52 @@ pub(super) struct BatchInputs {
     pub any_as_read: bool,
     pub conditions: Vec<TruthMasks>,
     pub rows: usize,
+    pub origins: RowOrigins,
+}
+
+/// The origins of the rows of a batch, as far as an expression reads them.
+#[derive(Debug, Default)]
+pub(super) struct RowOrigins {
+    source: String,
+    run: Option<String>,
+    row_numbers: Vec<u64>,
+}
+
+/// The origin of the rows of a batch, for the functions that return it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowContext<'a> {
+    /// Name of the source.
+    pub source: &'a str,
+    /// Id of the run whose result the source is.
+    pub run: Option<&'a str>,
+    /// Records of all sources before the decoded rows.
+    pub records_before: u64,
+    /// Index of each row among the decoded rows; `None` for the index in the batch.
+    pub origins: Option<&'a [u32]>,
+    /// Indices of the records among those of the decoded rows that have no row, ascending.
+    pub skipped: &'a [u64],
+}
+
+impl RowContext<'_> {
+    /// Returns the origins of `rows` rows. Positions of records are computed only for `row_numbers`.
+    pub(super) fn of_rows(&self, rows: usize, row_numbers: bool) -> RowOrigins {
+        // Each record without a row that is before the record of a row adds one to its position. So many rows are before
+        // each of them, which ascends, too.
+        let rows_before: Vec<u64> = match row_numbers {
+            true => self.skipped.iter().zip(0..).map(|(&record, before)| record - before).collect(),
+            false => Vec::new(),
+        };
+        let number = |row: u64| {
+            let skipped = rows_before.partition_point(|&before| before <= row) as u64;
+            self.records_before + row + skipped + 1
+        };
+        let row_numbers = match (row_numbers, self.origins) {
+            (false, _) => Vec::new(),
+            (true, Some(origins)) => origins.iter().map(|&row| number(row.into())).collect(),
+            (true, None) => (0..rows as u64).map(number).collect(),
+        };
+        RowOrigins { source: self.source.to_owned(), run: self.run.map(str::to_owned), row_numbers }
+    }
 }
 
 /// Result of a condition for all rows of a batch.
@@ -53,6 +101,7 @@ pub(super) enum CompiledOperand {
     Cast(Box<CompiledOperand>, CastType),
     Extract(Box<CompiledOperand>, regex::Regex, usize),
     ReplaceFound(Box<CompiledOperand>, regex::Regex, Arc<str>),
+    Origin(Origin),
 }
 
 impl CompiledOperand {
@@ -100,6 +149,11 @@ impl CompiledOperand {
                 Ok(inputs.conditions[*condition].of(row)?.map_or(Datum::Null, Datum::Bool))
             }
             CompiledOperand::Cast(of, ty) => ty.cast(of.value(row, inputs, type_merge)?),
+            CompiledOperand::Origin(Origin::Source) => Ok(Datum::Text(inputs.origins.source.as_str().into())),
+            CompiledOperand::Origin(Origin::Run) => {
+                Ok(inputs.origins.run.as_deref().map_or(Datum::Null, |run| Datum::Text(run.into())))
+            }
+            CompiledOperand::Origin(Origin::RowNumber) => Ok(Datum::Int(inputs.origins.row_numbers[row].into())),
             CompiledOperand::Extract(of, regex, group) => match of.value(row, inputs, type_merge)? {
                 Datum::Null => Ok(Datum::Null),
                 value => {

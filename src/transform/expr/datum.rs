@@ -1,7 +1,6 @@
 //! Single values during evaluation: the operands and results of functions and casts.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
@@ -10,39 +9,11 @@ use arrow_schema::DataType;
 
 use super::ast::Literal;
 use super::decimal::{self, Decimal};
+use super::eval_error::EvalError;
 use super::value::Value;
 use crate::column::{Fixed, Type, TypeMerge};
 use crate::format::json_text::{unescape, write_json_string};
 use crate::format::number::write_float;
-
-/// Reason why a value cannot be computed. Never contains the value, which may be personal data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvalError(Cow<'static, str>);
-
-impl From<&'static str> for EvalError {
-    fn from(reason: &'static str) -> Self {
-        EvalError(reason.into())
-    }
-}
-
-impl From<String> for EvalError {
-    fn from(reason: String) -> Self {
-        EvalError(reason.into())
-    }
-}
-
-impl EvalError {
-    /// Returns the reason as a lowercase fragment.
-    pub fn into_reason(self) -> Cow<'static, str> {
-        self.0
-    }
-}
-
-impl fmt::Display for EvalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A value during evaluation, borrowed from its column where possible.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +54,9 @@ impl CellForm {
     pub(super) fn of(ty: &Type) -> Self {
         match ty {
             // CSV columns of JSON text have numbers that keep their digits.
-            Type::Int { .. } | Type::Decimal | Type::Float | Type::Json => CellForm::Number,
+            Type::Int { .. } | Type::Decimal | Type::Float | Type::Json | Type::Fixed(Fixed::Decimal { .. }) => {
+                CellForm::Number
+            }
             Type::Bool => CellForm::Bool,
             _ => CellForm::Text,
         }
@@ -140,7 +113,7 @@ impl<'a> Datum<'a> {
             Type::Struct(_) if matches!(array.data_type(), DataType::Utf8View) => {
                 Datum::Nested(array.as_string_view().value(row).into())
             }
-            Type::Fixed(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+            Type::Fixed(_) | Type::Number(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
                 unreachable!("such columns are converted to JSON text first")
             }
         }

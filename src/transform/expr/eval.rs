@@ -9,10 +9,11 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::ArrowError;
 
-use super::ast::{Compare, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
+use super::ast::{Compare, ComputedKind, Expr, ExprNode, Literal, Operand, Origin, Test};
 use super::column_test::{ColumnTest, LiteralSet};
-use super::compute::{BatchInputs, CompiledOperand, TruthMasks};
-use super::datum::{CellForm, Datum, EvalError, InputColumn};
+use super::compute::{BatchInputs, CompiledOperand, RowContext, TruthMasks};
+use super::datum::{CellForm, Datum, InputColumn};
+use super::eval_error::EvalError;
 use super::mask::{Mask, Truth};
 use super::path::{Path, as_read_at, column_at, type_at};
 use super::value::{Value, csv_text_as_cell, each, value, values_order};
@@ -37,6 +38,8 @@ pub(super) struct Program {
     conditions: Vec<CompiledNode>,
     type_merge: TypeMerge,
     scratch: Vec<u8>,
+    /// True if some operand is the position of the record.
+    reads_row_number: bool,
 }
 
 #[derive(Debug)]
@@ -81,8 +84,12 @@ impl Predicate {
 
     /// Returns the mask of the rows for which the condition is true, and the rows for which it is unknown because a
     /// value cannot be computed, with the error.
-    pub fn rows(&mut self, batch: &Batch) -> Result<(BooleanBuffer, Vec<(u32, EvalError)>), ArrowError> {
-        let inputs = self.program.run(batch)?;
+    pub fn rows(
+        &mut self,
+        batch: &Batch,
+        context: &RowContext<'_>,
+    ) -> Result<(BooleanBuffer, Vec<(u32, EvalError)>), ArrowError> {
+        let inputs = self.program.run(batch, context)?;
         let outcome = self.program.evaluate(&self.node, &inputs);
         Ok((outcome.mask.yes, outcome.bad))
     }
@@ -96,7 +103,14 @@ impl Predicate {
 
 impl Program {
     pub(super) fn new(type_merge: TypeMerge) -> Self {
-        Program { paths: Vec::new(), tests: Vec::new(), conditions: Vec::new(), type_merge, scratch: Vec::new() }
+        Program {
+            paths: Vec::new(),
+            tests: Vec::new(),
+            conditions: Vec::new(),
+            type_merge,
+            scratch: Vec::new(),
+            reads_row_number: false,
+        }
     }
 
     fn compile_node(&mut self, node: &ExprNode, text: &str) -> CompiledNode {
@@ -167,8 +181,12 @@ impl Program {
             ComputedKind::Call(function, args) => {
                 CompiledOperand::Call(*function, args.iter().map(|arg| self.compile(arg, text)).collect())
             }
+            ComputedKind::Origin(origin) => {
+                self.reads_row_number |= *origin == Origin::RowNumber;
+                CompiledOperand::Origin(*origin)
+            }
             ComputedKind::Truth(node) => CompiledOperand::Truth(self.compile_condition(node, text)),
-            ComputedKind::Cast(of, ty) => CompiledOperand::Cast(Box::new(self.compile(of, text)), *ty),
+            ComputedKind::Cast(of, ty) => CompiledOperand::Cast(Box::new(self.compile(of, text)), ty.clone()),
             ComputedKind::Extract(of, regex, group) => {
                 CompiledOperand::Extract(Box::new(self.compile(of, text)), regex.clone(), *group)
             }
@@ -203,7 +221,7 @@ impl Program {
     }
 
     /// Resolves the columns of `batch` and evaluates the conditions inside operands.
-    pub(super) fn run(&mut self, batch: &Batch) -> Result<BatchInputs, ArrowError> {
+    pub(super) fn run(&mut self, batch: &Batch, context: &RowContext<'_>) -> Result<BatchInputs, ArrowError> {
         let mut any_as_read = false;
         let look_up = |(path, as_text): &(Path, bool)| {
             if let Some(AsRead { array, ty }) = as_read_at(batch, path)? {
@@ -221,7 +239,8 @@ impl Program {
             Ok(InputColumn { array, ty, cell_form: CellForm::Text })
         };
         let columns = self.paths.iter().map(look_up).collect::<Result<Vec<_>, ArrowError>>()?;
-        let mut inputs = BatchInputs { columns, any_as_read, conditions: Vec::new(), rows: batch.rows };
+        let origins = context.of_rows(batch.rows, self.reads_row_number);
+        let mut inputs = BatchInputs { columns, any_as_read, conditions: Vec::new(), rows: batch.rows, origins };
         // Taken out, because evaluation borrows `self`. In order: a condition may use those before it.
         let conditions = std::mem::take(&mut self.conditions);
         for condition in &conditions {

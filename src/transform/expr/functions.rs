@@ -84,7 +84,19 @@ pub(super) const FUNCTIONS: [(&str, Function, usize, usize); 22] = [
 ];
 
 /// Functions with a syntax of their own, which the parser handles.
-pub(super) const SPECIAL_FORMS: [&str; 5] = ["case", "cast", "if", "regexp_extract", "regexp_replace"];
+pub(super) const SPECIAL_FORMS: [&str; 11] = [
+    "case",
+    "cast",
+    "date",
+    "if",
+    "number",
+    "regexp_extract",
+    "regexp_replace",
+    "row_number",
+    "run",
+    "source",
+    "timestamp",
+];
 
 impl Function {
     /// Returns the name or symbol for messages.

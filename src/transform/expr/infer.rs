@@ -1,7 +1,7 @@
 //! Type inference of expressions from the types of their columns, and checks of argument types, before any record is
 //! written.
 
-use super::ast::{ComputedKind, ExprNode, Literal, Operand};
+use super::ast::{ComputedKind, ExprNode, Literal, Operand, Origin};
 use super::cast_type::CastType;
 use super::datum::Datum;
 use super::error::Error;
@@ -16,6 +16,8 @@ pub fn type_of(operand: &Operand, schema: &Schema, type_merge: TypeMerge) -> Typ
         Operand::Literal(literal) => literal_type(literal),
         Operand::Computed(computed) => match &computed.kind {
             ComputedKind::Truth(_) => Type::Bool,
+            ComputedKind::Origin(Origin::RowNumber) => Type::Int { fits_double: true },
+            ComputedKind::Origin(Origin::Source | Origin::Run) => Type::Text,
             ComputedKind::Cast(of, ty) => match scalar(type_of(of, schema, type_merge)) {
                 // A cast to JSON parses text and leaves other values unchanged.
                 of if *ty == CastType::Json && !matches!(of, Type::Text | Type::Json | Type::Raw) => of,
@@ -206,7 +208,7 @@ fn check_argument(
         Type::Null | Type::Json | Type::Raw => true,
         Type::Text => text,
         Type::Fixed(fixed) => fixed.is_number() != text,
-        Type::Int { .. } | Type::Float | Type::Decimal => !text,
+        Type::Int { .. } | Type::Float | Type::Decimal | Type::Number(_) => !text,
         Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) => false,
     };
     if fits {

@@ -15,6 +15,8 @@
 //! value      = value "||" value | value ( "+" | "-" ) value | value ( "*" | "/" | "//" | "%" ) value | "-" value
 //!            | function "(" [ expression { "," expression } ] ")"
 //!            | "cast" "(" expression "as" type ")"
+//!            | ( "source" | "run" | "row_number" ) "(" ")"
+//!            | ( "date" | "timestamp" | "number" ) "(" expression { "," parameter } ")"
 //!            | "case" { "when" expression "then" expression } [ "else" expression ] "end"
 //!            | column | literal | "(" expression ")"
 //! column     = name { "." name | "[" digits "]" }             hq.city, emails[0]
@@ -50,30 +52,38 @@ mod datum;
 mod decimal;
 mod error;
 mod eval;
+mod eval_error;
 mod functions;
 mod hint;
 mod infer;
 mod like;
 mod mask;
+mod number_format;
 mod parse;
+mod parse_type;
+mod parser;
 mod path;
 mod scan;
+mod time_format;
 mod value;
 
-pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
+pub use ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Origin, Test};
 pub use cast::{parse_days, parse_micros};
 pub use cast_type::CastType;
 pub use column_builder::{BuiltColumn, ExprColumnBuilder, Readers};
-pub use datum::EvalError;
+pub use compute::RowContext;
 pub use decimal::{Decimal, write_canonical_number};
 pub use error::Error;
 pub use eval::Predicate;
+pub use eval_error::EvalError;
 pub use functions::Function;
 pub use hint::Hint;
 pub use infer::{TypeError, type_of};
 pub(super) use infer::{check_node, check_operand, describe_type};
 pub use like::Pattern;
-pub use parse::{Assignment, parse, parse_assignments, parse_casts, parse_names, parse_renames};
+pub use parse::{
+    Assignment, SelectedPath, parse, parse_assignments, parse_casts, parse_names, parse_renames, parse_selection,
+};
 pub use path::{Path, PathSegment, Quotes, as_read_at, column_at, type_at};
 
 #[cfg(test)]

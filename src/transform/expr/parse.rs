@@ -1,13 +1,15 @@
 //! Parses the texts of steps: a Pratt parser over the tokens of an expression, and the lists of columns, renames,
 //! assignments and casts. Knows no columns; paths are resolved later, by `binding.rs`.
 
-use super::ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Test};
-use super::cast_type::{CastType, KNOWN_TYPES, Zone, offset};
+use super::ast::{Compare, Computed, ComputedKind, Expr, ExprNode, Literal, Operand, Origin, Test};
+use super::cast_type::{CastType, KNOWN_TYPES};
 use super::error::Error;
 use super::functions::{FUNCTIONS, Function, SPECIAL_FORMS};
 use super::like::Pattern;
+use super::parse_type::cast_type_of;
+use super::parser::{Parser, QUOTE_NAMES, single_quotes_hint};
 use super::path::{Path, PathSegment, Quotes};
-use super::scan::{Spanned, Token, is_keyword, scan};
+use super::scan::{Spanned, Token, is_keyword};
 use crate::text::nearest;
 
 /// Maximum nesting of parentheses, calls and `not`. Each level is a recursive call, so this bounds the stack.
@@ -25,26 +27,54 @@ pub fn parse(text: &str) -> Result<Expr, Error> {
 
 /// Parses a list of columns: `a,b,hq.city`.
 pub fn parse_names(text: &str) -> Result<Vec<Path>, Error> {
-    let mut parser = Parser::new(text)?;
+    let mut parser = Parser::of_names(text)?;
     let mut paths = Vec::new();
     loop {
         paths.push(parser.path("expected a column")?);
         if !parser.accept(&Token::Comma) {
-            let hint = "put a name with spaces or symbols in double quotes";
-            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(hint))?;
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(QUOTE_NAMES))?;
             return Ok(paths);
+        }
+    }
+}
+
+/// A column of a selection.
+#[derive(Clone, Debug)]
+pub enum SelectedPath {
+    /// The column, or value inside one.
+    Path(Path),
+    /// All columns that are not selected by name, `*`.
+    Rest,
+}
+
+/// Parses the columns of a selection: `a,hq.city,*`.
+pub fn parse_selection(text: &str) -> Result<Vec<SelectedPath>, Error> {
+    let mut parser = Parser::of_names(text)?;
+    let mut selected = Vec::new();
+    loop {
+        let at = parser.peek().span.start;
+        if !parser.accept(&Token::Operator(Function::Multiply)) {
+            selected.push(SelectedPath::Path(parser.path("expected a column")?));
+        } else if selected.iter().any(|selected| matches!(selected, SelectedPath::Rest)) {
+            return Err(Error::new(text, at, "`*` is specified twice"));
+        } else {
+            selected.push(SelectedPath::Rest);
+        }
+        if !parser.accept(&Token::Comma) {
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(QUOTE_NAMES))?;
+            return Ok(selected);
         }
     }
 }
 
 /// Parses renames, `a=b,c=d`, into columns and their new names.
 pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
-    let mut parser = Parser::new(text)?;
+    let mut parser = Parser::of_names(text)?;
     let mut renames = Vec::new();
     loop {
         let from = parser.path("expected a column")?;
         if !parser.accept(&Token::Compare(Compare::Equal)) {
-            return Err(parser.error_here("expected `=` and the new name"));
+            return Err(parser.error_here("expected `=` and the new name").with_hint(QUOTE_NAMES));
         }
         let to = parser.path("expected the new name")?;
         if to.segments.iter().any(|segment| matches!(segment, PathSegment::Index(_))) {
@@ -52,7 +82,7 @@ pub fn parse_renames(text: &str) -> Result<Vec<(Path, String)>, Error> {
         }
         renames.push((from, to.to_string()));
         if !parser.accept(&Token::Comma) {
-            parser.expect_end("expected `,` or end of input")?;
+            parser.expect_end("expected `,` or end of input").map_err(|error| error.with_hint(QUOTE_NAMES))?;
             return Ok(renames);
         }
     }
@@ -114,12 +144,6 @@ enum Parsed {
     Truth(ExprNode),
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    tokens: Vec<Spanned>,
-    next: usize,
-}
-
 /// Binding powers of operators; a higher one binds tighter.
 mod power {
     pub(super) const OR: u8 = 1;
@@ -132,55 +156,7 @@ mod power {
     pub(super) const SIGN: u8 = 8;
 }
 
-impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Result<Self, Error> {
-        Ok(Parser { text, tokens: scan(text)?, next: 0 })
-    }
-
-    fn peek(&self) -> &Spanned {
-        &self.tokens[self.next]
-    }
-
-    fn advance(&mut self) -> Spanned {
-        let token = self.tokens[self.next].clone();
-        // The last token is `End`, which is never passed.
-        self.next = (self.next + 1).min(self.tokens.len() - 1);
-        token
-    }
-
-    fn accept(&mut self, token: &Token) -> bool {
-        let found = self.peek().token == *token;
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn is_word(&self, word: &str) -> bool {
-        matches!(&self.peek().token, Token::Word(w) if w.eq_ignore_ascii_case(word))
-    }
-
-    fn accept_word(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn error_here(&self, expected: &str) -> Error {
-        let Spanned { token, span } = self.peek();
-        let found = match token {
-            Token::End => "end of input".to_owned(),
-            _ => format!("`{}`", &self.text[span.clone()]),
-        };
-        Error::new(self.text, span.start, format!("{expected}, found {found}"))
-    }
-
-    fn expect_end(&self, expected: &str) -> Result<(), Error> {
-        if self.peek().token == Token::End { Ok(()) } else { Err(self.error_here(expected)) }
-    }
-
+impl Parser<'_> {
     /// Parses an expression of operators that bind tighter than `min_binding`.
     fn expression(&mut self, min_binding: u8, depth: usize) -> Result<Parsed, Error> {
         let start = self.peek().span.start;
@@ -353,10 +329,6 @@ impl<'a> Parser<'a> {
         Parsed::Value(Operand::Computed(Box::new(Computed { kind, span: start..end })))
     }
 
-    fn expect(&mut self, token: &Token, expected: &str) -> Result<(), Error> {
-        if self.accept(token) { Ok(()) } else { Err(self.error_here(expected)) }
-    }
-
     /// Parses a function call. The next tokens are its name and an opening parenthesis.
     fn call(&mut self, depth: usize) -> Result<Parsed, Error> {
         let Spanned { token: Token::Word(word), span } = self.advance() else { unreachable!("called at a word only") };
@@ -371,6 +343,28 @@ impl<'a> Parser<'a> {
                 let ty = self.cast_type()?;
                 self.expect(&Token::Close, "expected `)`")?;
                 return Ok(self.computed(ComputedKind::Cast(of, ty), span.start));
+            }
+            // `date(x, '%d/%m/%Y')` is `cast(x as date('%d/%m/%Y'))`.
+            "date" | "timestamp" | "number" => {
+                let of = self.any_value(depth)?;
+                let ty = cast_type_of(&name).expect("the functions have the names of types");
+                let args = if self.accept(&Token::Comma) {
+                    self.type_parameters()?
+                } else {
+                    self.expect(&Token::Close, "expected `,` or `)`")?;
+                    Vec::new()
+                };
+                let ty = self.with_parameters(ty, &args)?;
+                return Ok(self.computed(ComputedKind::Cast(of, ty), span.start));
+            }
+            "source" | "run" | "row_number" => {
+                let origin = match name.as_str() {
+                    "source" => Origin::Source,
+                    "run" => Origin::Run,
+                    _ => Origin::RowNumber,
+                };
+                self.expect(&Token::Close, "expected `)`")?;
+                return Ok(self.computed(ComputedKind::Origin(origin), span.start));
             }
             "if" => {
                 let condition = self.condition(depth)?;
@@ -524,89 +518,6 @@ impl<'a> Parser<'a> {
         })?;
         self.advance();
         Ok(compiled)
-    }
-
-    /// Parses the target type of a cast, with its parameters.
-    fn cast_type(&mut self) -> Result<CastType, Error> {
-        let Spanned { token, span } = self.peek().clone();
-        let Token::Word(word) = token else {
-            return Err(self.error_here("expected a type").with_hint(KNOWN_TYPES));
-        };
-        self.advance();
-        // All errors about types list the supported ones.
-        let refuse = |message: String| Error::new(self.text, span.start, message).with_hint(KNOWN_TYPES);
-        let ty = match word.to_ascii_lowercase().as_str() {
-            "int" | "integer" | "bigint" => CastType::Int,
-            "float" | "double" | "number" => CastType::Float,
-            "bool" | "boolean" => CastType::Bool,
-            "string" | "text" | "varchar" | "str" => CastType::Text,
-            "json" => CastType::Json,
-            "date" => CastType::Date,
-            "timestamp" | "datetime" => CastType::Timestamp { per_second: 1_000_000, zone: Zone::Offset(0) },
-            "decimal" | "numeric" => CastType::Decimal { precision: 38, scale: 0 },
-            _ => return Err(refuse(format!("there is no type `{word}`"))),
-        };
-        if !self.accept(&Token::Open) {
-            if let CastType::Decimal { .. } = ty {
-                return Err(refuse("decimal needs a precision and a scale, as in decimal(12,2)".into()));
-            }
-            return Ok(ty);
-        }
-        let mut args = Vec::new();
-        loop {
-            let arg = self.advance();
-            let text = match arg.token {
-                Token::Word(word) => word.to_ascii_lowercase(),
-                Token::Text(text) => text,
-                Token::Number(number) => number.text().to_owned(),
-                _ => return Err(Error::new(self.text, arg.span.start, "expected a parameter of the type")),
-            };
-            args.push((text, arg.span.start));
-            if self.accept(&Token::Close) {
-                break;
-            }
-            self.expect(&Token::Comma, "expected `,` or `)`")?;
-        }
-        let invalid = |at: usize, message: &str| Err(Error::new(self.text, at, message).with_hint(KNOWN_TYPES));
-        match ty {
-            CastType::Decimal { .. } => {
-                let number = |i: usize| args.get(i).and_then(|(text, _)| text.parse::<u8>().ok());
-                // One parameter is the precision, with a scale of 0, as in SQL.
-                let (precision, scale) = (number(0), if args.len() > 1 { number(1) } else { Some(0) });
-                match (precision, scale) {
-                    (Some(precision @ 1..=38), Some(scale)) if scale <= precision && args.len() < 3 => {
-                        Ok(CastType::Decimal { precision, scale })
-                    }
-                    _ => invalid(
-                        args[0].1,
-                        "the precision of a decimal must be between 1 and 38, its scale at most the precision",
-                    ),
-                }
-            }
-            CastType::Timestamp { mut per_second, mut zone } => {
-                for (text, at) in &args {
-                    match text.as_str() {
-                        "s" => per_second = 1,
-                        "ms" => per_second = 1_000,
-                        "us" => per_second = 1_000_000,
-                        "ns" => per_second = 1_000_000_000,
-                        "utc" => zone = Zone::Offset(0),
-                        "local" => zone = Zone::Local,
-                        other => match offset(other) {
-                            Some(Some(seconds)) => zone = Zone::Offset(seconds),
-                            _ => {
-                                return invalid(
-                                    *at,
-                                    "expected a unit (s, ms, us, ns) or a time zone (utc, local, '+02:00')",
-                                );
-                            }
-                        },
-                    }
-                }
-                Ok(CastType::Timestamp { per_second, zone })
-            }
-            _ => invalid(args[0].1, "the type takes no parameters"),
-        }
     }
 
     /// Parses a parenthesized expression, a literal, a `case`, a call, or a path.
@@ -807,16 +718,6 @@ fn unknown_group<'a>(regex: &regex::Regex, replacement: &'a str) -> Option<&'a s
         rest = rest.strip_prefix('{').unwrap_or(rest).strip_prefix(group).unwrap_or(rest);
     }
     None
-}
-
-fn single_quotes_hint(error: Error, found: &Token) -> Error {
-    match found {
-        Token::Quoted(text, _) | Token::Word(text) => {
-            let hint = format!("put text in single quotes: '{}'", text.replace('\'', "''"));
-            error.with_hint(hint)
-        }
-        _ => error,
-    }
 }
 
 fn binding_of(function: Function) -> u8 {

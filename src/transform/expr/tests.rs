@@ -140,7 +140,7 @@ fn typed(rows: &[Value]) -> Batch {
 
 fn kept(batch: &Batch, text: &str, type_merge: TypeMerge) -> (Vec<usize>, u64) {
     let mut predicate = Predicate::new(&parse(text).unwrap(), type_merge);
-    let (rows, bad) = predicate.rows(batch).unwrap();
+    let (rows, bad) = predicate.rows(batch, &RowContext::default()).unwrap();
     assert!(bad.is_empty(), "{bad:?}");
     (rows.set_indices().collect(), predicate.take_mismatches().iter().map(|(_, rows)| rows).sum())
 }
@@ -386,7 +386,7 @@ fn evaluate(rows: &[Value], text: &str) -> Vec<Result<Value, String>> {
     let evaluate = |batch: &Batch, ty: Type| -> Vec<Result<Value, String>> {
         let BuiltColumn { array, bad, .. } =
             ExprColumnBuilder::new(operand, &format!("x = {text}"), TypeMerge::Json, false)
-                .column(batch, &ty, Readers::Steps)
+                .column(batch, &ty, Readers::Steps, &RowContext::default())
                 .unwrap();
         assert_eq!(array.data_type(), &ty.to_arrow(), "{text}");
         let values = crate::column::json_text::JsonValues::new(&array, &ty);
@@ -501,7 +501,8 @@ fn errors_in_a_condition_count_only_where_they_decide() {
     let rows = [json!({"a": 6, "b": 0}), json!({"a": 6, "b": 2}), json!({"a": 6, "b": null})];
     let batch = typed(&rows);
     let filter = |text: &str| {
-        let (yes, bad) = Predicate::new(&parse(text).unwrap(), TypeMerge::Json).rows(&batch).unwrap();
+        let (yes, bad) =
+            Predicate::new(&parse(text).unwrap(), TypeMerge::Json).rows(&batch, &RowContext::default()).unwrap();
         let bad: Vec<u32> = bad.iter().map(|(row, _)| *row).collect();
         (yes.set_indices().collect::<Vec<_>>(), bad)
     };

@@ -1,11 +1,12 @@
 //! `cast`: casts columns to types. A value that does not fit is rejected or becomes null; nothing is rounded or
 //! truncated.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::column::{Batch, Schema, Type};
 use crate::transform::binding::Binding;
-use crate::transform::derived_column::DerivedColumn;
+use crate::transform::derived_column::{DerivedColumn, ValuesSeen};
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, CastType, ComputedKind, Operand, Path, parse_casts, type_at};
@@ -15,17 +16,28 @@ use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
 /// Parameters of `cast`: columns and their new types.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Cast {
     casts: Vec<(Path, CastType)>,
     /// The text as written, for messages.
     text: Arc<str>,
+    /// State of one execution for each cast, both of its passes.
+    seen: Vec<ValuesSeen>,
+}
+
+/// The parameters alone.
+impl fmt::Debug for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cast { casts, text, seen: _ } = self;
+        f.debug_struct("Cast").field("casts", casts).field("text", text).finish()
+    }
 }
 
 impl Cast {
     /// Parses `column:type`, several separated by commas.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
-        Ok(Cast { casts: parse_casts(text)?, text: text.into() })
+        let casts = parse_casts(text)?;
+        Ok(Cast { seen: vec![ValuesSeen::default(); casts.len()], casts, text: text.into() })
     }
 }
 
@@ -47,6 +59,10 @@ impl StepKind for Cast {
 
     fn properties(&self) -> Properties {
         Properties { needs_record_spans: true, ..Properties::default() }
+    }
+
+    fn begin(&mut self) {
+        self.seen = self.casts.iter().map(|_| ValuesSeen::default()).collect();
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
@@ -78,10 +94,11 @@ impl StepKind for Cast {
     }
 
     fn start(&self, options: &StepOptions) -> Running {
-        let columns = self.casts.iter().map(|(path, ty)| {
-            let kind = ComputedKind::Cast(Operand::Column(path.clone()), *ty);
+        let columns = self.casts.iter().zip(&self.seen).map(|((path, ty), seen)| {
+            let kind = ComputedKind::Cast(Operand::Column(path.clone()), ty.clone());
             let label = format!("{} {}:{ty}", Self::WORD, path.column);
-            DerivedColumn::replacing(path.column.clone(), kind, &self.text, label, options.type_merge)
+            let (name, seen) = (path.column.clone(), seen.clone());
+            DerivedColumn::replacing(name, kind, &self.text, label, seen, options.type_merge)
         });
         Running(columns.collect())
     }

@@ -11,7 +11,7 @@ use crate::column::{Batch, Schema, TypeMerge};
 use crate::position::FieldPath;
 use crate::transform::binding::Binding;
 use crate::transform::cell::{Cell, cell_of};
-use crate::transform::describe::StepText;
+use crate::transform::describe::{StepMemory, StepText};
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Expr, Operand, Predicate};
 use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
@@ -98,7 +98,10 @@ impl StepKind for Filter {
     fn describe(&self) -> StepText {
         match self {
             Filter::Conditions(conditions) => StepText::new("filter", format!("{} conditions", conditions.len())),
-            Filter::Expression(expr) => StepText::new(Self::WORD, &*expr.text),
+            Filter::Expression(expr) => {
+                let memory = StepMemory::of_expression(expr.node.reads_row_number());
+                StepText::new(Self::WORD, &*expr.text).with_memory(memory)
+            }
         }
     }
 
@@ -107,7 +110,8 @@ impl StepKind for Filter {
             Filter::Conditions(_) => false,
             Filter::Expression(expr) => computes(&expr.node),
         };
-        Properties { keeps_records: true, needs_record_spans, ..Properties::default() }
+        let needs_order = matches!(self, Filter::Expression(expr) if expr.node.reads_row_number());
+        Properties { keeps_records: true, needs_record_spans, needs_order, ..Properties::default() }
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
@@ -172,7 +176,7 @@ impl RunningStep for Running {
             }
             Running::Expression(predicate, text) => (predicate, text),
         };
-        let (yes, bad) = predicate.rows(&batch)?;
+        let (yes, bad) = predicate.rows(&batch, &rows.context())?;
         let yes = BooleanArray::new(yes, None);
         if rows.on_bad_cast == OnBadCast::Reject && !bad.is_empty() {
             // Rejected rows count neither as kept nor as filtered.

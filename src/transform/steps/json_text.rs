@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::column::{Batch, Schema, Type};
 use crate::transform::binding::Binding;
-use crate::transform::derived_column::DerivedColumn;
+use crate::transform::derived_column::{DerivedColumn, ValuesSeen};
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
 use crate::transform::expr::{self, ComputedKind, Function, Operand, Path, parse_names, type_at};
@@ -68,7 +68,8 @@ impl StepKind for JsonText {
         let columns = self.columns.iter().map(|path| {
             let kind = ComputedKind::Call(Function::JsonText, vec![Operand::Column(path.clone())]);
             let label = format!("{} {}", Self::WORD, path.column);
-            DerivedColumn::replacing(path.column.clone(), kind, &self.text, label, options.type_merge)
+            let seen = ValuesSeen::default();
+            DerivedColumn::replacing(path.column.clone(), kind, &self.text, label, seen, options.type_merge)
         });
         Running(columns.collect())
     }

@@ -6,16 +6,18 @@ use crate::column::{Batch, Field, Schema};
 use crate::transform::binding::Binding;
 use crate::transform::describe::StepText;
 use crate::transform::error::Error;
-use crate::transform::expr::{self, Path, as_read_at, column_at, parse_names, type_at};
+use crate::transform::expr::{self, Path, SelectedPath, as_read_at, column_at, parse_selection, type_at};
 use crate::transform::kind::{ArgumentForm, Properties, RunningStep, StepKind, WrittenStep};
 use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// Parameters of `select`: the output columns.
+/// Parameters of `select`: the output columns, in order.
 #[derive(Clone, Debug)]
 pub struct Select {
     selected: Vec<Selected>,
+    /// Number of selected columns before those that are not selected by name, `*`; `None` if these are left out.
+    rest_at: Option<usize>,
     /// Text as written, for messages.
     text: Arc<str>,
 }
@@ -33,13 +35,19 @@ impl Select {
     /// Selects the columns `names`, which must exist.
     pub fn by_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let selected = names.into_iter().map(|name| Selected { path: Path::column(name), name: name.into() });
-        Select { selected: selected.collect(), text: "columns".into() }
+        Select { selected: selected.collect(), rest_at: None, text: "columns".into() }
     }
 
-    /// Parses column names, and paths to values inside columns.
+    /// Parses column names, paths to values inside columns, and `*` for all other columns.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
-        let selected = parse_names(text)?.into_iter().map(|path| Selected { name: path.to_string().into(), path });
-        Ok(Select { selected: selected.collect(), text: text.into() })
+        let (mut selected, mut rest_at) = (Vec::new(), None);
+        for column in parse_selection(text)? {
+            match column {
+                SelectedPath::Path(path) => selected.push(Selected { name: path.to_string().into(), path }),
+                SelectedPath::Rest => rest_at = Some(selected.len()),
+            }
+        }
+        Ok(Select { selected, rest_at, text: text.into() })
     }
 }
 
@@ -76,40 +84,68 @@ impl StepKind for Select {
                 return Err(expr::Error::new(&self.text, rest[0].path.at, message));
             }
         }
-        columns.update_schema(|schema| *schema = output_schema(schema, &self.selected));
-        columns.mark_complete();
+        columns.update_schema(|schema| *schema = output_schema(schema, &self.columns(schema)));
+        // Columns that no record had so far are among the others.
+        if self.rest_at.is_none() {
+            columns.mark_complete();
+        }
         Ok(())
     }
 
     fn add_needed(&self, needed: &mut Needed) {
-        *needed = Needed::Only(self.selected.iter().map(|s| s.path.column.to_string()).collect());
+        *needed = match self.rest_at {
+            Some(_) => Needed::All,
+            None => Needed::Only(self.selected.iter().map(|s| s.path.column.to_string()).collect()),
+        };
     }
 
     fn add_looked_at(&self, looked_at: &mut Needed) {
         let later = |selected: &&Selected| looked_at.contains(&selected.name);
-        let columns = self.selected.iter().filter(later).map(|selected| selected.path.column.to_string()).collect();
-        *looked_at = Needed::Only(columns);
+        let columns = self.selected.iter().filter(later).map(|selected| selected.path.column.to_string());
+        let others = |name: &&String| self.selected.iter().all(|selected| *selected.name != ***name);
+        *looked_at = match (&*looked_at, self.rest_at) {
+            (Needed::All, Some(_)) => Needed::All,
+            (Needed::Only(names), Some(_)) => {
+                Needed::Only(columns.chain(names.iter().filter(others).cloned()).collect())
+            }
+            (_, None) => Needed::Only(columns.collect()),
+        };
     }
 
     fn start(&self, _: &StepOptions) -> Running {
-        Running(self.selected.clone())
+        Running(self.clone())
+    }
+}
+
+impl Select {
+    /// Returns the selected columns of rows with the columns of `schema`.
+    fn columns(&self, schema: &Schema) -> Vec<Selected> {
+        let mut columns = self.selected.clone();
+        if let Some(at) = self.rest_at {
+            let names = schema.fields.iter().map(|field| &field.name);
+            let rest = names.filter(|name| self.selected.iter().all(|selected| selected.name != **name));
+            let rest = rest.map(|name| Selected { path: Path::column(name.clone()), name: name.clone() });
+            columns.splice(at..at, rest.collect::<Vec<_>>());
+        }
+        columns
     }
 }
 
 /// A running selection of output columns.
 #[derive(Debug)]
-pub(crate) struct Running(Vec<Selected>);
+pub(crate) struct Running(Select);
 
 impl RunningStep for Running {
     fn output_schema(&self, schema: Schema, _: &StepOptions) -> Result<Schema, Error> {
-        Ok(output_schema(&schema, &self.0))
+        Ok(output_schema(&schema, &self.0.columns(&schema)))
     }
 
     fn apply(&mut self, batch: Batch, _: &mut RowTracker<'_>, _: &StepOptions) -> Result<Batch, Error> {
-        let mut columns = Vec::with_capacity(self.0.len());
-        let mut fields = Vec::with_capacity(self.0.len());
-        let mut as_read = Vec::with_capacity(self.0.len());
-        for Selected { path, name } in &self.0 {
+        let selected = self.0.columns(&batch.schema);
+        let mut columns = Vec::with_capacity(selected.len());
+        let mut fields = Vec::with_capacity(selected.len());
+        let mut as_read = Vec::with_capacity(selected.len());
+        for Selected { path, name } in &selected {
             // A column that the batch lacks is null, so that every batch has all selected columns.
             let (column, ty) = column_at(&batch, path)?;
             columns.push(column);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::column::{Batch, Schema, TypeMerge};
 use crate::transform::binding::Binding;
-use crate::transform::derived_column::{DerivedColumn, ExceedsDouble};
-use crate::transform::describe::StepText;
+use crate::transform::derived_column::{DerivedColumn, ValuesSeen};
+use crate::transform::describe::{StepMemory, StepText};
 use crate::transform::error::Error;
 use crate::transform::expr::{self, Operand, parse_assignments, type_of};
 use crate::transform::kind::{Properties, RunningStep, StepKind, WrittenStep};
@@ -21,14 +21,14 @@ pub struct With {
     value: Operand,
     /// Text as written, for messages; several steps may share one text.
     text: Arc<str>,
-    /// State of one execution, which begins when the step is bound.
-    exceeds_double: ExceedsDouble,
+    /// State of one execution, both of its passes.
+    seen: ValuesSeen,
 }
 
 /// The parameters alone.
 impl fmt::Debug for With {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let With { name, value, text, exceeds_double: _ } = self;
+        let With { name, value, text, seen: _ } = self;
         f.debug_struct("With").field("name", name).field("value", value).field("text", text).finish()
     }
 }
@@ -41,7 +41,7 @@ impl With {
             name: with.name.into(),
             value: with.value,
             text: text.into(),
-            exceeds_double: ExceedsDouble::default(),
+            seen: ValuesSeen::default(),
         };
         Ok(with.map(step).collect())
     }
@@ -59,15 +59,19 @@ impl StepKind for With {
     type Running = Running;
 
     fn describe(&self) -> StepText {
-        StepText::new(Self::WORD, &*self.text)
+        StepText::new(Self::WORD, &*self.text).with_memory(StepMemory::of_expression(self.value.reads_row_number()))
     }
 
     fn properties(&self) -> Properties {
-        Properties { needs_record_spans: true, ..Properties::default() }
+        let needs_order = self.value.reads_row_number();
+        Properties { needs_record_spans: true, needs_order, ..Properties::default() }
+    }
+
+    fn begin(&mut self) {
+        self.seen = ValuesSeen::default();
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {
-        self.exceeds_double = ExceedsDouble::default();
         let With { name, value, text, .. } = self;
         columns.resolve_each(text, |each| value.paths_mut(each))?;
         columns.check_tests(text, |each| value.tests(each))?;
@@ -91,9 +95,9 @@ impl StepKind for With {
 
     fn start(&self, options: &StepOptions) -> Running {
         let label = format!("{} {}", Self::WORD, self.text);
-        let exceeds_double = self.exceeds_double.clone();
+        let seen = self.seen.clone();
         let (name, value) = (self.name.clone(), self.value.clone());
-        Running(DerivedColumn::new(name, value, &self.text, label, exceeds_double, options.type_merge))
+        Running(DerivedColumn::new(name, value, &self.text, label, seen, options.type_merge))
     }
 }
 

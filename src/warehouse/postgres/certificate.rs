@@ -223,7 +223,7 @@ fn has_name(der: &CertificateDer<'_>, server_name: &ServerName<'_>) -> bool {
         .is_ok();
     }
     let names = certificate.subject.0.iter().flat_map(|part| part.0.iter());
-    let common_name = names.filter(|attribute| attribute.oid == COMMON_NAME).last();
+    let common_name = names.rev().find(|attribute| attribute.oid == COMMON_NAME);
     let Some(common_name) = common_name.and_then(|attribute| std::str::from_utf8(attribute.value.value()).ok()) else {
         return false;
     };

@@ -13,7 +13,8 @@ use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{ConnectError, ConnectErrorKind, Describe, Failure};
-use super::settings::{Host, Server, SessionAttributes, Settings};
+use super::server::{Host, Server, SessionAttributes};
+use super::settings::Settings;
 use super::socket::{self, Address, Socket, TcpOptions};
 use super::tls::SslMode;
 use crate::net::random;

@@ -6,7 +6,8 @@ use std::io;
 
 use tokio_postgres::error::SqlState;
 
-use super::settings::{Server, Settings};
+use super::server::{Host, Server};
+use super::settings::Settings;
 use super::tls::SslMode;
 use crate::net::{BadCertificate, CertificateHint, bad_certificate};
 
@@ -164,7 +165,7 @@ impl Describe<'_> {
     /// The failure to open the socket.
     pub(super) fn unopened(&self, cause: &io::Error) -> Failure {
         use ConnectErrorKind as K;
-        let is_socket = matches!(self.server.host, super::settings::Host::Unix(_));
+        let is_socket = matches!(self.server.host, Host::Unix(_));
         match cause.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if is_socket => {
                 let hint = "start the server, or name its host: `postgres://HOST/DATABASE` or PGHOST (a directory with \

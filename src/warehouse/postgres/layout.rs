@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sql::quoted;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, described, fits, new_type};
-use crate::column::{Schema, Type};
+use crate::column::{Fixed, Schema, Type};
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
 /// Bytes of a name beyond which the server cuts it.
@@ -217,7 +217,9 @@ impl Mapping {
                 // Only to wider numbers: a column of numbers that became text would break its readers.
                 let wider = match (ty, wire) {
                     (Type::Float, Wire::Int2 | Wire::Int4 | Wire::Int8) => Some((Wire::Float8, "double precision")),
-                    (Type::Decimal, Wire::Int2 | Wire::Int4 | Wire::Int8) => Some((Wire::Numeric(None), "numeric")),
+                    (Type::Decimal | Type::Fixed(Fixed::Decimal { .. }), Wire::Int2 | Wire::Int4 | Wire::Int8) => {
+                        Some((Wire::Numeric(None), "numeric"))
+                    }
                     _ => None,
                 };
                 if let (Some((wire, sql)), Widening::Evolve) = (wider, self.widening) {

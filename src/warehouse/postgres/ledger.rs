@@ -16,6 +16,7 @@ pub(super) struct Ledger {
 }
 
 /// The outcome of a claim.
+#[expect(clippy::large_enum_variant, reason = "there is one for each load")]
 pub(super) enum Claim {
     /// The key belongs to this transaction.
     Claimed,

@@ -19,6 +19,7 @@ mod load;
 mod numeric;
 mod parameters;
 mod password_file;
+mod server;
 mod service_file;
 mod session;
 mod settings;

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::environment::Environment;
-
 /// A connection parameter of libpq.
 pub(super) struct Parameter {
     /// Name in URLs and service files.
@@ -132,16 +130,16 @@ impl Values {
         true
     }
 
-    /// Adds the variables of `environment` for parameters that have no value. Even an empty one counts, as in libpq.
-    pub(super) fn add_environment(&mut self, environment: &Environment) {
+    /// Adds the environment variables for parameters that have no value. Even an empty one counts, as in libpq.
+    pub(super) fn add_variables<'a>(&mut self, get: impl Fn(&str) -> Option<&'a str>) {
         for parameter in PARAMETERS {
             let Some(variable) = parameter.variable else { continue };
-            if let Some(value) = environment.get(variable) {
+            if let Some(value) = get(variable) {
                 self.set_if_missing(parameter.name, value.to_owned(), Origin::Variable(variable));
             }
         }
         // The predecessor of sslmode, which libpq still honours.
-        if environment.get("PGREQUIRESSL").is_some_and(|value| value.starts_with('1')) {
+        if get("PGREQUIRESSL").is_some_and(|value| value.starts_with('1')) {
             self.set_if_missing("sslmode", "require".to_owned(), Origin::Variable("PGREQUIRESSL"));
         }
     }

@@ -1,7 +1,6 @@
 //! Resolution of a URL and the environment into the settings of a connection, in libpq's order: the URL, the service
 //! file, the environment, libpq's defaults.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::environment::Environment;
 use super::parameters::{Origin, PARAMETERS, Support, Values};
 use super::password_file;
+use super::server::{Host, Server, SessionAttributes};
 use super::service_file;
 use super::socket::{KeepAlive, TcpOptions};
 use super::tls::{SslMode, TlsSettings};
@@ -54,59 +54,6 @@ pub enum SettingsError {
     NoUser,
 }
 
-/// One server of the list, by its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Host {
-    /// Host name or address, and the address to use in place of a look-up.
-    Tcp { name: String, address: Option<IpAddr> },
-    /// Directory of the socket.
-    Unix(PathBuf),
-}
-
-impl Host {
-    /// Returns true if no other machine can see the connection.
-    pub(super) fn is_local(&self) -> bool {
-        match self {
-            Host::Unix(_) => true,
-            Host::Tcp { address: Some(address), .. } => address.is_loopback(),
-            Host::Tcp { name, address: None } => {
-                name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
-        }
-    }
-}
-
-/// A server of the list, with what is specific to it.
-#[derive(Clone, Debug)]
-pub(super) struct Server {
-    pub(super) host: Host,
-    pub(super) port: u16,
-    pub(super) password: Option<Password>,
-    /// The source of the password, for errors.
-    pub(super) password_origin: Option<String>,
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Tcp { name, .. } if name.contains(':') => write!(f, "[{name}]:{}", self.port),
-            Host::Tcp { name, .. } => write!(f, "{name}:{}", self.port),
-            Host::Unix(directory) => write!(f, "{}/.s.PGSQL.{}", directory.display(), self.port),
-        }
-    }
-}
-
-/// The kind of server that a session needs, of several that are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SessionAttributes {
-    Any,
-    ReadWrite,
-    ReadOnly,
-    Primary,
-    Standby,
-    PreferStandby,
-}
-
 /// The resolved settings of a connection. `Debug` prints no password.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -132,7 +79,7 @@ impl Settings {
     pub fn resolve(url: &str, environment: &Environment) -> Result<Settings, SettingsError> {
         let mut values = uri::parse(url).map_err(SettingsError::Url)?;
         service_file::add_service(&mut values, environment).map_err(SettingsError::Service)?;
-        values.add_environment(environment);
+        values.add_variables(|name| environment.get(name));
         Resolver { values, environment, notes: Vec::new() }.finish()
     }
 

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::{ClientConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{CertificateCheck, CertificateVerifier};
-use super::settings::Host;
+use super::server::Host;
 
 /// The demand for encryption and proof, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -71,6 +71,8 @@ pub(super) fn new_type(ty: &Type) -> Option<(Wire, String)> {
     let plain = |wire, sql: &str| Some((wire, sql.to_owned()));
     match ty {
         Type::Null => None,
+        // Of inference alone: rows have the type that it stands for.
+        Type::Number(_) => new_type(&ty.resolved()),
         Type::Bool => plain(Wire::Bool, "boolean"),
         Type::Int { .. } => plain(Wire::Int8, "bigint"),
         Type::Decimal => plain(Wire::Numeric(None), "numeric"),
@@ -114,7 +116,7 @@ pub(super) fn described(ty: &Type) -> &'static str {
         Type::Null => "only nulls",
         Type::Bool => "booleans",
         Type::Int { .. } | Type::Decimal => "integers",
-        Type::Float => "numbers",
+        Type::Float | Type::Number(_) => "numbers",
         Type::Text => "text",
         Type::Json | Type::Raw => "values of several types",
         Type::Struct(_) | Type::Map(_) => "objects",

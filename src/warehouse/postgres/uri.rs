@@ -12,9 +12,9 @@ pub(super) fn without_scheme(url: &str) -> Option<&str> {
 /// host at all.
 pub(super) fn parse(url: &str) -> Result<Values, String> {
     let rest = without_scheme(url).ok_or("it does not begin with `postgres:`")?;
-    let rest = match rest.strip_prefix("//") {
-        Some(rest) => rest,
-        None if rest.is_empty() || rest.starts_with('?') => rest,
+    let (rest, has_authority) = match rest.strip_prefix("//") {
+        Some(rest) => (rest, true),
+        None if rest.is_empty() || rest.starts_with('?') => (rest, false),
         None => {
             return Err("write `postgres://HOST/DATABASE`, or `postgres:` for the settings of the environment".into());
         }
@@ -29,7 +29,7 @@ pub(super) fn parse(url: &str) -> Result<Values, String> {
 
     // An `@` before the first `/` ends the credentials. libpq looks at no other character, and neither does this: a
     // password may contain `?`.
-    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let authority_end = if has_authority { rest.find('/').unwrap_or(rest.len()) } else { 0 };
     let rest = match rest[..authority_end].find('@') {
         Some(at) => {
             let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
@@ -162,6 +162,7 @@ mod tests {
             ("postgres:", ""),
             ("postgresql://", ""),
             ("postgres:?service=crm", "service=crm"),
+            ("postgres:?host=@x&user=a@b", "host=@x user=a@b"),
             ("postgresql://host/db?u%7aer=x", "`uzer` is not a connection parameter"),
             ("postgresql://h?user", "a parameter after `?` has no `=`"),
             ("postgresql://h?user=a=b", "the parameter `user` has a second `=`; write `%3D`"),

@@ -146,6 +146,14 @@ impl Database {
         rows.map_err(|error| self.error(&error))
     }
 
+    /// Fails if SQLite counts another number of rows than were sent.
+    pub(super) fn check_count(&self, sent: u64, found: u64) -> Result<(), LoadError> {
+        match sent == found {
+            true => Ok(()),
+            false => Err(LoadError::RowCount { table: self.table.clone(), sent, found }),
+        }
+    }
+
     fn check_cancel(&self) -> Result<(), LoadError> {
         if self.cancel.is_cancelled() { Err(LoadError::Cancelled) } else { Ok(()) }
     }

@@ -21,7 +21,7 @@ use super::layout::{LayoutColumn, Mapping, Place};
 use super::ledger::{self, Entry};
 use super::location::Location;
 use super::merge::Merge;
-use super::rowset::{Change, Rowset};
+use super::rowset::{Change, Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
@@ -29,9 +29,6 @@ use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
     RowEncoder, TableLoad, TableTarget, Widening,
 };
-
-/// Name of the stage in SQL.
-pub(super) const STAGE: &str = "temp.\"_drawoff_stage\"";
 
 /// The columns of a table at its end, in order, with their forms; `None` for those that never had a value.
 type FinalColumns = Vec<(Arc<str>, Option<Form>)>;
@@ -413,7 +410,7 @@ impl SqliteLoad {
                 ),
                 [],
             )?;
-            self.check_moved(self.straight.rows, moved)?;
+            self.db.check_count(self.straight.rows, moved)?;
             let name = quoted(&self.table.name);
             self.db.execute(&format!("DROP TABLE {}; ALTER TABLE {new_name} RENAME TO {name}", self.sql_name))?;
         } else {
@@ -467,11 +464,7 @@ impl SqliteLoad {
             ),
             [],
         )?;
-        self.check_moved(stage.rows, moved)
-    }
-
-    fn check_moved(&self, sent: u64, found: u64) -> Result<(), LoadError> {
-        check_count(&self.db, sent, found)
+        self.db.check_count(stage.rows, moved)
     }
 }
 
@@ -548,7 +541,7 @@ impl TableLoad for SqliteLoad {
     }
 
     fn finish(&mut self, columns: &Schema, end: &LoadEnd) -> Result<(), LoadError> {
-        self.check_moved(end.rows, self.rows_counted)?;
+        self.db.check_count(end.rows, self.rows_counted)?;
         let key = match self.key.clone() {
             Some(key) => key,
             None => {
@@ -599,14 +592,6 @@ impl TableLoad for SqliteLoad {
             rows: self.rows_counted,
             notes: self.notes,
         }))
-    }
-}
-
-/// Fails if SQLite counts another number of rows than were sent.
-pub(super) fn check_count(db: &Database, sent: u64, found: u64) -> Result<(), LoadError> {
-    match sent == found {
-        true => Ok(()),
-        false => Err(LoadError::RowCount { table: db.table().to_owned(), sent, found }),
     }
 }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::database::Database;
-use super::load::{STAGE, check_count};
-use super::rowset::Rowset;
+use super::rowset::{Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use crate::warehouse::{CommitKey, LoadError};
 
@@ -84,7 +83,7 @@ impl Merge<'_> {
         let updated = match db.connection().prepare(&upsert).is_ok() {
             true => {
                 let changed = db.changed(&upsert, [])?;
-                check_count(db, if set.is_empty() { distinct - matched } else { distinct }, changed)?;
+                db.check_count(if set.is_empty() { distinct - matched } else { distinct }, changed)?;
                 if set.is_empty() { 0 } else { matched }
             }
             false => {
@@ -108,7 +107,7 @@ impl Merge<'_> {
                     ),
                     [],
                 )?;
-                check_count(db, distinct - matched, inserted)?;
+                db.check_count(distinct - matched, inserted)?;
                 updated
             }
         };

@@ -10,6 +10,9 @@ use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Type, TypeMerge};
 use crate::warehouse::LoadError;
 
+/// Name of the stage in SQL.
+pub(super) const STAGE: &str = "temp.\"_drawoff_stage\"";
+
 /// Names of the number that SQLite gives each row; a column may have one of these names.
 const ROW_NUMBERS: [&str; 3] = ["rowid", "_rowid_", "oid"];
 

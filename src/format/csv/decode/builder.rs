@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, new_null_array};
 use arrow_buffer::{Buffer, NullBufferBuilder};
 
 use crate::column::views::{Views, make_view_of_padded};
-use crate::column::{AsRead, Morsel, Type, TypeMerge};
+use crate::column::{AsRead, Fixed, Morsel, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::csv::infer::parse_bool;
 use crate::format::csv::split::Span;
@@ -30,9 +30,24 @@ pub(super) struct Misfit;
 pub(super) enum Builder {
     Null(usize),
     Bool(BooleanBuilder),
-    Int { values: Int64Builder, all_fit_double: bool },
-    Decimal { values: Decimal128Builder, observed: Observed },
-    Float { values: Float64Builder, observed: Observed },
+    Int {
+        values: Int64Builder,
+        all_fit_double: bool,
+    },
+    Decimal {
+        values: Decimal128Builder,
+        observed: Observed,
+    },
+    Float {
+        values: Float64Builder,
+        observed: Observed,
+    },
+    /// Decimals with a fraction: values, significant digits, digits after the point.
+    Scaled {
+        values: Decimal128Builder,
+        precision: u8,
+        scale: u8,
+    },
     Text(TextBuilder),
     Nested(Type, NestedCells),
 }
@@ -69,6 +84,10 @@ impl Builder {
             }
             Type::Float => {
                 Builder::Float { values: Float64Builder::with_capacity(capacity), observed: Observed::default() }
+            }
+            Type::Fixed(Fixed::Decimal { precision, scale }) => {
+                let values = Decimal128Builder::with_capacity(capacity).with_data_type(ty.to_arrow());
+                Builder::Scaled { values, precision: *precision, scale: *scale }
             }
             Type::Text => Builder::Text(TextBuilder::new(morsel, capacity)),
             nested => Builder::Nested(nested.clone(), NestedCells::default()),
@@ -141,7 +160,17 @@ impl Builder {
                     values.append_value(value);
                 }
             }
-            Builder::Text(text) => cells.for_each(|cell| text.append(cell)),
+            Builder::Scaled { values, precision, scale } => {
+                for cell in cells {
+                    match cell.is_null() {
+                        true => values.append_null(),
+                        false => {
+                            values.append_value(number::parse_scaled(cell.of(bytes), *precision, *scale).ok_or(Misfit)?)
+                        }
+                    }
+                }
+            }
+            Builder::Text(text) => text.append_all(cells),
             Builder::Nested(_, nested) => cells.for_each(|cell| nested.push(cell)),
         }
         Ok(())
@@ -164,6 +193,11 @@ impl Builder {
             }
             Builder::Decimal { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Decimal)),
             Builder::Float { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Float)),
+            Builder::Scaled { mut values, precision, scale } => {
+                let array = values.finish();
+                let ty = null(has_values(&array), Type::Fixed(Fixed::Decimal { precision, scale }));
+                (Arc::new(array), ty)
+            }
             Builder::Text(text) => {
                 let array = text.finish(morsel);
                 let ty = null(has_values(&*array), Type::Text);
@@ -171,7 +205,7 @@ impl Builder {
             }
             // Nested cells are parsed only here, all of a column at once, and may still turn out not to fit.
             Builder::Nested(ty, cells) => {
-                cells.decode(morsel.records(), &ty, decode_cells).and_then(|(array, observed)| {
+                cells.decode(&morsel.bytes, &ty, decode_cells).and_then(|(array, observed)| {
                     match ty.join(&observed, TypeMerge::Json) == ty {
                         true => Ok((array, observed)),
                         false => Err(Misfit),
@@ -203,6 +237,7 @@ pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCell
         Type::Int { .. } => number::parse_int(value).is_some(),
         Type::Decimal => number::parse_decimal(value).is_some(),
         Type::Float => number::parse_float(value).is_some() || exact_int(value).is_some(),
+        Type::Fixed(Fixed::Decimal { precision, scale }) => number::parse_scaled(value, *precision, *scale).is_some(),
         Type::Text => true,
         nested => {
             let mut cells = NestedCells::default();
@@ -277,7 +312,7 @@ impl AsReadBuilder {
 
     /// Appends cells of records that are valid UTF-8.
     pub(super) fn append(&mut self, cells: impl Iterator<Item = Span>) {
-        cells.for_each(|cell| self.cells.append(cell));
+        self.cells.append_all(cells);
     }
 
     /// Finishes the column.
@@ -312,7 +347,12 @@ impl TextBuilder {
         }
     }
 
-    /// Appends a cell of a record that is valid UTF-8.
+    /// Appends cells of records that are valid UTF-8.
+    #[inline]
+    pub(super) fn append_all(&mut self, cells: impl Iterator<Item = Span>) {
+        cells.for_each(|cell| self.append(cell));
+    }
+
     #[inline]
     fn append(&mut self, cell: Span) {
         if cell.is_null() {

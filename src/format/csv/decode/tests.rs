@@ -3,6 +3,7 @@ use arrow_array::{Array, StringViewArray};
 use proptest::prelude::*;
 
 use super::*;
+use crate::column::Fixed;
 use crate::format::csv::{CsvEncoder, take_header};
 use crate::format::{CsvBooleans, CsvOptions};
 
@@ -51,7 +52,7 @@ fn mismatch(outcome: Outcome) -> SchemaMismatch {
 
 fn decode(text: &str) -> Decoded {
     let (decoder, morsel) = open(text.as_bytes());
-    let schema = Arc::new(decoder.infer(&morsel, &Schema::default()));
+    let schema = Arc::new(decoder.infer(&morsel, &Schema::default()).resolved());
     decoded(decoder.decode(&morsel, &schema, OnMisfit::SchemaMismatch))
 }
 
@@ -187,6 +188,7 @@ fn type_of_naively(values: &[&str]) -> Type {
     let is_int = |value: &str| value.parse::<i128>().is_ok_and(|v| v.to_string() == value && v.abs() < 10i128.pow(38));
     let is_long = |value: &str| is_int(value) && value.parse::<i64>().is_ok();
     let is_small = |value: &str| is_long(value) && value.parse::<i64>().is_ok_and(|v| v.abs() <= 1 << 53);
+    let is_plain = |value: &str| crate::format::number::plain_digits(value.as_bytes()).is_some() && value != "-0";
     let is_float = |value: &str| {
         let mantissa = value.split('e').next().unwrap_or_default().replace(['-', '.'], "");
         let digits = mantissa.trim_matches('0').len();
@@ -205,6 +207,25 @@ fn type_of_naively(values: &[&str]) -> Type {
         () if all(&is_long) => LONG_INT,
         () if all(&is_int) => Type::Decimal,
         () if all(&|v| is_small(v) || is_float(v)) => Type::Float,
+        () if all(&|v| is_int(v) || is_float(v) || is_plain(v)) => {
+            let integer = values.iter().map(|v| match v {
+                v if is_small(v) => 16,
+                v if is_long(v) => 19,
+                // Without an exponent, every number has its digits.
+                v if is_plain(v) => {
+                    v.trim_start_matches('-').split('.').next().map_or(0, |v| if v == "0" { 0 } else { v.len() })
+                }
+                _ => 39,
+            });
+            let scale =
+                values.iter().map(|v| v.split_once('.').map_or(0, |(_, fraction)| fraction.len())).max().unwrap_or(0);
+            let precision = integer.max().unwrap_or(0) + scale;
+            match (precision, scale) {
+                (39.., _) => Type::Text,
+                (_, 0) => Type::Decimal,
+                _ => Type::Fixed(Fixed::Decimal { precision: precision as u8, scale: scale as u8 }),
+            }
+        }
         () => Type::Text,
     }
 }
@@ -222,6 +243,7 @@ fn any_cell() -> impl Strategy<Value = (String, Option<String>)> {
             String::from_utf8(out).expect("ascii")
         }),
         1 => "[0-9.e+-]{1,6}",
+        2 => "-?[1-9][0-9]{0,20}\\.[0-9]{1,6}",
         2 => prop_oneof![Just("true"), Just("False")].prop_map(String::from),
         2 => "[a-zé東,\"\r\n ]{0,20}",
     ];
@@ -254,7 +276,7 @@ proptest! {
         };
         let body: String = rows.iter().map(line).collect();
         let (decoder, morsel) = open(format!("{}{line_end}{body}", names.join(",")).as_bytes());
-        let schema = Arc::new(decoder.infer(&morsel, &Schema::default()));
+        let schema = Arc::new(decoder.infer(&morsel, &Schema::default()).resolved());
 
         for (c, field) in schema.fields.iter().enumerate() {
             let values: Vec<&str> = rows.iter().filter_map(|row| row[c].1.as_deref()).collect();
@@ -268,12 +290,25 @@ proptest! {
             Morsel::from_vec(rows.iter().map(line).collect::<String>().into_bytes(), 0, 0)
         };
         let first = decoder.infer(&part(head), &Schema::default());
-        prop_assert_eq!(&first.join(&decoder.infer(&part(tail), &Schema::default()), TypeMerge::Text), &*schema);
+        let both = first.join(&decoder.infer(&part(tail), &Schema::default()), TypeMerge::Text);
+        prop_assert_eq!(&both.resolved(), &*schema);
 
-        // A schema inferred from the head alone widens to that of the whole, which then fits.
+        // A schema inferred from the head alone widens to that of the whole, which then fits. The digits of doubles are not
+        // known any more, so that no decimal follows them.
+        let first = first.resolved();
+        let scaled = |ty: &Type| matches!(ty, Type::Fixed(_));
+        let is_late =
+            |i: usize| matches!(first.fields[i].ty, Type::Float | Type::Decimal) && scaled(&schema.fields[i].ty);
+        let widened = |seen: &Schema| {
+            let alike = seen.fields.iter().zip(&schema.fields).enumerate().all(|(i, (seen, whole))| {
+                seen == whole || is_late(i) && seen.ty == Type::Text || scaled(&seen.ty) && scaled(&whole.ty)
+            });
+            prop_assert!(alike, "{seen:?} {schema:?}");
+            Ok(())
+        };
         match decoder.decode(&morsel, &Arc::new(first.clone()), OnMisfit::SchemaMismatch) {
-            Outcome::SchemaMismatch(mismatch) => prop_assert_eq!(&mismatch.schema, &*schema),
-            Outcome::Decoded(decoded) => prop_assert_eq!(&first.join(&decoded.observed, TypeMerge::Text), &*schema),
+            Outcome::SchemaMismatch(mismatch) => widened(&mismatch.schema)?,
+            Outcome::Decoded(decoded) => widened(&first.join(&decoded.observed, TypeMerge::Text))?,
         }
 
         let decoded = decoded(decoder.decode(&morsel, &schema, OnMisfit::SchemaMismatch));
@@ -303,6 +338,11 @@ proptest! {
                         crate::format::number::write_float(want.parse().expect("a number"), &mut canonical);
                         String::from_utf8(canonical).expect("ascii")
                     }
+                    (Some(want), Type::Fixed(Fixed::Decimal { precision, scale })) => {
+                        let parse = |text: &[u8]| crate::format::number::parse_scaled(text, *precision, *scale);
+                        prop_assert!(parse(&got).is_some_and(|value| Some(value) == parse(want.as_bytes())));
+                        continue;
+                    }
                     (Some(want), _) => want.to_string(),
                 };
                 prop_assert!(!fields[c].is_null());
@@ -329,4 +369,128 @@ fn words_for_null_are_unquoted_cells_of_exactly_that_text() {
     assert_eq!(columns(&[]), (vec![Type::Text, Type::Text, Type::Text], vec![0, 0, 0]));
     assert_eq!(columns(&["NA", "N/A"]), (vec![int.clone(), Type::Text, Type::Text], vec![2, 1, 1]));
     assert_eq!(columns(&["NA", "N/A", "-", "NAN"]), (vec![int, Type::Null, Type::Text], vec![2, 3, 1]));
+}
+
+/// Generates a cell as text or as a number in JSON's grammar; `None` for null.
+fn any_read_cell() -> impl Strategy<Value = Option<Result<String, String>>> {
+    prop_oneof![
+        1 => Just(None),
+        2 => "[a-zé'\";\n ]{0,70}".prop_map(|text| Some(Ok(text))),
+        4 => "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,3})?".prop_map(|number| Some(Err(number))),
+    ]
+}
+
+/// Spells a number with a decimal comma and, with `grouped`, with points between groups of three digits.
+fn spelled_with_comma(number: &str, grouped: bool) -> String {
+    let (integer, fraction) = number.split_once('.').map_or((number, None), |(i, f)| (i, Some(f)));
+    let (sign, digits) = integer.strip_prefix('-').map_or(("", integer), |digits| ("-", digits));
+    let groups: Vec<String> =
+        digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into()).collect();
+    let integer = if grouped { groups.join(".") } else { digits.to_owned() };
+    format!("{sign}{integer}{}", fraction.map_or(String::new(), |fraction| format!(",{fraction}")))
+}
+
+proptest! {
+    #[test]
+    fn a_dialect_is_another_spelling_of_the_same_rows(
+        cells in prop::collection::vec((any_read_cell(), any::<bool>(), any::<bool>()), 0..60),
+    ) {
+        let quoted = |text: &str, quote: char| format!("{quote}{}{quote}", text.replace(quote, &format!("{quote}{quote}")));
+        let rows = cells.chunks_exact(2);
+        let (mut plain, mut other) = ("a,b\n".to_owned(), "'a';b\n".to_owned());
+        for row in rows.clone() {
+            let spelled: Vec<(String, String)> = row.iter().map(|(cell, grouped, quotes)| match cell {
+                None => Default::default(),
+                Some(Ok(text)) => (quoted(text, '"'), quoted(text, '\'')),
+                Some(Err(number)) => {
+                    let comma = spelled_with_comma(number, *grouped);
+                    (number.clone(), if *quotes { quoted(&comma, '\'') } else { comma })
+                }
+            }).collect();
+            plain += &format!("{},{}\n", spelled[0].0, spelled[1].0);
+            other += &format!("{};{}\n", spelled[0].1, spelled[1].1);
+        }
+        let dialect = CsvDialect {
+            quote: CsvQuote::Byte(b'\''),
+            numbers: NumberMarks { decimal: b',', thousands: Some('.') },
+            ..CsvDialect::default()
+        };
+        let (plain_decoder, plain) = open(plain.as_bytes());
+        let morsel = Morsel::from_vec(other.into_bytes(), 0, 0);
+        let mut search = crate::format::csv::HeaderSearch::new(b';', &dialect);
+        let (header, other) = search.take(&morsel).expect("a valid header").expect("a header");
+        let other_decoder = CsvDecoder::new(header.names, b';', plain_decoder.decode_cells).with_dialect(&dialect);
+
+        let schema = plain_decoder.infer(&plain, &Schema::default()).resolved();
+        prop_assert_eq!(&other_decoder.infer(&other, &Schema::default()).resolved(), &schema);
+        let schema = Arc::new(schema);
+        let rules = RecordRules { as_read: crate::format::decode::AsReadColumns::Every, ..RecordRules::default() };
+        let plain = decoded(plain_decoder.decode_under(&plain, &schema, OnMisfit::SchemaMismatch, &rules));
+        let other = decoded(other_decoder.decode_under(&other, &schema, OnMisfit::SchemaMismatch, &rules));
+        prop_assert_eq!(other.rejects.len(), 0);
+        prop_assert_eq!(&other.observed, &plain.observed);
+        for column in 0..2 {
+            if schema.fields[column].ty != Type::Text {
+                prop_assert_eq!(&other.batch.columns[column], &plain.batch.columns[column]);
+            } else {
+                // Steps see the number, and the column keeps the cell.
+                let read = other.batch.as_read(column).expect("steps see other texts");
+                prop_assert_eq!(&read.array, &plain.batch.columns[column]);
+                let texts = other.batch.columns[column].as_string_view();
+                for (row, cells) in rows.clone().enumerate() {
+                    let (cell, grouped, _) = &cells[column];
+                    let expected = cell.as_ref().map(|cell| match cell {
+                        Ok(text) => text.clone(),
+                        Err(number) => spelled_with_comma(number, *grouped),
+                    });
+                    let found = texts.is_valid(row).then(|| texts.value(row).to_owned());
+                    prop_assert_eq!(found, expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn positions_in_another_dialect_are_those_of_the_source() {
+    let text = "'a';b\n1,5;'it''s'\n1.5;x\n2,5;'y\n";
+    let dialect = CsvDialect {
+        quote: CsvQuote::Byte(b'\''),
+        numbers: NumberMarks { decimal: b',', thousands: None },
+        ..CsvDialect::default()
+    };
+    let mut search = crate::format::csv::HeaderSearch::new(b';', &dialect);
+    let (header, rest) = search.take(&Morsel::from_vec(text.into(), 0, 0)).expect("valid").expect("there");
+    let decode_cells = open(b"a\n1\n").0.decode_cells;
+    let decoder = CsvDecoder::new(header.names, b';', decode_cells).with_dialect(&dialect);
+    let schema = schema(&[("a", Type::Float), ("b", Type::Text)]);
+    let decoded = decoded(decoder.decode(&rest, &schema, OnMisfit::Reject));
+    assert_eq!(
+        rejects(&decoded),
+        [(12, 5, 1, 1, "expected float, found text"), (18, 6, 2, 2, "the quote is not closed")]
+    );
+    assert_eq!(decoded.rejects[0].reject.offset, 0);
+    assert_eq!(decoded.batch.columns[1].as_string_view().value(0), "it's");
+    let rules = RecordRules { cell_kinds: true, ..RecordRules::default() };
+    let text = Arc::new(Schema::new(vec![Field::new("a", Type::Text), Field::new("b", Type::Text)]));
+    let Outcome::Decoded(decoded) = decoder.decode_under(&rest, &text, OnMisfit::Reject, &rules) else {
+        panic!("text holds all cells");
+    };
+    let kinds = &decoded.cell_kinds[0].1;
+    let first = kinds.first_text.expect("1.5 is no number");
+    assert_eq!((kinds.numbers, kinds.texts, first.byte, first.line), (1, 1, 12, 1));
+}
+
+#[test]
+fn without_quotes_every_line_is_a_record() {
+    let dialect = CsvDialect { quote: CsvQuote::None, ..CsvDialect::default() };
+    let morsel = Morsel::from_vec(b"a,\"b\n\"x,5\"\n\",y\"\n".to_vec(), 0, 0);
+    let mut search = crate::format::csv::HeaderSearch::new(b',', &dialect);
+    let (header, rest) = search.take(&morsel).expect("valid").expect("there");
+    assert_eq!(&*header.names[1], "\"b");
+    let decode_cells = open(b"a\n1\n").0.decode_cells;
+    let decoder = CsvDecoder::new(header.names, b',', decode_cells).with_dialect(&dialect);
+    let schema = Arc::new(decoder.infer(&rest, &Schema::default()));
+    let decoded = decoded(decoder.decode(&rest, &schema, OnMisfit::SchemaMismatch));
+    assert_eq!(encoded(&decoded.batch), "\"\"\"x\",\"5\"\"\"\n\"\"\"\",\"y\"\"\"\n");
 }

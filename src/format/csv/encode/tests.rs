@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::column::{Field, Morsel};
+use crate::format::csv::MAX_SHEET_CELL;
+use crate::format::csv::sheet::number_digits;
 use crate::format::csv::split::Splitter;
 
 fn batch(columns: Vec<(Type, ArrayRef)>) -> Batch {

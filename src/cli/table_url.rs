@@ -1,0 +1,67 @@
+//! URLs of systems with tables: which outputs they are, and how they are shown.
+
+use std::path::Path;
+
+/// The schemes of systems with tables.
+const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb"];
+
+/// Returns the URL of a system with tables; `None` for other outputs.
+pub(super) fn table_url(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    let scheme = text.split_once(':')?.0;
+    SCHEMES.contains(&scheme).then_some(text)
+}
+
+/// Returns a URL without its password, for messages. It may be malformed: a password in which `/`, `?` or `@` is not
+/// encoded is left out too, and with it perhaps more.
+pub(super) fn redacted(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("//") {
+        Some((scheme, rest)) if !scheme.contains('?') => (format!("{scheme}//"), rest),
+        _ => (String::new(), url),
+    };
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((before, rest)) if !scheme.is_empty() => (before.split([':', '/', '?', '@']).next(), rest),
+        _ => (None, rest),
+    };
+    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // A name that is encoded may be any.
+    let is_secret = |name: &str| name.contains('%') || name.to_ascii_lowercase().contains("pass");
+    let kept =
+        query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
+    let kept = kept.collect::<Vec<_>>().join("&");
+    let mark = if kept.is_empty() { "" } else { "?" };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{scheme}{user}{before}{mark}{kept}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(redacted("postgres://ada:marked-1@db:5432/crm"), "postgres://ada@db:5432/crm");
+        assert_eq!(
+            redacted("postgres://db/crm?user=a&password=marked-1&sslmode=disable"),
+            "postgres://db/crm?user=a&sslmode=disable"
+        );
+        assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
+        assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
+        assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
+        assert_eq!(redacted("sqlite:a@b.db"), "sqlite:a@b.db");
+        assert_eq!(redacted("postgres://db/crm?service=x"), "postgres://db/crm?service=x");
+        // Characters that should be encoded in a password, and names of parameters that need not be.
+        for url in [
+            "postgres://ada:marked-1?x@db/crm",
+            "postgres://ada:marked-1/x@db/crm",
+            "postgres://ada:x@marked-1@db/crm",
+            "postgres://ada:x?y@marked-1/z@db/crm?sslmode=disable",
+            "postgres://:marked-1@db/crm",
+            "postgres://db/crm?pass%77ord=marked-1",
+            "postgres:?PASSWORD=marked-1",
+        ] {
+            assert!(!redacted(url).contains("marked"), "{url}: {}", redacted(url));
+        }
+        assert!(table_url(Path::new("postgres:")).is_some() && table_url(Path::new("people.db")).is_none());
+    }
+}
