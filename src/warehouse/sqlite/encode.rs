@@ -39,7 +39,7 @@ impl RowEncoder for ValueEncoder {
                 let nulls = (0..batch.rows).filter(|&row| values.is_null(row));
                 unfit.extend(nulls.map(|row| required(row, &column.source)));
             }
-            if values.always_fits(&column.ty) {
+            if values.always_fits(&column.ty.resolved()) {
                 continue;
             }
             for row in (0..batch.rows).filter(|&row| !values.is_null(row)) {
@@ -106,7 +106,9 @@ impl<'a> Column<'a> {
             Some(as_read) => (&*as_read.array, &Type::Json),
             None => (array, typed),
         };
-        let values = match ty {
+        // Numbers of CSV whose type is open are carried as the type that they would have now.
+        let resolved = ty.resolved();
+        let values = match &resolved {
             Type::Null => Values::Null,
             Type::Bool => Values::Bool(values.as_boolean()),
             Type::Int { .. } => Values::Int(values.as_primitive()),
@@ -115,8 +117,10 @@ impl<'a> Column<'a> {
             Type::Text => Values::Text(values.as_string_view()),
             Type::Json | Type::Raw => Values::Json(values.as_string_view()),
             Type::Fixed(fixed) => Values::Fixed(values, *fixed),
+            Type::Number(_) => unreachable!("it is resolved"),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => Values::Nested(
-                JsonValues::try_new(values, ty, NullMembers::Write).expect("the array is of the type of its schema"),
+                JsonValues::try_new(values, &resolved, NullMembers::Write)
+                    .expect("the array is of the type of its schema"),
             ),
         };
         let place = match column.place {

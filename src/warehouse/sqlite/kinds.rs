@@ -82,7 +82,10 @@ impl Kind {
         match (ty, self) {
             (Type::Null, _) | (_, Kind::Text | Kind::Any) => true,
             (Type::Bool, kind) => kind != Kind::Real,
-            (Type::Int { .. } | Type::Decimal | Type::Float | Type::Fixed(Fixed::Decimal { .. }), _) => true,
+            (
+                Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) | Type::Fixed(Fixed::Decimal { .. }),
+                _,
+            ) => true,
             // Decided value by value: a few cells that are no numbers make a column text.
             (Type::Text | Type::Json | Type::Raw, _) => true,
             (_, kind) => matches!(kind, Kind::Numeric(Json | Other)),
@@ -234,7 +237,7 @@ pub(super) fn described(ty: &Type) -> &'static str {
         Type::Null => "only nulls",
         Type::Bool => "booleans",
         Type::Int { .. } | Type::Decimal => "integers",
-        Type::Float => "numbers",
+        Type::Float | Type::Number(_) => "numbers",
         Type::Text => "text",
         Type::Json | Type::Raw => "values of several types",
         Type::Struct(_) | Type::Map(_) => "objects",

@@ -32,6 +32,7 @@ impl Form {
     pub(super) fn of(ty: &Type) -> Option<Self> {
         Some(match ty {
             Type::Null => return None,
+            Type::Number(_) => return Form::of(&ty.resolved()),
             Type::Bool => Form::Bool,
             Type::Int { .. } => Form::Int,
             Type::Float => Form::Float,
@@ -72,6 +73,10 @@ pub(super) fn convert<'a>(value: ValueRef<'a>, from: Form, to: Form, scratch: &'
     scratch.clear();
     match (value, from, to) {
         (ValueRef::Integer(value), Form::Int, Form::Float) => return ValueRef::Real(value as f64),
+        (ValueRef::Text(digits), Form::Decimal, Form::Float) => {
+            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            return number.map_or(value, ValueRef::Real);
+        }
         (ValueRef::Integer(value), Form::Bool, _) => {
             scratch.extend_from_slice(if value == 0 { b"false" } else { b"true" });
         }
