@@ -545,7 +545,7 @@ fn drawn_records_come_back_as_they_were() {
     load_text(&place, &text, "t", "100000", &[]).ok();
     let db = open(&place.path("people.db"));
     let mut query = db.prepare("SELECT * FROM t ORDER BY rowid").unwrap();
-    let names: Vec<String> = query.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = query.column_names().map(str::to_owned).collect();
     let mut rows = query.query([]).unwrap();
     for record in &records {
         let row = rows.next().unwrap().expect("a row for each record");
