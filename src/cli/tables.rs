@@ -112,11 +112,12 @@ pub(super) fn output_table(
         );
     }
     let load = &args.load;
+    let warehouse = open(settings, url)?;
     let Some(table) = &load.into else {
         return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`");
     };
     let target = TableTarget {
-        warehouse: open(settings, url)?,
+        warehouse,
         table: table.clone(),
         mode: load.mode()?,
         load_column: load.load_column.as_deref().map(Into::into),
@@ -142,6 +143,11 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
     let _ = settings;
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
+        "duckdb" => Err(Failure::new(
+            Error::Usage("drawoff does not load into DuckDB files".into()),
+            "write Parquet and let DuckDB read it: `drawoff convert people.ndjson -o people.parquet`, then \
+             `duckdb people.duckdb \"CREATE TABLE people AS FROM 'people.parquet'\"`",
+        )),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             use crate::warehouse::postgres::{Environment, Postgres, Settings};
@@ -163,6 +169,12 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
             }
             Ok(Arc::new(ClickHouse::new(settings)))
         }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            use crate::warehouse::sqlite::{Location, Sqlite};
+            let location = Location::parse(url).map_err(|error| Error::Usage(error.to_string()))?;
+            Ok(Arc::new(Sqlite::new(location)))
+        }
         other => Err(Failure::new(
             Error::Usage(format!("this build cannot load into {other}")),
             format!("build drawoff with `--features {}`", other.split('+').next().unwrap_or_default()),
@@ -177,6 +189,8 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
         "postgres" => crate::warehouse::postgres::ddl(table, columns),
         #[cfg(feature = "clickhouse")]
         "clickhouse" => crate::warehouse::clickhouse::ddl(table, columns),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => crate::warehouse::sqlite::ddl(table, columns),
         other => {
             return Err(Failure::new(
                 Error::Usage(format!("this build has no {other}")),

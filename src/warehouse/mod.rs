@@ -28,6 +28,8 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use error::{LoadError, Misfit};
 pub use identity::{CommitKey, LoadIdentity};

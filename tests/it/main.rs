@@ -41,6 +41,7 @@ mod sort_hint;
 mod sources;
 mod sql;
 mod sql_exact;
+mod sqlite;
 mod start_doubts;
 mod starts;
 mod state;

@@ -190,6 +190,8 @@ fn unescaped(text: &str) -> String {
 pub(super) fn new_type(ty: &Type) -> Option<String> {
     let inner = match ty {
         Type::Null => return None,
+        // Of inference alone: rows have the type that it stands for.
+        Type::Number(_) => return new_type(&ty.resolved()),
         Type::Bool => "Bool".to_owned(),
         Type::Int { .. } => "Int64".to_owned(),
         Type::Decimal => "Decimal(38, 0)".to_owned(),
@@ -224,7 +226,9 @@ pub(super) fn fits(ty: &Type, column: &ColumnType) -> bool {
         // Decided value by value: a few cells that are no numbers make a column text.
         (Type::Text | Type::Json | Type::Raw, _) => true,
         (Type::Bool, C::Bool) => true,
-        (Type::Int { .. } | Type::Decimal | Type::Float | Type::Fixed(Fixed::Decimal { .. }), _) => is_number,
+        (Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) | Type::Fixed(Fixed::Decimal { .. }), _) => {
+            is_number
+        }
         (Type::Fixed(Fixed::Date), C::Date | C::Date32) => true,
         (Type::Fixed(Fixed::Timestamp { .. }), C::DateTime | C::DateTime64(_)) => true,
         (Type::List(_), C::Array(_)) => true,
@@ -241,7 +245,7 @@ pub(super) fn described(ty: &Type) -> &'static str {
         Type::Null => "only nulls",
         Type::Bool => "booleans",
         Type::Int { .. } | Type::Decimal => "integers",
-        Type::Float => "numbers",
+        Type::Float | Type::Number(_) => "numbers",
         Type::Text => "text",
         Type::Json | Type::Raw => "values of several types",
         Type::Struct(_) | Type::Map(_) => "objects",
