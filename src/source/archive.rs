@@ -108,7 +108,9 @@ impl ArchiveListing {
             return Err(ArchiveError::DuplicateNames(archive.to_owned()));
         }
         let mut listing = ArchiveListing { members: Vec::new(), skipped: 0 };
-        let pattern = member.filter(|member| is_pattern(member)).and_then(|member| NamePattern::new(member).ok());
+        // A member whose own name has characters of a pattern is that member.
+        let pattern = member.filter(|member| is_pattern(member) && zip.index_for_name(member).is_none());
+        let pattern = pattern.and_then(|pattern| NamePattern::new(pattern).ok());
         let mut known = Vec::new();
         for i in 0..zip.len() {
             let entry = zip.by_index_raw(i).map_err(|error| read(io::Error::other(error)))?;
