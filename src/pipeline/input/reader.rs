@@ -57,6 +57,8 @@ struct OpenRows {
     info: Arc<SourceInfo>,
     /// True for the result of a query, false for a file.
     is_query: bool,
+    /// The bytes of a stream, whose digest is known at its end.
+    raw: Option<SharedSource>,
 }
 
 impl OpenRows {
@@ -209,6 +211,10 @@ impl SourceReader {
                         Item::Rows(batch, info)
                     }
                     None => {
+                        if let (Some(digests), Some(raw)) = (&self.digests, &mut open.raw) {
+                            raw.end_digest(digests, info.index)
+                                .map_err(|cause| Error::Read { name: info.name.to_string(), cause })?;
+                        }
                         self.rows = None;
                         Item::SourceEnd(info)
                     }
@@ -220,7 +226,7 @@ impl SourceReader {
                 if matches!(source.input, Input::Rows(_)) {
                     let info = SourceInfo::of_source(index, &source, false);
                     let Input::Rows(rows) = source.input else { unreachable!("matched above") };
-                    self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
+                    self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true, raw: None });
                     continue;
                 }
                 let name = source.name.clone();
@@ -395,6 +401,7 @@ impl SourceReader {
             let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
             is_read(None, b',');
             let path = path.filter(|_| has_index && compression == SourceCodec::None);
+            let is_stream = path.is_none();
             let rows = match (kind, path) {
                 (_, Some(path)) => {
                     if let Some(digests) = &self.digests {
@@ -413,7 +420,8 @@ impl SourceReader {
                 (Columnar::Parquet, None) => return Err(foreign(detect::STREAMED_PARQUET)),
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
-            return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
+            let raw = is_stream.then_some(raw);
+            return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false, raw }));
         }
         if let Some(found) = detect::foreign(&head) {
             return Err(foreign(found));
