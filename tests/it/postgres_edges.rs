@@ -23,6 +23,11 @@ fn text_and_numeric_columns_keep_what_was_read() {
     load(&place, &url, "v.csv", "versions", &[]).ok();
     let rows = "1.10|1234567890123456.7890000000\n2|0.1234567891";
     assert_eq!(server.psql(&db, "SELECT v, n FROM versions"), rows);
+    // The number of four bytes that is shown as 0.1, as Parquet has it.
+    server.psql(&db, "CREATE TABLE narrow (v real)");
+    place.write("narrow.ndjson", "{\"v\":0.10000000149011612}\n");
+    load(&place, &url, "narrow.ndjson", "narrow", &[]).ok();
+    assert_eq!(server.psql(&db, "SELECT v FROM narrow"), "0.1");
     server.psql(&db, "TRUNCATE versions");
     place.write("v.ndjson", "{\"v\":1.10,\"n\":1234567890123456.789}\n{\"v\":2,\"n\":0.1234567891}\n");
     load(&place, &url, "v.ndjson", "versions", &[]).ok();
@@ -112,14 +117,19 @@ fn the_same_bytes_read_in_another_way_are_another_load() {
     load(&place, &url, "plain.csv", "p", &[]).ok();
     load(&place, &url, "plain.csv", "p", &["--in-delimiter", ","]).ok().says("nothing was changed");
     // Columns from the names of directories are no part of the bytes.
-    for year in ["year=2025", "year=2026"] {
-        std::fs::create_dir(place.path(year)).unwrap();
+    for directory in ["one/year=2025", "two/year=2026"] {
+        std::fs::create_dir_all(place.path(directory)).unwrap();
+        place.write(&format!("{directory}/x.ndjson"), "{\"v\":1}\n");
     }
-    place.write("year=2025/x.ndjson", "{\"v\":1}\n");
-    place.write("year=2026/x.ndjson", "{\"v\":1}\n");
-    load(&place, &url, "year=2025/", "years", &[]).ok().says("loaded 1 row");
-    load(&place, &url, "year=2025/", "years", &[]).ok().says("nothing was changed");
-    load(&place, &url, "year=2026/", "years", &[]).ok().says("loaded 1 row");
+    load(&place, &url, "one/", "years", &[]).ok().says("loaded 1 row");
+    load(&place, &url, "one/", "years", &[]).ok().says("nothing was changed");
+    load(&place, &url, "two/", "years", &[]).ok().says("loaded 1 row");
+    assert_eq!(server.psql(&db, "SELECT string_agg(year::text, ',' ORDER BY year) FROM years"), "2025,2026");
+    // Streams of Arrow have no index by which they are read.
+    place.run(&["convert", "one/year=2025/x.ndjson", "-o", "x.arrows"]).ok();
+    load(&place, &url, "x.arrows", "stream", &[]).ok().says("loaded 1 row");
+    let args = ["convert", "-", "-o", &url, "--into", "stream"];
+    place.run_with_stdin(&args, &place.read("x.arrows")).ok().says("nothing was changed");
     // The ledger has the digest of the bytes alone.
     assert_eq!(server.psql(&db, "SELECT DISTINCT length(digest) FROM _drawoff_loads"), "64");
 }

@@ -338,6 +338,8 @@ impl<'a> Column<'a> {
     fn write_float(&self, value: f64, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
         match wire {
             Wire::Float8 => out.extend_from_slice(&value.to_be_bytes()),
+            // A number of four bytes that was widened, such as one of Parquet.
+            Wire::Float4 if f64::from(value as f32) == value => out.extend_from_slice(&(value as f32).to_be_bytes()),
             Wire::Json | Wire::Jsonb if !value.is_finite() => return Err("JSON has no such number".into()),
             wire => {
                 let mut text = Vec::new();
