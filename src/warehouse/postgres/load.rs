@@ -12,6 +12,9 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::SinkExt as _;
@@ -26,6 +29,7 @@ use super::sql::{literal, quoted};
 use super::table::Table;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::column::Schema;
+use crate::sink::UploadControl;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
     RowEncoder, TableLoad, TableTarget, Widening,
@@ -33,6 +37,9 @@ use crate::warehouse::{
 
 /// The column of a stage that numbers its rows, for a merge.
 const ROW_NUMBER: &str = "_drawoff_n";
+
+/// Interval at which a thread looks for a cancel.
+const CANCEL_POLL: Duration = Duration::from_millis(20);
 
 /// A load in an open transaction.
 pub(super) struct PostgresLoad {
@@ -92,7 +99,7 @@ impl PostgresLoad {
         // The server's limits for idle sessions and long statements are not for a load that waits for its source.
         // Each statement is to see what other loads have committed, whatever the default of the user or the database is.
         session.execute(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; \
+            "BEGIN; SET LOCAL transaction_isolation = 'read committed'; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; \
              SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL synchronize_seqscans = off; \
              SET LOCAL standard_conforming_strings = on",
         )?;
@@ -505,11 +512,7 @@ impl PostgresLoad {
     }
 
     /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
-    fn was_committed(
-        &self,
-        key: &CommitKey,
-        cancel: &crate::sink::UploadControl,
-    ) -> Result<Option<LedgerRow>, LoadError> {
+    fn was_committed(&self, key: &CommitKey, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
         let session = Session::open(&self.settings, self.session.table().to_owned(), cancel)?;
         session.execute("BEGIN")?;
         let entry =
@@ -654,8 +657,7 @@ impl TableLoad for PostgresLoad {
             // The response was lost, or not waited for: only the ledger knows.
             Err(error) => {
                 let table = self.session.table().to_owned();
-                // A control of its own: after a cancel the outcome is still to be known.
-                match self.was_committed(&key, &crate::sink::UploadControl::default()) {
+                match with_moment(self.session.cancel(), |control| self.was_committed(&key, control)) {
                     Ok(Some(_)) => Ok(Committed::Loaded(summary)),
                     Ok(None) => Err(error),
                     Err(cause) => Err(LoadError::Unknown { table, cause: cause.to_string() }),
@@ -663,6 +665,29 @@ impl TableLoad for PostgresLoad {
             }
         }
     }
+}
+
+/// Time that is left for asking about a commit after a cancel.
+const MOMENT: Duration = Duration::from_millis(1500);
+
+/// Calls `work` with a control of its own, which is cancelled a moment after `cancel`: the outcome of a commit is still to be
+/// known, but a server that does not respond must not hold up the end of the command.
+fn with_moment<T>(cancel: &UploadControl, work: impl FnOnce(&UploadControl) -> T) -> T {
+    let (own, is_done) = (UploadControl::default(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut cancelled_at = None;
+            while !is_done.load(Ordering::Relaxed) && !own.is_cancelled() {
+                if cancel.is_cancelled() && cancelled_at.get_or_insert_with(Instant::now).elapsed() >= MOMENT {
+                    own.cancel();
+                }
+                thread::sleep(CANCEL_POLL);
+            }
+        });
+        let done = work(&own);
+        is_done.store(true, Ordering::Relaxed);
+        done
+    })
 }
 
 fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
@@ -696,5 +721,23 @@ fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
         ),
         (None, Some(to)) => converted(&value, &column.wire_type, to),
         (None, None) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_leaves_a_moment_and_no_more() {
+        let cancel = UploadControl::default();
+        assert!(with_moment(&cancel, |own| !own.is_cancelled()));
+        cancel.cancel();
+        // Without an end this waits for ever.
+        with_moment(&cancel, |own| {
+            while !own.is_cancelled() {
+                thread::sleep(CANCEL_POLL);
+            }
+        });
     }
 }

@@ -64,6 +64,11 @@ impl Session {
         &self.table
     }
 
+    /// Returns the control that cancels its calls.
+    pub(super) fn cancel(&self) -> &UploadControl {
+        &self.cancel
+    }
+
     /// Waits for `work` until a cancel, which also cancels the statement that runs.
     pub(super) fn call<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, LoadError> {
         match unless_cancelled(self.handle(), &self.cancel, work) {
