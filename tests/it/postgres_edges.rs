@@ -171,6 +171,32 @@ fn again_replaces_the_rows_or_nothing() {
     load(&place, &url, "in.ndjson", "t", &again).ok().says("loaded 2 rows");
 }
 
+/// A merge has a stage for each change of types, of which the first ones lack the late columns.
+#[test]
+fn late_columns_of_a_merge_come_from_every_stage() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let mut text = String::new();
+    for id in 0..60 {
+        text.push_str(&match id {
+            15 => format!("{{\"id\":{id},\"n\":1.5}}\n"),
+            30 => format!("{{\"id\":{id},\"n\":\"x\"}}\n"),
+            45 => format!("{{\"id\":{id},\"late\":[1]}}\n"),
+            _ => format!("{{\"id\":{id},\"n\":{id}}}\n"),
+        });
+    }
+    place.write("in.ndjson", text);
+    for (table, morsel) in [("t", "10"), ("u", "1000000")] {
+        let args = ["convert", "in.ndjson", "-o", &url, "--into", table, "--load", "merge", "--key", "id"];
+        let mut command = place.command(&args);
+        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        Done::of(command).ok().says("60 rows inserted");
+        assert_eq!(server.psql(&db, &format!("SELECT late FROM {table} WHERE late IS NOT NULL")), "[1]");
+        assert_eq!(server.psql(&db, &format!("SELECT count(n) FROM {table} WHERE n = to_jsonb(id)")), "57");
+    }
+}
+
 /// Merges at once see each other's rows, whatever the default isolation of the database is.
 #[test]
 fn merges_at_once_make_one_row_of_a_key() {

@@ -236,7 +236,7 @@ impl<'a> Column<'a> {
                 write_json_string(values.value(row), &mut json);
                 return self.write_json(json.into(), out);
             }
-            (Values::Text(values), wire) => return self.from_text(values.value(row), row, wire, out),
+            (Values::Text(values), wire) => return self.write_from_text(values.value(row), row, wire, out),
             (Values::Json(values), Wire::Json | Wire::Jsonb) => {
                 return self.write_json(values.value(row).as_bytes().into(), out);
             }
@@ -254,7 +254,7 @@ impl<'a> Column<'a> {
                 };
                 return match wire {
                     Wire::Text(limit) => self.write_text(&text, limit, out),
-                    wire => self.from_text(&text, row, wire, out),
+                    wire => self.write_from_text(&text, row, wire, out),
                 };
             }
             (Values::Date(array), Wire::Date) => {
@@ -292,7 +292,7 @@ impl<'a> Column<'a> {
     }
 
     /// As [`from_text`]; a number in digits that are not those of JSON is the typed one.
-    fn from_text(&self, text: &str, row: usize, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
+    fn write_from_text(&self, text: &str, row: usize, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
         match self.floats {
             Some(floats) if !numeric::is_number(text.as_bytes()) => self.write_float(floats.value(row), wire, out),
             _ => from_text(text, wire, out),

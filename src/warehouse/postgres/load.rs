@@ -712,7 +712,10 @@ fn converted(value: &str, from: &str, to: &str) -> String {
 
 /// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
 fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
-    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else { return "NULL".into() };
+    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else {
+        // With its type: a union of nulls alone would be text.
+        return to.map_or_else(|| "NULL".to_owned(), |ty| format!("NULL::{ty}"));
+    };
     let value = quoted(name);
     match (&column.cast, to) {
         (Some(Cast::To(ty)), _) => format!("{value}::{ty}"),
