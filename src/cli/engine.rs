@@ -11,6 +11,7 @@ use super::error::{Error, Failure};
 use crate::net::Stopper;
 use crate::pipeline::{self, Control, ExecutionPlan, Report};
 use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
+use crate::warehouse::LoadError;
 
 /// Interval between two drawings of the progress line.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -92,6 +93,8 @@ pub(super) async fn run_blocking<T: Send + 'static>(
     }
     match outcome {
         Ok(Ok(done)) => Ok(done),
+        // Whether the rows are there is more than that the command was stopped.
+        Ok(Err(error @ pipeline::Error::Load(LoadError::Unknown { .. }))) => Err(error.into()),
         // A stopped download fails with an error of its own, which is only a consequence.
         Ok(Err(_)) if stopped => Err(Error::Interrupted.into()),
         Ok(Err(error)) => Err(error.into()),

@@ -138,7 +138,8 @@ pub struct LoadEnd {
     pub rows: u64,
     /// Records that were rejected.
     pub rejected: u64,
-    /// SHA-256 of each source, in hexadecimal; `None` if one was not read to its end, because the rows end before.
+    /// SHA-256 of each source, in hexadecimal, with a space and the way in which it was read behind it if that is not the
+    /// usual one; `None` if one was not read to its end, because the rows end before.
     pub digests: Option<Vec<String>>,
 }
 
@@ -146,11 +147,19 @@ impl LoadEnd {
     /// Returns the digest for the ledger: that of the source, or of the digests of several. Empty if it is not known.
     pub fn digest(&self) -> String {
         match self.digests.as_deref() {
-            Some([one]) => one.clone(),
-            Some(several) => CommitKey::of(&several.iter().map(String::as_str).collect::<Vec<_>>()).as_str().to_owned(),
+            Some([one]) => of_bytes(one).to_owned(),
+            Some(several) => {
+                let several: Vec<&str> = several.iter().map(|digest| of_bytes(digest)).collect();
+                CommitKey::of(&several).as_str().to_owned()
+            }
             None => String::new(),
         }
     }
+}
+
+/// Returns the digest of the bytes alone.
+fn of_bytes(digest: &str) -> &str {
+    digest.split(' ').next().unwrap_or_default()
 }
 
 /// The outcome of a commit.

@@ -26,6 +26,7 @@ mod one_meaning;
 mod output_names;
 mod page;
 mod postgres_connection;
+mod postgres_edges;
 mod postgres_loads;
 mod postgres_tls;
 mod roundtrip;

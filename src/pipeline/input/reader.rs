@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::columnar::ColumnarRows;
 use super::columns::append_source_columns;
-use super::digest::{RunningDigest, SourceDigests};
+use super::digest::{Reading, RunningDigest, SourceDigests, reading};
 use super::item::{CsvSource, Item, SourceInfo};
 use crate::column::{Batch, Morsel, TypeMerge};
 use crate::format::codec::decompressing;
@@ -57,6 +57,8 @@ struct OpenRows {
     info: Arc<SourceInfo>,
     /// True for the result of a query, false for a file.
     is_query: bool,
+    /// The bytes of a stream, whose digest is known at its end.
+    raw: Option<SharedSource>,
 }
 
 impl OpenRows {
@@ -209,6 +211,10 @@ impl SourceReader {
                         Item::Rows(batch, info)
                     }
                     None => {
+                        if let (Some(digests), Some(raw)) = (&self.digests, &mut open.raw) {
+                            raw.end_digest(digests, info.index)
+                                .map_err(|cause| Error::Read { name: info.name.to_string(), cause })?;
+                        }
                         self.rows = None;
                         Item::SourceEnd(info)
                     }
@@ -220,7 +226,7 @@ impl SourceReader {
                 if matches!(source.input, Input::Rows(_)) {
                     let info = SourceInfo::of_source(index, &source, false);
                     let Input::Rows(rows) = source.input else { unreachable!("matched above") };
-                    self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true });
+                    self.rows = Some(OpenRows { rows, info: Arc::new(info), is_query: true, raw: None });
                     continue;
                 }
                 let name = source.name.clone();
@@ -371,10 +377,17 @@ impl SourceReader {
         // The property of CSV that the source must have, so that another format is an error.
         let required = source.csv.first_specified().filter(|_| !source.csv_is_optional);
         let specified = source.encoding.filter(|encoding| !encoding.is_utf8());
+        let encoding = specified.or_else(|| TextEncoding::of_mark(&head));
+        let is_read = |format: Option<Format>, delimiter: u8| {
+            if let Some(digests) = &self.digests {
+                let (csv, columns) = (&source.csv, &source.columns);
+                digests.set_reading(index, reading(&Reading { csv, columns, encoding, format, delimiter }));
+            }
+        };
         if specified.is_some() && detect::columnar(&head).is_some() {
             return Err(PlanError::NotText(name.to_string()).into());
         }
-        if let Some(encoding) = specified.or_else(|| TextEncoding::of_mark(&head)) {
+        if let Some(encoding) = encoding.filter(|_| detect::columnar(&head).is_none()) {
             stream = Box::new(encoding.decoding(io::Cursor::new(head).chain(stream)));
             head = read_text_head(&mut *stream).map_err(cannot_read)?;
         }
@@ -386,7 +399,9 @@ impl SourceReader {
                 return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
             }
             let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
+            is_read(None, b',');
             let path = path.filter(|_| has_index && compression == SourceCodec::None);
+            let is_stream = path.is_none();
             let rows = match (kind, path) {
                 (_, Some(path)) => {
                     if let Some(digests) = &self.digests {
@@ -405,7 +420,8 @@ impl SourceReader {
                 (Columnar::Parquet, None) => return Err(foreign(detect::STREAMED_PARQUET)),
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);
-            return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false }));
+            let raw = is_stream.then_some(raw);
+            return Ok(Opened::Rows(OpenRows { rows, info: Arc::new(info), is_query: false, raw }));
         }
         if let Some(found) = detect::foreign(&head) {
             return Err(foreign(found));
@@ -470,6 +486,8 @@ impl SourceReader {
                 })
             }
         };
+        // An empty source has no rows in any format.
+        is_read((!is_empty).then_some(format), header_delimiter.map_or(b',', HeaderDelimiter::byte));
         let framing = match format {
             Format::Ndjson => Framing::Lines,
             Format::JsonValues => Framing::Values,

@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::{Array, BooleanArray, Float64Array, Int64Array, StringViewArray};
 use memchr::memchr;
 
-use super::layout::{Layout, LayoutColumn, Mapping};
+use super::layout::{Cast, Layout, LayoutColumn, Mapping};
 use super::numeric;
 use super::types::Wire;
 use crate::column::json_text::{JsonValues, NullMembers, unescape, write_json_string};
@@ -133,8 +133,13 @@ struct Column<'a> {
     array: &'a dyn Array,
     wire: Wire,
     is_required: bool,
+    /// The typed numbers, where `values` are their digits for `numeric`.
+    floats: Option<&'a Float64Array>,
+    /// True if the column of the table is an array.
+    takes_lists: bool,
     nul: NulPolicy,
-    /// True if text in it may hold what the column cannot: U+0000, or an escape of it or of half a surrogate pair.
+    /// True if text in it may hold what the column cannot: U+0000, an escape of it or of half a surrogate pair, or in JSON a
+    /// number beyond `numeric`.
     is_suspicious: bool,
 }
 
@@ -143,12 +148,20 @@ type Reason = Cow<'static, str>;
 impl<'a> Column<'a> {
     fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
-        // Nested values as their own text, with the keys and digits of the record.
-        let as_read = batch.as_read(column.index).filter(|as_read| as_read.ty == Type::Raw && is_nested(typed));
-        let (values, ty) = match as_read {
-            Some(as_read) => (&*as_read.array, &Type::Json),
-            None => (array, typed),
+        let (values, ty): (&'a dyn Array, &Type) = match batch.as_read(column.index) {
+            // Nested values as their own text, with the keys and digits of the record.
+            Some(as_read) if as_read.ty == Type::Raw && is_nested(typed) => (&*as_read.array, &Type::Json),
+            // Numbers with the digits of the record, where the column has room for them.
+            Some(as_read) if as_read.ty == Type::Raw && keeps_digits(typed, column.wire, true) => {
+                (&*as_read.array, &Type::Json)
+            }
+            Some(as_read) if as_read.ty == Type::Text && keeps_digits(typed, column.wire, false) => {
+                (&*as_read.array, &Type::Text)
+            }
+            _ => (array, typed),
         };
+        let has_digits = *typed == Type::Float && *ty != Type::Float && matches!(column.wire, Wire::Numeric(_));
+        let floats = has_digits.then(|| array.as_primitive());
         let suspects = is_suspicious(values, ty);
         let values = match ty {
             Type::Bool => Values::Bool(values.as_boolean()),
@@ -163,7 +176,17 @@ impl<'a> Column<'a> {
             ),
         };
         let is_required = mapping.is_required(&column.name);
-        Column { values, array, wire: column.wire, is_required, nul: mapping.nul, is_suspicious: suspects }
+        let takes_lists = matches!(column.cast, Some(Cast::ToArray(_)));
+        Column {
+            values,
+            array,
+            wire: column.wire,
+            is_required,
+            floats,
+            takes_lists,
+            nul: mapping.nul,
+            is_suspicious: suspects,
+        }
     }
 
     fn is_null(&self, row: usize) -> bool {
@@ -172,6 +195,9 @@ impl<'a> Column<'a> {
 
     /// Returns true if no value of the column can be refused.
     fn always_fits(&self) -> bool {
+        if self.takes_lists {
+            return false;
+        }
         match (&self.values, self.wire) {
             (Values::Bool(_), Wire::Bool | Wire::Text(None) | Wire::Json | Wire::Jsonb) => true,
             (Values::Int(_), Wire::Int8 | Wire::Numeric(None) | Wire::Text(None) | Wire::Json | Wire::Jsonb) => true,
@@ -210,22 +236,25 @@ impl<'a> Column<'a> {
                 write_json_string(values.value(row), &mut json);
                 return self.write_json(json.into(), out);
             }
-            (Values::Text(values), wire) => return from_text(values.value(row), wire, out),
+            (Values::Text(values), wire) => return self.write_from_text(values.value(row), row, wire, out),
             (Values::Json(values), Wire::Json | Wire::Jsonb) => {
                 return self.write_json(values.value(row).as_bytes().into(), out);
             }
-            (Values::Json(values), Wire::Text(limit)) => return self.write_text(values.value(row), limit, out),
             (Values::Json(values), wire) => {
                 let json = values.value(row);
                 // A string is taken as its text, and any other value as its own spelling.
-                return match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                    Some(inside) => {
+                let text = match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                    Some(inside) if memchr(b'\\', inside.as_bytes()).is_some() => {
                         let mut text = Vec::new();
                         unescape(inside.as_bytes(), &mut text);
-                        let text = std::str::from_utf8(&text).map_err(|_| "the text is not valid Unicode")?;
-                        from_text(text, wire, out)
+                        Cow::Owned(String::from_utf8(text).map_err(|_| "the text is not valid Unicode")?)
                     }
-                    None => from_text(json, wire, out),
+                    Some(inside) => Cow::Borrowed(inside),
+                    None => Cow::Borrowed(json),
+                };
+                return match wire {
+                    Wire::Text(limit) => self.write_text(&text, limit, out),
+                    wire => self.write_from_text(&text, row, wire, out),
                 };
             }
             (Values::Date(array), Wire::Date) => {
@@ -260,6 +289,14 @@ impl<'a> Column<'a> {
             }
         }
         Ok(())
+    }
+
+    /// As [`from_text`]; a number in digits that are not those of JSON is the typed one.
+    fn write_from_text(&self, text: &str, row: usize, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self.floats {
+            Some(floats) if !numeric::is_number(text.as_bytes()) => self.write_float(floats.value(row), wire, out),
+            _ => from_text(text, wire, out),
+        }
     }
 
     fn write_json_form(&self, row: usize, out: &mut Vec<u8>) {
@@ -301,6 +338,8 @@ impl<'a> Column<'a> {
     fn write_float(&self, value: f64, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
         match wire {
             Wire::Float8 => out.extend_from_slice(&value.to_be_bytes()),
+            // A number of four bytes that was widened, such as one of Parquet.
+            Wire::Float4 if f64::from(value as f32) == value => out.extend_from_slice(&(value as f32).to_be_bytes()),
             Wire::Json | Wire::Jsonb if !value.is_finite() => return Err("JSON has no such number".into()),
             wire => {
                 let mut text = Vec::new();
@@ -348,6 +387,12 @@ impl<'a> Column<'a> {
         if json.len() >= MAX_VALUE_BYTES {
             return Err("the value is longer than PostgreSQL can store".into());
         }
+        if self.takes_lists && json.first() != Some(&b'[') {
+            return Err("the value is no list, and the column is an array".into());
+        }
+        if self.is_suspicious && numeric::is_beyond_jsonb(&json) {
+            return Err("a number in it is out of range for jsonb".into());
+        }
         // The version of the form.
         out.push(1);
         out.extend_from_slice(&json);
@@ -363,15 +408,27 @@ fn is_nested(ty: &Type) -> bool {
     matches!(ty, Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_))
 }
 
-/// Returns true if text in the column may hold U+0000, or an escape in JSON text that `jsonb` refuses.
+/// Returns true if numbers of `ty` go into a column of `wire` as they were read, and not as the typed column has them:
+/// in a column of text `1.10` is not `1.1`, and `numeric` has room for more digits than a double.
+fn keeps_digits(ty: &Type, wire: Wire, is_json: bool) -> bool {
+    match wire {
+        Wire::Text(_) => matches!(ty, Type::Float | Type::Int { .. } | Type::Decimal | Type::Bool),
+        Wire::Numeric(_) => *ty == Type::Float,
+        // The digits of a cell of CSV are not always a number of JSON.
+        Wire::Json | Wire::Jsonb => is_json && *ty == Type::Float,
+        _ => false,
+    }
+}
+
+/// Returns true if text in the column may hold U+0000, or JSON text an escape or a number that `jsonb` refuses.
 fn is_suspicious(array: &dyn Array, ty: &Type) -> bool {
     let any = |array: &StringViewArray, test: fn(&[u8]) -> bool| {
         (0..array.len()).any(|row| !array.is_null(row) && test(array.value(row).as_bytes()))
     };
     match ty {
         Type::Text => any(array.as_string_view(), |text| memchr(0, text).is_some()),
-        Type::Json | Type::Raw => any(array.as_string_view(), |text| memchr(b'\\', text).is_some()),
-        Type::Struct(fields) if fields.is_empty() => any(array.as_string_view(), |text| memchr(b'\\', text).is_some()),
+        Type::Json | Type::Raw => any(array.as_string_view(), is_suspicious_json),
+        Type::Struct(fields) if fields.is_empty() => any(array.as_string_view(), is_suspicious_json),
         Type::Struct(fields) => {
             // A key may have it, too.
             fields.iter().any(|field| memchr(0, field.name.as_bytes()).is_some())
@@ -387,6 +444,11 @@ fn is_suspicious(array: &dyn Array, ty: &Type) -> bool {
         }
         _ => false,
     }
+}
+
+/// Returns true if JSON text may hold an escape or a number that `jsonb` refuses.
+fn is_suspicious_json(text: &[u8]) -> bool {
+    memchr(b'\\', text).is_some() || numeric::may_be_beyond_jsonb(text)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,12 @@ use crate::column::{Fixed, Schema, Type};
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
 /// Bytes of a name beyond which the server cuts it.
-const MAX_NAME_BYTES: usize = 63;
+pub(super) const MAX_NAME_BYTES: usize = 63;
+
+/// Returns the name that the server gives a column of this name.
+pub(super) fn column_name(name: &Arc<str>) -> Arc<str> {
+    ColumnNames::new(MAX_NAME_BYTES, false).name(name)
+}
 
 /// A column of an existing table.
 #[derive(Clone, Debug)]
@@ -18,8 +23,13 @@ pub(super) struct TableColumn {
     pub(super) ty: ColumnType,
     /// The type in SQL, with its limits.
     pub(super) sql_type: String,
-    /// True if it takes no null and has no value of its own.
-    pub(super) is_required: bool,
+    /// The type in SQL as it is stored: that below a domain.
+    pub(super) base_type: String,
+    /// The same without limits. A cast to a type with limits cuts what is too long, and an assignment refuses it.
+    pub(super) cast_type: String,
+    pub(super) takes_no_null: bool,
+    /// True if it has a value of its own in rows that have none.
+    pub(super) has_default: bool,
     /// True if the server computes it.
     pub(super) is_generated: bool,
 }
@@ -129,8 +139,8 @@ impl Mapping {
         })
     }
 
-    /// Returns the layout of rows with these columns; columns that had only nulls so far are in it only where there are no
-    /// others, because COPY needs one. Fails with all columns that do not fit.
+    /// Returns the layout of rows with these columns; columns that had only nulls so far are in it only where the table has
+    /// another value for rows without them, or where there are no others, because COPY needs one. Fails with all columns that do not fit.
     pub(super) fn layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
         let names = self.names(schema).map_err(|misfit| vec![misfit])?;
         let (mut columns, mut misfits) = (Vec::new(), Vec::new());
@@ -170,7 +180,7 @@ impl Mapping {
             None => Some(TYPE_WITHOUT_VALUES.to_owned()),
             Some(table) => {
                 let column = table.iter().find(|column| column.name == *name && !column.is_generated)?;
-                Some(column.sql_type.clone())
+                Some(column.base_type.clone())
             }
         };
         let found = names.iter().enumerate().find_map(|(index, name)| Some((index, name, known(name)?)));
@@ -207,7 +217,9 @@ impl Mapping {
             };
         };
         if *ty == Type::Null {
-            return Ok(None);
+            // A null is not the table's own value, and rows before and after the first value are alike.
+            let is_sent = column.has_default && !column.is_generated;
+            return Ok(is_sent.then(|| (Wire::Text(None), column.base_type.clone(), None, None)));
         }
         if column.is_generated {
             return Err("is computed by the table".to_owned());
@@ -226,19 +238,19 @@ impl Mapping {
                     return Ok(Some((wire, sql.to_owned(), None, Some(Change::Widen(sql.to_owned())))));
                 }
                 match fits(ty, wire) {
-                    true => Ok(Some((wire, column.sql_type.clone(), None, None))),
+                    true => Ok(Some((wire, column.base_type.clone(), None, None))),
                     false => Err(format!("has {}, and the table has {}", described(ty), column.sql_type)),
                 }
             }
             ColumnType::Array => match ty {
                 Type::List(_) | Type::Json => {
-                    let cast = Cast::ToArray(column.sql_type.clone());
+                    let cast = Cast::ToArray(column.cast_type.clone());
                     Ok(Some((Wire::Jsonb, "jsonb".to_owned(), Some(cast), None)))
                 }
                 _ => Err(format!("has {}, and the table has {}", described(ty), column.sql_type)),
             },
             ColumnType::Other => {
-                let cast = Cast::To(column.sql_type.clone());
+                let cast = Cast::To(column.cast_type.clone());
                 Ok(Some((Wire::Text(None), "text".to_owned(), Some(cast), None)))
             }
         }
@@ -250,7 +262,8 @@ impl Mapping {
         let is_given = |column: &TableColumn| {
             names.contains(&column.name) || self.load_column.as_ref().is_some_and(|own| own.name == column.name)
         };
-        let required = self.table.iter().flatten().filter(|column| column.is_required && !is_given(column));
+        let required = self.table.iter().flatten();
+        let required = required.filter(|column| column.takes_no_null && !column.has_default && !is_given(column));
         required
             .map(|column| Misfit {
                 column: column.name.to_string(),
@@ -262,6 +275,6 @@ impl Mapping {
     /// Returns true if the column `name` of the table takes no null.
     pub(super) fn is_required(&self, name: &str) -> bool {
         self.key.iter().any(|key| **key == *name)
-            || self.table.iter().flatten().any(|column| column.is_required && *column.name == *name)
+            || self.table.iter().flatten().any(|column| column.takes_no_null && *column.name == *name)
     }
 }

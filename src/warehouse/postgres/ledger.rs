@@ -20,8 +20,8 @@ pub(super) struct Ledger {
 pub(super) enum Claim {
     /// The key belongs to this transaction.
     Claimed,
-    /// As before; an earlier load of the key was struck from the ledger.
-    Reclaimed,
+    /// As before; an earlier load of the key, with this many rows, was struck from the ledger.
+    Reclaimed(u64),
     /// An earlier load has the key.
     Loaded(LedgerRow),
 }
@@ -34,7 +34,8 @@ pub(super) struct Entry<'a> {
     pub(super) identity: &'a LoadIdentity,
 }
 
-const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, rows, rejected, digest, drawoff, state, \
+/// The columns of a load in queries, of which `{state}` stands for the state.
+const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, rows, rejected, digest, drawoff, {state}, \
      to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), plan";
 
 /// The index of `state` among these.
@@ -104,7 +105,8 @@ impl Ledger {
         }
         let key = literal(entry.key.as_str());
         let rows = session.rows(&format!(
-            "SELECT {COLUMNS}, {} FROM {} AS l WHERE commit_key = {key} FOR UPDATE",
+            "SELECT {}, {} FROM {} AS l WHERE commit_key = {key} FOR UPDATE",
+            self.columns(),
             self.is_last(),
             self.table()
         ))?;
@@ -116,7 +118,7 @@ impl Ledger {
         let is_replaced = row.get(STATE) == Some("replaced");
         session.execute(&format!("DELETE FROM {} WHERE commit_key = {key}", self.table()))?;
         match self.insert(session, entry)? {
-            true => Ok(if is_replaced { Claim::Claimed } else { Claim::Reclaimed }),
+            true => Ok(if is_replaced { Claim::Claimed } else { Claim::Reclaimed(read(row).rows) }),
             false => Err(LoadError::Bug("a commit key was claimed twice".into())),
         }
     }
@@ -176,12 +178,21 @@ impl Ledger {
     /// Returns the load with this key that makes one in `mode` unnecessary.
     pub(super) fn find(&self, session: &Session, key: &CommitKey, mode: &str) -> Result<Option<LedgerRow>, LoadError> {
         let rows = session.rows(&format!(
-            "SELECT {COLUMNS}, {} FROM {} AS l WHERE commit_key = {} AND loaded_at IS NOT NULL",
+            "SELECT {}, {} FROM {} AS l WHERE commit_key = {} AND loaded_at IS NOT NULL",
+            self.columns(),
             self.is_last(),
             self.table(),
             literal(key.as_str())
         ))?;
         Ok(rows.first().filter(|row| stands(row, mode)).map(read))
+    }
+
+    /// Returns the columns of a load. Rows of a table that was dropped are gone, as if they had been replaced.
+    fn columns(&self) -> String {
+        let start = self.schema.chars().count() + 2;
+        let schema = literal(&quoted(&self.schema));
+        let table = format!("to_regclass({schema} || '.' || quote_ident(substr(table_name, {start})))");
+        COLUMNS.replace("{state}", &format!("CASE WHEN {table} IS NULL THEN 'replaced' ELSE state END"))
     }
 
     /// Returns the condition that the load `l` is the last of its table.
@@ -196,8 +207,11 @@ impl Ledger {
     /// Returns all loads, or those of one table, the latest first.
     pub(super) fn list(&self, session: &Session, table: Option<&str>) -> Result<Vec<LedgerRow>, LoadError> {
         let condition = table.map_or(String::new(), |table| format!(" WHERE table_name = {}", literal(table)));
-        let rows = session
-            .rows(&format!("SELECT {COLUMNS} FROM {}{condition} ORDER BY loaded_at DESC, commit_key", self.table()))?;
+        let rows = session.rows(&format!(
+            "SELECT {} FROM {}{condition} ORDER BY loaded_at DESC, commit_key",
+            self.columns(),
+            self.table()
+        ))?;
         Ok(rows.iter().map(read).collect())
     }
 }

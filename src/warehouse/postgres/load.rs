@@ -12,27 +12,34 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::SinkExt as _;
 use tokio_postgres::CopyInSink;
 
 use super::copy::{CopyEncoder, HEADER, TRAILER};
-use super::layout::{Cast, Change, Layout, LoadColumn, Mapping};
+use super::layout::{Cast, Change, Layout, LoadColumn, Mapping, column_name};
 use super::ledger::{Claim, Entry, Ledger};
 use super::session::Session;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
 use super::table::Table;
-use super::types::{TYPE_WITHOUT_VALUES, new_type};
+use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::column::Schema;
+use crate::sink::UploadControl;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
-    RowEncoder, TableLoad, TableTarget,
+    RowEncoder, TableLoad, TableTarget, Widening,
 };
 
 /// The column of a stage that numbers its rows, for a merge.
 const ROW_NUMBER: &str = "_drawoff_n";
+
+/// Interval at which a thread looks for a cancel.
+const CANCEL_POLL: Duration = Duration::from_millis(20);
 
 /// A load in an open transaction.
 pub(super) struct PostgresLoad {
@@ -50,8 +57,12 @@ pub(super) struct PostgresLoad {
     is_created: bool,
     /// The key, if it is claimed.
     key: Option<CommitKey>,
-    /// True if an earlier load of the key gives way.
-    replaces_load: bool,
+    /// The rows of an earlier load of the key that gives way.
+    replaced_rows: Option<u64>,
+    /// True if the table was there and gets the column for the commit key.
+    adds_load_column: bool,
+    /// True if the server decides row by row what may be written, and so takes no COPY.
+    has_row_policies: bool,
     open: Option<OpenCopy>,
     stages: Vec<Stage>,
     last_layout: Option<(Arc<Schema>, Layout)>,
@@ -86,19 +97,20 @@ impl PostgresLoad {
         let ledger = Ledger::of_schema(&table.schema);
         ledger.create(&session)?;
         // The server's limits for idle sessions and long statements are not for a load that waits for its source.
+        // Each statement is to see what other loads have committed, whatever the default of the user or the database is.
         session.execute(
-            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; \
+            "BEGIN; SET LOCAL transaction_isolation = 'read committed'; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; \
              SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL synchronize_seqscans = off; \
              SET LOCAL standard_conforming_strings = on",
         )?;
         let recorded = table.recorded();
         let key = target.identity.key_before(&recorded);
-        let mut replaces_load = false;
+        let mut replaced_rows = None;
         if let Some(key) = &key {
             let entry = Entry { key, table: &recorded, mode: target.mode.as_str(), identity: &target.identity };
             match ledger.claim(&session, &entry, target.again)? {
                 Claim::Claimed => {}
-                Claim::Reclaimed => replaces_load = true,
+                Claim::Reclaimed(rows) => replaced_rows = Some(rows),
                 Claim::Loaded(row) => {
                     session.execute("ROLLBACK")?;
                     return Ok(Begun::Loaded(row));
@@ -113,13 +125,16 @@ impl PostgresLoad {
             session.rows(&format!("SELECT pg_advisory_xact_lock({number})"))?;
             columns = table.columns(&session)?;
         }
-        let load_column = target
-            .load_column
+        let load_column_name = target.load_column.as_ref().map(column_name);
+        let load_column = load_column_name
             .as_ref()
             .map(|name| LoadColumn { name: name.clone(), key: key.as_ref().map(|key| key.as_str().into()) });
         let made = columns.is_none().then(Vec::new);
+        let is_there = |name: &Arc<str>| columns.iter().flatten().any(|column| column.name == *name);
+        let adds_load_column = made.is_none() && load_column_name.as_ref().is_some_and(|name| !is_there(name));
+        let has_row_policies = made.is_none() && table.has_row_policies(&session)?;
         let merge_key = match &target.mode {
-            LoadMode::Merge { key } => key.clone(),
+            LoadMode::Merge { key } => key.iter().map(column_name).collect(),
             _ => Vec::new(),
         };
         let mapping =
@@ -135,7 +150,9 @@ impl PostgresLoad {
             made,
             is_created: false,
             key,
-            replaces_load,
+            replaced_rows,
+            adds_load_column,
+            has_row_policies,
             open: None,
             stages: Vec::new(),
             last_layout: None,
@@ -183,7 +200,10 @@ impl PostgresLoad {
     /// Returns true if rows of this layout can go straight into the table.
     fn goes_straight(&self, layout: &Layout) -> bool {
         let has_key = self.mapping().load_column.as_ref().is_none_or(|column| column.key.is_some());
-        let is_append = self.target.mode == LoadMode::Append && !self.replaces_load;
+        let is_append = self.target.mode == LoadMode::Append && self.replaced_rows.is_none();
+        if self.adds_load_column || self.has_row_policies {
+            return false;
+        }
         if !is_append || !has_key || !self.stages.is_empty() {
             return false;
         }
@@ -292,6 +312,12 @@ impl PostgresLoad {
                 self.made = Some(made);
             }
             None => {
+                if let Some(LoadColumn { name, .. }) =
+                    self.mapping().load_column.clone().filter(|_| self.adds_load_column)
+                {
+                    add_column(&self.session, &self.sql_name, &name, "text")?;
+                    self.notes.push(format!("added the column `{name}` (text) to {}", self.recorded));
+                }
                 for column in self.mapping().table.iter().flatten() {
                     types.insert(column.name.clone(), column.sql_type.clone());
                 }
@@ -338,7 +364,7 @@ impl PostgresLoad {
     /// Moves the rows of the stages into the table.
     fn move_stages(&mut self, types: &BTreeMap<Arc<str>, String>, key: &CommitKey) -> Result<(), LoadError> {
         let load_column = self.mapping().load_column.clone();
-        if self.replaces_load
+        if let Some(earlier) = self.replaced_rows
             && let Some(LoadColumn { name, .. }) = &load_column
             && self.target.mode == LoadMode::Append
         {
@@ -348,11 +374,22 @@ impl PostgresLoad {
                 quoted(name),
                 literal(key.as_str())
             ))?;
+            if deleted == 0 && earlier > 0 && !self.is_empty()? {
+                return Err(LoadError::Unsupported {
+                    table: self.session.table().to_owned(),
+                    what: format!(
+                        "the earlier load has no rows with its key in the column `{name}`, so they cannot be replaced"
+                    ),
+                    hint: Some("delete its rows and its row in the table of loads by hand, and load again".to_owned()),
+                });
+            }
             self.notes.push(format!("replaced {deleted} rows of the earlier load"));
         }
         if self.target.mode == LoadMode::Replace {
             // Not TRUNCATE, after which transactions that began before would find the table empty.
             if self.made.is_none() {
+                // A load that commits between the two statements would be marked as replaced, and its rows would stay.
+                self.lock()?;
                 let deleted = self.session.changed(&format!("DELETE FROM {}", self.sql_name))?;
                 self.notes.push(format!("replaced {deleted} rows"));
             }
@@ -373,7 +410,8 @@ impl PostgresLoad {
             values.extend(load_column.iter().map(|_| literal(key.as_str())));
             values.join(", ")
         };
-        if let LoadMode::Merge { key: merge_key } = self.target.mode.clone() {
+        if let LoadMode::Merge { .. } = &self.target.mode {
+            let merge_key = self.mapping().key.clone();
             return self.merge(&merge_key, &columns, &list, &select);
         }
         for stage in &self.stages {
@@ -391,6 +429,16 @@ impl PostgresLoad {
             }
         }
         Ok(())
+    }
+
+    /// Waits for the loads that write to the table, and keeps others out until the commit. Readers are not affected.
+    fn lock(&self) -> Result<(), LoadError> {
+        self.session.execute(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", self.sql_name))
+    }
+
+    /// Returns true if the table has no rows.
+    fn is_empty(&self) -> Result<bool, LoadError> {
+        Ok(self.session.rows(&format!("SELECT 1 FROM {} LIMIT 1", self.sql_name))?.is_empty())
     }
 
     /// Updates the rows of the table that have a key of the load, and inserts the others. The last row of a key counts.
@@ -415,12 +463,12 @@ impl PostgresLoad {
         self.session.execute(&format!(
             "CREATE TEMPORARY TABLE \"_drawoff_merge\" ON COMMIT DROP AS SELECT DISTINCT ON ({0}) {list} \
              FROM ({1}) AS staged ({names}) ORDER BY {0}, \"_drawoff_s\" DESC, {2} DESC; \
-             ANALYZE \"_drawoff_merge\"; LOCK TABLE {3} IN SHARE ROW EXCLUSIVE MODE",
+             ANALYZE \"_drawoff_merge\"",
             keys.join(", "),
             parts.join(" UNION ALL "),
             quoted(ROW_NUMBER),
-            self.sql_name,
         ))?;
+        self.lock()?;
         let same: Vec<String> = keys.iter().map(|name| format!("t.{name} = m.{name}")).collect();
         let same = same.join(" AND ");
         let mut set: Vec<String> = columns
@@ -464,11 +512,7 @@ impl PostgresLoad {
     }
 
     /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
-    fn was_committed(
-        &self,
-        key: &CommitKey,
-        cancel: &crate::sink::UploadControl,
-    ) -> Result<Option<LedgerRow>, LoadError> {
+    fn was_committed(&self, key: &CommitKey, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
         let session = Session::open(&self.settings, self.session.table().to_owned(), cancel)?;
         session.execute("BEGIN")?;
         let entry =
@@ -477,7 +521,7 @@ impl PostgresLoad {
         session.execute("ROLLBACK")?;
         match claim {
             Claim::Loaded(row) => Ok(Some(row)),
-            Claim::Claimed | Claim::Reclaimed => Ok(None),
+            Claim::Claimed | Claim::Reclaimed(_) => Ok(None),
         }
     }
 }
@@ -491,13 +535,27 @@ impl TableLoad for PostgresLoad {
         let layout = self.mapping().layout(columns);
         let mut misfits = self.mapping().missing(columns);
         // A key that the rows lack.
-        if let LoadMode::Merge { key } = &self.target.mode {
+        if let LoadMode::Merge { .. } = &self.target.mode {
             let names = self.mapping().names(columns).unwrap_or_default();
-            let lacking = key.iter().filter(|key| !names.contains(key));
+            let lacking = self.mapping().key.iter().filter(|key| !names.contains(key));
             misfits.extend(lacking.map(|key| Misfit {
                 column: key.to_string(),
                 what: "is a column of the key, and the rows do not have it".into(),
             }));
+        }
+        if let Some(LoadColumn { name, .. }) = &self.mapping().load_column {
+            let table = self.mapping().table.as_ref();
+            let known = table.and_then(|table| table.iter().find(|column| column.name == *name));
+            let what = match known {
+                Some(column) if !matches!(column.ty, ColumnType::Known(Wire::Text(None))) => {
+                    Some(format!("is to have commit keys, which are text, and the table has {}", column.sql_type))
+                }
+                None if self.adds_load_column && self.mapping().widening == Widening::Fixed => {
+                    Some("is to have commit keys, and is not in the table".to_owned())
+                }
+                _ => None,
+            };
+            misfits.extend(what.map(|what| Misfit { column: name.to_string(), what }));
         }
         match layout {
             Ok(layout) if misfits.is_empty() => {
@@ -553,9 +611,11 @@ impl TableLoad for PostgresLoad {
                     mode: self.target.mode.as_str(),
                     identity: &self.target.identity,
                 };
-                match self.ledger.claim(&self.session, &entry, self.target.again)? {
+                // A table that this load has made has no rows of an earlier one.
+                let is_new = self.made.is_some();
+                match self.ledger.claim(&self.session, &entry, self.target.again || is_new)? {
                     Claim::Claimed => {}
-                    Claim::Reclaimed => self.replaces_load = true,
+                    Claim::Reclaimed(rows) => self.replaced_rows = (!is_new).then_some(rows),
                     Claim::Loaded(row) => {
                         self.already = Some(row);
                         return Ok(());
@@ -597,8 +657,7 @@ impl TableLoad for PostgresLoad {
             // The response was lost, or not waited for: only the ledger knows.
             Err(error) => {
                 let table = self.session.table().to_owned();
-                // A control of its own: after a cancel the outcome is still to be known.
-                match self.was_committed(&key, &crate::sink::UploadControl::default()) {
+                match with_moment(self.session.cancel(), |control| self.was_committed(&key, control)) {
                     Ok(Some(_)) => Ok(Committed::Loaded(summary)),
                     Ok(None) => Err(error),
                     Err(cause) => Err(LoadError::Unknown { table, cause: cause.to_string() }),
@@ -606,6 +665,29 @@ impl TableLoad for PostgresLoad {
             }
         }
     }
+}
+
+/// Time that is left for asking about a commit after a cancel.
+const MOMENT: Duration = Duration::from_millis(1500);
+
+/// Calls `work` with a control of its own, which is cancelled a moment after `cancel`: the outcome of a commit is still to be
+/// known, but a server that does not respond must not hold up the end of the command.
+fn with_moment<T>(cancel: &UploadControl, work: impl FnOnce(&UploadControl) -> T) -> T {
+    let (own, is_done) = (UploadControl::default(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut cancelled_at = None;
+            while !is_done.load(Ordering::Relaxed) && !own.is_cancelled() {
+                if cancel.is_cancelled() && cancelled_at.get_or_insert_with(Instant::now).elapsed() >= MOMENT {
+                    own.cancel();
+                }
+                thread::sleep(CANCEL_POLL);
+            }
+        });
+        let done = work(&own);
+        is_done.store(true, Ordering::Relaxed);
+        done
+    })
 }
 
 fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
@@ -630,7 +712,10 @@ fn converted(value: &str, from: &str, to: &str) -> String {
 
 /// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
 fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
-    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else { return "NULL".into() };
+    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else {
+        // With its type: a union of nulls alone would be text.
+        return to.map_or_else(|| "NULL".to_owned(), |ty| format!("NULL::{ty}"));
+    };
     let value = quoted(name);
     match (&column.cast, to) {
         (Some(Cast::To(ty)), _) => format!("{value}::{ty}"),
@@ -639,5 +724,23 @@ fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
         ),
         (None, Some(to)) => converted(&value, &column.wire_type, to),
         (None, None) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_leaves_a_moment_and_no_more() {
+        let cancel = UploadControl::default();
+        assert!(with_moment(&cancel, |own| !own.is_cancelled()));
+        cancel.cancel();
+        // Without an end this waits for ever.
+        with_moment(&cancel, |own| {
+            while !own.is_cancelled() {
+                thread::sleep(CANCEL_POLL);
+            }
+        });
     }
 }

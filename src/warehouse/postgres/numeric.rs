@@ -82,6 +82,72 @@ fn special(sign: u16, out: &mut Vec<u8>) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Returns true if `text` is a decimal number.
+pub(super) fn is_number(text: &[u8]) -> bool {
+    parse(text).is_some()
+}
+
+/// Returns true if JSON text has a number that `jsonb`, which stores numbers as `numeric`, cannot hold. The text is valid.
+pub(super) fn is_beyond_jsonb(json: &[u8]) -> bool {
+    if !may_be_beyond_jsonb(json) {
+        return false;
+    }
+    let mut at = 0;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while let Some(byte) = json.get(at).filter(|byte| **byte != b'"') {
+                    at += if *byte == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let rest = &json[at..];
+                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E');
+                let len = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+                if is_beyond(&rest[..len]) {
+                    return true;
+                }
+                at += len;
+            }
+            _ => at += 1,
+        }
+    }
+    false
+}
+
+/// Returns false for JSON text that certainly has no number beyond `jsonb`, as for nearly all text: such a number is long,
+/// or has an exponent of four digits.
+pub(super) fn may_be_beyond_jsonb(json: &[u8]) -> bool {
+    json.len() >= MAX_SCALE as usize || has_long_exponent(json)
+}
+
+/// Returns true if `text` has the letter of an exponent with four digits behind it.
+fn has_long_exponent(text: &[u8]) -> bool {
+    memchr::memchr2_iter(b'e', b'E', text).any(|at| {
+        let rest = &text[at + 1..];
+        let rest = rest.strip_prefix(b"+").or_else(|| rest.strip_prefix(b"-")).unwrap_or(rest);
+        rest.len() >= 4 && rest[..4].iter().all(u8::is_ascii_digit)
+    })
+}
+
+/// Returns true if `numeric` cannot hold a number of JSON. Zeros at its end count.
+fn is_beyond(number: &[u8]) -> bool {
+    let mut parts = number.splitn(2, |byte| matches!(byte, b'e' | b'E'));
+    let mantissa = parts.next().unwrap_or_default();
+    let exponent = match parts.next().map(|text| std::str::from_utf8(text).unwrap_or_default().parse::<i64>()) {
+        None => 0,
+        Some(Ok(exponent)) if exponent.abs() < i64::from(i32::MAX / 2) => exponent,
+        Some(_) => return true,
+    };
+    let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+    let decimals = mantissa.len().saturating_sub(point + 1) as i64;
+    let digits = mantissa.iter().filter(|byte| byte.is_ascii_digit());
+    let significant = digits.skip_while(|digit| **digit == b'0').count() as i64;
+    decimals - exponent > MAX_SCALE || significant > 0 && significant - decimals + exponent > MAX_WHOLE_DIGITS
+}
+
 /// A decimal number: its digits without zeros at either end, none for zero, and the power of ten of the last.
 struct Number {
     negative: bool,
@@ -172,6 +238,26 @@ mod tests {
         ] {
             assert_eq!(written(text, None).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_that_jsonb_cannot_hold_are_found() {
+        for (json, expected) in [
+            ("{\"a\":1e200000}", true),
+            ("[1e131071]", false),
+            ("[1e131072]", true),
+            ("[1e-16383]", false),
+            ("[1.0e-16383]", true),
+            ("[\"1e200000\"]", false),
+            ("{\"\\\"1e200000\":1}", false),
+            ("[1e99999999999999999999]", true),
+            ("[0e99999]", false),
+            ("[1.5e+20,true,\"e1234\"]", false),
+        ] {
+            assert_eq!(is_beyond_jsonb(json.as_bytes()), expected, "{json}");
+        }
+        assert!(is_beyond_jsonb(format!("[{}]", "9".repeat(131_073)).as_bytes()));
+        assert!(!is_beyond_jsonb(format!("[{}]", "9".repeat(131_072)).as_bytes()));
     }
 
     #[test]

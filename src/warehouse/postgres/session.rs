@@ -64,6 +64,11 @@ impl Session {
         &self.table
     }
 
+    /// Returns the control that cancels its calls.
+    pub(super) fn cancel(&self) -> &UploadControl {
+        &self.cancel
+    }
+
     /// Waits for `work` until a cancel, which also cancels the statement that runs.
     pub(super) fn call<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, LoadError> {
         match unless_cancelled(self.handle(), &self.cancel, work) {
@@ -152,6 +157,11 @@ fn unless_cancelled<T>(handle: &Handle, cancel: &UploadControl, work: impl Futur
 /// Returns the server's message without the value that it quotes: results are personal data.
 fn without_value(message: &str, code: &SqlState) -> String {
     // Class 22 are errors of data.
+    if let Some(rest) = message.strip_prefix("value \"").filter(|_| code.code().starts_with("22"))
+        && let Some((_, rest)) = rest.rsplit_once("\" is out of range")
+    {
+        return format!("a value is out of range{rest}");
+    }
     match message.find(": \"").filter(|_| code.code().starts_with("22")) {
         Some(at) => message[..at].to_owned(),
         None => message.to_owned(),
@@ -195,6 +205,9 @@ mod tests {
         let code = SqlState::INVALID_TEXT_REPRESENTATION;
         let message = "invalid input value for enum mood: \"ada@example.com\"";
         assert_eq!(without_value(message, &code), "invalid input value for enum mood");
+        let code = SqlState::NUMERIC_VALUE_OUT_OF_RANGE;
+        let message = "value \"99\" is out of range for type money";
+        assert_eq!(without_value(message, &code), "a value is out of range for type money");
         assert_eq!(place_in_copy("COPY people, line 3, column age: \"x\""), Some("line 3, column age"));
         assert_eq!(place_in_copy("COPY people, line 3"), Some("line 3"));
         assert_eq!(place_in_copy("SQL statement \"x\""), None);

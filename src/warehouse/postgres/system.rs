@@ -1,6 +1,6 @@
 //! PostgreSQL as a system with tables.
 
-use super::layout::Mapping;
+use super::layout::{MAX_NAME_BYTES, Mapping};
 use super::ledger::Ledger;
 use super::load::PostgresLoad;
 use super::session::Session;
@@ -46,6 +46,11 @@ impl Warehouse for Postgres {
             let what = format!("`{}` is not the name of a table", target.table);
             return Err(self.unsupported(&target.table, &what, "name it as `people` or `leads.people`"));
         };
+        let longest = name.name.len().max(name.schema.map_or(0, |schema| schema.len()));
+        if longest > MAX_NAME_BYTES {
+            let what = format!("the name has {longest} bytes, and PostgreSQL keeps {MAX_NAME_BYTES}");
+            return Err(self.unsupported(&target.table, &what, "load into a table of a shorter name"));
+        }
         if name.name == LEDGER_TABLE {
             let what = "this table records the loads";
             return Err(self.unsupported(&target.table, what, "load into a table of another name"));

@@ -60,6 +60,15 @@ impl Table {
         format!("{}.{}", self.schema, self.name)
     }
 
+    /// Returns true if policies decide row by row what this user may write, where COPY is refused.
+    pub(super) fn has_row_policies(&self, session: &Session) -> Result<bool, LoadError> {
+        let rows = session.rows(&format!(
+            "SELECT row_security_active(c.oid) FROM pg_class c WHERE c.oid = to_regclass({})",
+            literal(&self.sql())
+        ))?;
+        Ok(rows.first().and_then(|row| row.get(0)) == Some("t"))
+    }
+
     /// Returns the name in SQL.
     pub(super) fn sql(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
@@ -78,10 +87,23 @@ impl Table {
                 hint: Some("load into a table of another name".into()),
             });
         }
+        // Of a domain, the type below it, which has the same binary form.
         let rows = session.rows(&format!(
-            "SELECT a.attname, t.typname, t.typtype, t.typcategory, a.atttypmod, format_type(a.atttypid, a.atttypmod), \
-             a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a' \
-             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+            "SELECT a.attname, base.name, base.kind, base.category, base.modifier, \
+             format_type(a.atttypid, a.atttypmod), format_type(base.oid, base.modifier), format_type(base.oid, -1), \
+             a.attnotnull OR base.not_null, a.atthasdef OR base.has_default OR a.attidentity <> '', \
+             a.attgenerated <> '' OR a.attidentity = 'a' \
+             FROM pg_attribute a CROSS JOIN LATERAL ( \
+                WITH RECURSIVE chain(oid, modifier) AS (SELECT a.atttypid, a.atttypmod UNION ALL \
+                    SELECT d.typbasetype, d.typtypmod FROM chain JOIN pg_type d ON d.oid = chain.oid \
+                    WHERE d.typtype = 'd') \
+                SELECT max(t.oid::bigint) FILTER (WHERE t.typtype <> 'd')::oid AS oid, \
+                    max(t.typname::text) FILTER (WHERE t.typtype <> 'd') AS name, \
+                    max(t.typtype::text) FILTER (WHERE t.typtype <> 'd') AS kind, \
+                    max(t.typcategory::text) FILTER (WHERE t.typtype <> 'd') AS category, \
+                    max(chain.modifier) FILTER (WHERE t.typtype <> 'd') AS modifier, \
+                    bool_or(t.typnotnull) AS not_null, bool_or(t.typdefault IS NOT NULL) AS has_default \
+                FROM chain JOIN pg_type t ON t.oid = chain.oid) AS base \
              WHERE a.attrelid = to_regclass({name}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         ))?;
         let columns = rows.iter().map(|row| {
@@ -90,8 +112,11 @@ impl Table {
                 name: text(0).into(),
                 ty: ColumnType::of(text(1), text(2), text(3), text(4).parse().unwrap_or(-1)),
                 sql_type: text(5).to_owned(),
-                is_required: text(6) == "t",
-                is_generated: text(7) == "t",
+                base_type: text(6).to_owned(),
+                cast_type: text(7).to_owned(),
+                takes_no_null: text(8) == "t",
+                has_default: text(9) == "t",
+                is_generated: text(10) == "t",
             }
         });
         Ok(Some(columns.collect()))

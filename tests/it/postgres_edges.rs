@@ -1,0 +1,261 @@
+//! Edges of loads into PostgreSQL: values and columns that a cast, a default or a second reading of the same bytes would
+//! change without an error.
+
+use std::thread;
+
+use crate::support::postgres::Postgres;
+use crate::support::{Done, Place, exit};
+
+/// Runs a load of `source` into `table`, with more flags.
+fn load(place: &Place, url: &str, source: &str, table: &str, more: &[&str]) -> Done {
+    let args = ["convert", source, "-o", url, "--into", table];
+    place.run(&args.iter().chain(more).copied().collect::<Vec<_>>())
+}
+
+/// A column of text has numbers as they were read, strings without quotes, whatever the type of their batch is.
+#[test]
+fn text_and_numeric_columns_keep_what_was_read() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    server.psql(&db, "CREATE TABLE versions (v text, n numeric(30,10)); CREATE TABLE mixed (v text)");
+    place.write("v.csv", "v,n\n1.10,1234567890123456.789\n2,0.1234567891\n");
+    load(&place, &url, "v.csv", "versions", &[]).ok();
+    let rows = "1.10|1234567890123456.7890000000\n2|0.1234567891";
+    assert_eq!(server.psql(&db, "SELECT v, n FROM versions"), rows);
+    // The number of four bytes that is shown as 0.1, as Parquet has it.
+    server.psql(&db, "CREATE TABLE narrow (v real)");
+    place.write("narrow.ndjson", "{\"v\":0.10000000149011612}\n");
+    load(&place, &url, "narrow.ndjson", "narrow", &[]).ok();
+    assert_eq!(server.psql(&db, "SELECT v FROM narrow"), "0.1");
+    server.psql(&db, "TRUNCATE versions");
+    place.write("v.ndjson", "{\"v\":1.10,\"n\":1234567890123456.789}\n{\"v\":2,\"n\":0.1234567891}\n");
+    load(&place, &url, "v.ndjson", "versions", &[]).ok();
+    assert_eq!(server.psql(&db, "SELECT v, n FROM versions"), rows);
+
+    let text = "{\"v\":\"abc\"}\n".repeat(30) + "{\"v\":1}\n{\"v\":\"a\\\"c\"}\n{\"v\":1.50}\n{\"v\":\"abc\"}\n";
+    place.write("mixed.ndjson", text);
+    let mut command = place.command(&["convert", "mixed.ndjson", "-o", &url, "--into", "mixed"]);
+    command.env("DRAWOFF_MORSEL_SIZE", "10");
+    Done::of(command).ok();
+    let counts = "SELECT string_agg(v || ':' || n, ',' ORDER BY v COLLATE \"C\") \
+         FROM (SELECT v, count(*) AS n FROM mixed GROUP BY v) AS counted";
+    assert_eq!(server.psql(&db, counts), "1:1,1.50:1,a\"c:1,abc:31");
+}
+
+/// A cast to a type with limits cuts; an assignment refuses.
+#[test]
+fn nothing_is_cut_to_the_length_of_a_column() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    server.psql(
+        &db,
+        "CREATE DOMAIN code AS varchar(3); CREATE DOMAIN given AS int NOT NULL CHECK (VALUE > 0); \
+         CREATE TABLE t (id int, c character(3), d code, g given, l varchar(3)[], b bit(3))",
+    );
+    let good = r#"{"id":1,"c":"ab","d":"abc","g":1,"l":["a",null],"b":"101"}"#;
+    place.write(
+        "in.ndjson",
+        format!(
+            "{good}\n{}\n{}\n{}\n{}\n",
+            good.replace("\"ab\"", "\"abcd\""),
+            good.replace("\"abc\"", "\"abcd\""),
+            good.replace("\"g\":1", "\"g\":null"),
+            good.replace("[\"a\",null]", "\"a\"")
+        ),
+    );
+    let skip = ["--on-bad-record", "skip", "--rejects", "rejects.ndjson"];
+    load(&place, &url, "in.ndjson", "t", &skip).code(exit::PARTIAL).says("loaded 1 row");
+    assert_eq!(server.psql(&db, "SELECT c, d, g, l, b FROM t"), "ab |abc|1|{a,NULL}|101");
+    for (name, from, to) in [("long", "[\"a\",null]", "[\"abcd\"]"), ("bits", "\"101\"", "\"10101\"")] {
+        let name = format!("{name}.ndjson");
+        place.write(&name, good.replace(from, to) + "\n");
+        load(&place, &url, &name, "t", &[]).code(exit::LOAD_REFUSED);
+    }
+    assert_eq!(server.psql(&db, "SELECT count(*) FROM t"), "1");
+}
+
+/// A null is a null before the first value of its column, too, and not the default of the table.
+#[test]
+fn a_default_takes_the_place_of_no_null() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    server.psql(&db, "CREATE TABLE t (v int DEFAULT 7, w int); CREATE TABLE u (v int NOT NULL DEFAULT 7, w int)");
+    let text = "{\"v\":null,\"w\":1}\n".repeat(30) + "{\"v\":1,\"w\":2}\n{\"v\":null,\"w\":3}\n";
+    place.write("late.ndjson", text);
+    let mut command = place.command(&["convert", "late.ndjson", "-o", &url, "--into", "t"]);
+    command.env("DRAWOFF_MORSEL_SIZE", "10");
+    Done::of(command).ok();
+    assert_eq!(server.psql(&db, "SELECT count(*), count(v), max(v) FROM t"), "32|1|1");
+    place.write("in.ndjson", "{\"v\":null,\"w\":1}\n{\"v\":3,\"w\":2}\n");
+    load(&place, &url, "in.ndjson", "u", &["--on-bad-record", "skip"]).code(exit::PARTIAL).says("loaded 1 row");
+    place.write("without.ndjson", "{\"w\":5}\n");
+    load(&place, &url, "without.ndjson", "u", &[]).ok();
+    assert_eq!(server.psql(&db, "SELECT v, w FROM u ORDER BY w"), "3|2\n7|5");
+}
+
+/// The bytes identify rows only together with the way in which they are read.
+#[test]
+fn the_same_bytes_read_in_another_way_are_another_load() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    server.psql(&db, "CREATE TABLE t (a text, b text)");
+    place.write("in.csv", b"a;b\n1,5;caf\xe9\n2;NA\n");
+    let german = ["--in-encoding", "latin1", "--in-delimiter", ";", "--in-decimal", ","];
+    load(&place, &url, "in.csv", "t", &german).ok().says("loaded 2 rows");
+    load(&place, &url, "in.csv", "t", &german).ok().says("nothing was changed");
+    load(&place, &url, "in.csv", "t", &german[..4]).ok().says("loaded 2 rows");
+    load(&place, &url, "in.csv", "t", &[&german[..], &["--in-null", "NA"]].concat()).ok().says("loaded 2 rows");
+    let greek = ["--in-encoding", "iso-8859-7", "--in-delimiter", ";", "--in-decimal", ","];
+    load(&place, &url, "in.csv", "t", &greek).ok().says("loaded 2 rows");
+    assert_eq!(server.psql(&db, "SELECT count(*) FROM t"), "8");
+    // A delimiter that was found is the one that is specified.
+    place.write("plain.csv", "a,b\n1,x\n");
+    load(&place, &url, "plain.csv", "p", &[]).ok();
+    load(&place, &url, "plain.csv", "p", &["--in-delimiter", ","]).ok().says("nothing was changed");
+    // Columns from the names of directories are no part of the bytes.
+    for directory in ["one/year=2025", "two/year=2026"] {
+        std::fs::create_dir_all(place.path(directory)).unwrap();
+        place.write(&format!("{directory}/x.ndjson"), "{\"v\":1}\n");
+    }
+    load(&place, &url, "one/", "years", &[]).ok().says("loaded 1 row");
+    load(&place, &url, "one/", "years", &[]).ok().says("nothing was changed");
+    load(&place, &url, "two/", "years", &[]).ok().says("loaded 1 row");
+    assert_eq!(server.psql(&db, "SELECT string_agg(year::text, ',' ORDER BY year) FROM years"), "2025,2026");
+    // Streams of Arrow have no index by which they are read.
+    place.run(&["convert", "one/year=2025/x.ndjson", "-o", "x.arrows"]).ok();
+    load(&place, &url, "x.arrows", "stream", &[]).ok().says("loaded 1 row");
+    let args = ["convert", "-", "-o", &url, "--into", "stream"];
+    place.run_with_stdin(&args, &place.read("x.arrows")).ok().says("nothing was changed");
+    // The ledger has the digest of the bytes alone.
+    assert_eq!(server.psql(&db, "SELECT DISTINCT length(digest) FROM _drawoff_loads"), "64");
+}
+
+/// A table that was dropped has no rows of earlier loads.
+#[test]
+fn a_table_that_was_dropped_is_loaded_again() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    place.write("in.ndjson", "{\"v\":1}\n");
+    for more in [&[][..], &["--load-key", "one"]] {
+        load(&place, &url, "in.ndjson", "t", more).ok().says("loaded 1 row");
+        load(&place, &url, "in.ndjson", "t", more).ok().says("nothing was changed");
+        server.psql(&db, "DROP TABLE t");
+        load(&place, &url, "in.ndjson", "t", more).ok().says("loaded 1 row");
+        load(&place, &url, "in.ndjson", "t", more).ok().says("nothing was changed");
+        assert_eq!(server.psql(&db, "SELECT count(*) FROM t"), "1");
+        server.psql(&db, "DROP TABLE t");
+    }
+}
+
+/// Rows without the key cannot be told from others: they are not doubled.
+#[test]
+fn again_replaces_the_rows_or_nothing() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    place.write("in.ndjson", "{\"v\":1}\n{\"v\":2}\n");
+    place.write("more.ndjson", "{\"v\":3}\n");
+    load(&place, &url, "in.ndjson", "t", &[]).ok();
+    let again = ["--load-column", "k", "--again"];
+    load(&place, &url, "in.ndjson", "t", &again).code(exit::USAGE).says("cannot be replaced");
+    load(&place, &url, "more.ndjson", "t", &["--load-column", "k"]).ok().says("added the column `k` (text)");
+    load(&place, &url, "in.ndjson", "t", &again).code(exit::USAGE).says("cannot be replaced");
+    load(&place, &url, "more.ndjson", "t", &again).ok().says("replaced 1 rows");
+    assert_eq!(server.psql(&db, "SELECT count(*), count(k) FROM t"), "3|1");
+    server.psql(&db, "TRUNCATE t");
+    load(&place, &url, "in.ndjson", "t", &again).ok().says("loaded 2 rows");
+}
+
+/// A merge has a stage for each change of types, of which the first ones lack the late columns.
+#[test]
+fn late_columns_of_a_merge_come_from_every_stage() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let mut text = String::new();
+    for id in 0..60 {
+        text.push_str(&match id {
+            15 => format!("{{\"id\":{id},\"n\":1.5}}\n"),
+            30 => format!("{{\"id\":{id},\"n\":\"x\"}}\n"),
+            45 => format!("{{\"id\":{id},\"late\":[1]}}\n"),
+            _ => format!("{{\"id\":{id},\"n\":{id}}}\n"),
+        });
+    }
+    place.write("in.ndjson", text);
+    for (table, morsel) in [("t", "10"), ("u", "1000000")] {
+        let args = ["convert", "in.ndjson", "-o", &url, "--into", table, "--load", "merge", "--key", "id"];
+        let mut command = place.command(&args);
+        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        Done::of(command).ok().says("60 rows inserted");
+        assert_eq!(server.psql(&db, &format!("SELECT late FROM {table} WHERE late IS NOT NULL")), "[1]");
+        assert_eq!(server.psql(&db, &format!("SELECT count(n) FROM {table} WHERE n = to_jsonb(id)")), "57");
+    }
+}
+
+/// Merges at once see each other's rows, whatever the default isolation of the database is.
+#[test]
+fn merges_at_once_make_one_row_of_a_key() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    server.psql(&db, &format!("ALTER DATABASE \"{db}\" SET default_transaction_isolation = 'repeatable read'"));
+    server.psql(&db, "CREATE TABLE t (id int, v int)");
+    let rows: String = (0..2000).map(|id| format!("{{\"id\":{id},\"v\":0}}\n")).collect();
+    for loader in 0..4 {
+        place.write(&format!("{loader}.ndjson"), rows.replace("\"v\":0", &format!("\"v\":{loader}")));
+    }
+    thread::scope(|scope| {
+        for loader in 0..4 {
+            let (place, url) = (&place, &url);
+            scope.spawn(move || {
+                load(place, url, &format!("{loader}.ndjson"), "t", &["--load", "merge", "--key", "id"]).ok();
+            });
+        }
+    });
+    assert_eq!(server.psql(&db, "SELECT count(*), count(DISTINCT id) FROM t"), "2000|2000");
+}
+
+/// Where policies decide row by row, the server takes no COPY.
+#[test]
+fn tables_with_row_policies_take_rows() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let user = format!("limited_{db}");
+    server.psql(
+        &db,
+        &format!(
+            "CREATE ROLE \"{user}\" LOGIN; GRANT CREATE, USAGE ON SCHEMA public TO \"{user}\"; CREATE TABLE t (v int); \
+             ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY small ON t USING (v < 5) WITH CHECK (v < 5); \
+             GRANT ALL ON t TO \"{user}\""
+        ),
+    );
+    let url = url.replace("postgres@", &format!("{user}@"));
+    place.write("in.ndjson", "{\"v\":1}\n");
+    place.write("beyond.ndjson", "{\"v\":9}\n");
+    load(&place, &url, "in.ndjson", "t", &[]).ok().says("loaded 1 row");
+    load(&place, &url, "beyond.ndjson", "t", &[]).code(exit::LOAD_REFUSED).says("row-level security policy");
+    assert_eq!(server.psql(&db, "SELECT count(*) FROM t"), "1");
+}
+
+#[test]
+fn long_names_and_large_numbers_are_no_surprise() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let (key, own) = ("k".repeat(70), "l".repeat(70));
+    place.write("in.ndjson", format!("{{\"{key}\":1}}\n"));
+    let merge = ["--load", "merge", "--key", &key, "--load-column", &own];
+    load(&place, &url, "in.ndjson", "t", &merge).ok().says("1 rows inserted");
+    load(&place, &url, "in.ndjson", "t", &[&merge[..], &["--again"]].concat())
+        .ok()
+        .says("0 rows inserted and 1 updated");
+    load(&place, &url, "in.ndjson", &key, &[]).code(exit::USAGE).says("the name has 70 bytes");
+    place.write("large.ndjson", "{\"j\":{\"a\":1e200000}}\n{\"j\":{\"a\":\"1e200000\"}}\n");
+    load(&place, &url, "large.ndjson", "j", &["--on-bad-record", "skip"]).code(exit::PARTIAL).says("loaded 1 row");
+}
