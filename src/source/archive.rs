@@ -140,6 +140,10 @@ impl ArchiveListing {
             if entry.encrypted() {
                 return Err(unsupported("encrypted".to_owned()));
             }
+            // Its text is the name of another member.
+            if entry.is_symlink() {
+                return Err(unsupported("a symbolic link".to_owned()));
+            }
             let is_deflated = match entry.compression() {
                 CompressionMethod::Stored => false,
                 method if method == CompressionMethod::DEFLATE => true,

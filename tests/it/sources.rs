@@ -326,6 +326,14 @@ fn members_of_zip_archives_are_sources() {
     std::fs::create_dir(place.path("d")).unwrap();
     std::fs::rename(place.path("one.zip"), place.path("d/one.zip")).unwrap();
     assert_eq!(place.run_line("convert d -o -").ok().text(), "{\"id\":1}\n{\"id\":2}\n");
+    // The text of a link is no header.
+    zip(&place, "link.zip", &[("l.csv", "x.csv")], true);
+    let mut bytes = place.read("link.zip");
+    let central = bytes.windows(4).position(|part| part == b"PK\x01\x02").unwrap();
+    bytes[central + 5] = 3;
+    bytes[central + 38..central + 42].copy_from_slice(&(0o120_777_u32 << 16).to_le_bytes());
+    place.write("link.zip", bytes);
+    place.run_line("convert link.zip -o -").code(exit::USAGE).says("`l.csv` of link.zip is a symbolic link");
     // A place in a member, and a damaged one.
     zip(&place, "bad.zip", &[("in.ndjson", "{\"a\":1}\nbroken\n")], false);
     place.run_line("convert bad.zip -o x.csv").code(exit::BAD_DATA).says("bad.zip/in.ndjson line 2 (byte 8)");
