@@ -17,12 +17,12 @@ use super::choices::{
 };
 use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
+use super::load_args::LoadArgs;
 use super::period::Period;
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::tables::LoadArgs;
 use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_size};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;

@@ -114,6 +114,12 @@ pub(super) enum SchemaFormat {
     /// The statement that creates a table in PostgreSQL as a load would
     #[value(name = "ddl:postgres")]
     DdlPostgres,
+    /// The statement that creates a table in ClickHouse as a load would
+    #[value(name = "ddl:clickhouse")]
+    DdlClickhouse,
+    /// The statement that creates a table in SQLite as a load would
+    #[value(name = "ddl:sqlite")]
+    DdlSqlite,
 }
 
 /// The use of colours in help and errors.

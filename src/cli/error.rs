@@ -321,6 +321,7 @@ fn exit_of(error: &Error) -> Exit {
 fn load_exit(error: &LoadError) -> Exit {
     match error {
         error if error.is_transient() => Exit::TargetUnreachable,
+        LoadError::Write { cause, .. } => write_exit(cause),
         LoadError::RowCount { .. } => Exit::Mismatch,
         LoadError::Unknown { .. } => Exit::LoadUnknown,
         LoadError::Unsupported { .. } => Exit::Usage,
@@ -333,9 +334,10 @@ fn load_exit(error: &LoadError) -> Exit {
 /// Returns the hint for a load that failed.
 fn load_hint(error: &LoadError) -> Option<String> {
     match error {
-        LoadError::Connect { hint, .. } | LoadError::Refused { hint, .. } | LoadError::Unsupported { hint, .. } => {
-            hint.clone()
-        }
+        LoadError::Connect { hint, .. }
+        | LoadError::Refused { hint, .. }
+        | LoadError::Write { hint, .. }
+        | LoadError::Unsupported { hint, .. } => hint.clone(),
         LoadError::Misfits { .. } => Some(
             "change the columns with `--cast`, `--rename`, `--drop` or `--select`, or load into a new table".to_owned(),
         ),

@@ -17,6 +17,7 @@ mod exit;
 mod flag_text;
 mod interrupt;
 #[cfg(feature = "serve")]
+mod load_args;
 mod local;
 mod output_checks;
 mod outputs;

@@ -126,6 +126,15 @@ pub(super) fn is_same_target(a: &Target, b: &Target) -> bool {
     }
 }
 
+/// Returns true if both outputs are tables of one file that takes one load at a time.
+pub(super) fn share_a_file(a: &Target, b: &Target) -> bool {
+    let file = |target: &Target| match target {
+        Target::Table(table) => table.warehouse.file(),
+        _ => None,
+    };
+    matches!((file(a), file(b)), (Some(a), Some(b)) if TargetKind::is_same(&a, &b))
+}
+
 /// Returns the name of a target on this machine; `None` for other targets.
 fn local_path(target: &Target) -> Option<&Path> {
     match target {

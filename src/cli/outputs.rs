@@ -10,7 +10,7 @@ use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::dialect::InputDialect;
 use super::error::{Error, Failure, STDOUT};
-use super::output_checks::{is_same_target, rejects};
+use super::output_checks::{is_same_target, rejects, share_a_file};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use super::table_url::table_url;
@@ -107,6 +107,10 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
         if outputs[..i].iter().any(|other| is_same_target(&other.target, &output.target)) {
             let error = Error::Usage(format!("{} is specified twice", target_name(output)));
             return Err(Failure::new(error, "use a different target for each `-o`"));
+        }
+        if outputs[..i].iter().any(|other| share_a_file(&other.target, &output.target)) {
+            let error = Error::Usage(format!("{} takes one load at a time", target_name(output)));
+            return Err(Failure::new(error, "load into the tables of one file by one command after the other"));
         }
     }
     // A flag without an output that it applies to is a mistake rather than a no-op.

@@ -177,13 +177,15 @@ impl Sources {
 fn archive_failure(error: ArchiveError) -> Failure {
     let hint = match &error {
         ArchiveError::MixedFormats { archive, .. } => {
-            let pattern = archive.join("*.csv");
+            let pattern = archive.join("**/*.csv");
             Some(format!(
                 "choose members by their name or a pattern, such as {}",
                 shell_quoted(&pattern.to_string_lossy())
             ))
         }
-        ArchiveError::Unsupported { .. } => Some("extract the file first, and read that".to_owned()),
+        ArchiveError::Unsupported { .. } | ArchiveError::DuplicateNames(_) => {
+            Some("extract the file first, and read that".to_owned())
+        }
         _ => None,
     };
     let failure = match error {

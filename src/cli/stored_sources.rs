@@ -82,8 +82,7 @@ fn find(location: &ObjectLocation) -> Result<StoredSources, FindError> {
         is_chosen.then_some((name, object))
     });
     let of = if pattern.is_some() { format!("the pattern {url}") } else { url.to_owned() };
-    let keeps_underscores = pattern.as_ref().is_some_and(NamePattern::names_underscores);
-    let (objects, skipped) = listed_names(&of, chosen, keeps_underscores).map_err(FindError::Listing)?;
+    let (objects, skipped) = listed_names(&of, chosen, pattern.as_ref()).map_err(FindError::Listing)?;
     let skipped = match skipped {
         0 => String::new(),
         n => format!("; skipped {} that begin with `.` or `_`", counted(n, "name")),

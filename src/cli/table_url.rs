@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The schemes of systems with tables.
-const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https"];
+const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb"];
 
 /// Returns the URL of a system with tables; `None` for other outputs.
 pub(super) fn table_url(path: &Path) -> Option<&str> {

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::args::PipelineArgs;
 use super::context::Context;
 use super::error::{Error, Failure};
+use super::load_args::NulArg;
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use super::table_url::redacted;
@@ -18,80 +18,10 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
-use crate::warehouse::{Committed, LedgerRow, LoadIdentity, LoadMode, NulPolicy, TableTarget, Warehouse};
+use crate::warehouse::{Committed, LedgerRow, LoadIdentity, NulPolicy, TableTarget, Warehouse};
 
 /// Version of the written form of the steps of a load.
 const VERSION: u32 = 1;
-
-const HEADING: &str = "Tables";
-
-/// Flags of outputs that are tables.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub(super) struct LoadArgs {
-    /// Table of `-o postgres://…` to load into, such as people or leads.people; it is created if it does not exist
-    #[arg(long, value_name = "TABLE", help_heading = HEADING)]
-    pub into: Option<String>,
-    /// Rows that are in the table stay (append), are replaced all at once (replace), or give way by key (merge)
-    #[arg(long, value_enum, default_value = "append", value_name = "MODE", help_heading = HEADING)]
-    pub load: LoadModeArg,
-    /// Columns of the key of `--load merge`; of several rows with one key, the last is kept
-    #[arg(long, value_delimiter = ',', value_name = "COLS", help_heading = HEADING)]
-    pub key: Vec<String>,
-    /// Add a column with the commit key of the load to each row, by which one load can be replaced
-    #[arg(long, value_name = "NAME", help_heading = HEADING)]
-    pub load_column: Option<String>,
-    /// Identify the rows by this text instead of the run, or of the bytes that are read: rows of one key are loaded once
-    #[arg(long, value_name = "TEXT", help_heading = HEADING)]
-    pub load_key: Option<String>,
-    /// Text with U+0000, which PostgreSQL cannot store: reject the record, or replace the character with U+FFFD
-    #[arg(long, value_enum, default_value = "reject", value_name = "POLICY", help_heading = HEADING)]
-    pub nul: NulArg,
-}
-
-/// Words of `--load`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum LoadModeArg {
-    #[default]
-    Append,
-    Replace,
-    Merge,
-}
-
-/// Words of `--nul`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum NulArg {
-    #[default]
-    Reject,
-    Replace,
-}
-
-impl LoadArgs {
-    /// Returns the first given flag; `None` if there is none.
-    pub(super) fn first_given(&self) -> Option<&'static str> {
-        let given = [
-            (self.into.is_some(), "--into"),
-            (self.load != LoadModeArg::Append, "--load"),
-            (!self.key.is_empty(), "--key"),
-            (self.load_column.is_some(), "--load-column"),
-            (self.load_key.is_some(), "--load-key"),
-            (self.nul != NulArg::Reject, "--nul"),
-        ];
-        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
-    }
-
-    fn mode(&self) -> Result<LoadMode, Failure> {
-        let usage = |what: &str, hint: &str| Err(Failure::new(Error::Usage(what.to_owned()), hint));
-        match (self.load, self.key.is_empty()) {
-            (LoadModeArg::Append, true) => Ok(LoadMode::Append),
-            (LoadModeArg::Replace, true) => Ok(LoadMode::Replace),
-            (LoadModeArg::Merge, false) => {
-                Ok(LoadMode::Merge { key: self.key.iter().map(|name| name.as_str().into()).collect() })
-            }
-            (LoadModeArg::Merge, true) => usage("`--load merge` requires a key", "name its columns: `--key domain`"),
-            (_, false) => usage("`--key` applies only to `--load merge`", "add `--load merge`, or leave `--key` out"),
-        }
-    }
-}
 
 /// Builds the output of a table. Reads settings and their files, and uses no network.
 pub(super) fn output_table(
@@ -112,11 +42,12 @@ pub(super) fn output_table(
         );
     }
     let load = &args.load;
+    let warehouse = open(settings, url)?;
     let Some(table) = &load.into else {
         return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`");
     };
     let target = TableTarget {
-        warehouse: open(settings, url)?,
+        warehouse,
         table: table.clone(),
         mode: load.mode()?,
         load_column: load.load_column.as_deref().map(Into::into),
@@ -138,16 +69,41 @@ pub(super) fn output_table(
 
 /// Opens the system that a URL names, without connecting.
 pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
-    // Systems over HTTP need it.
+    #[cfg(not(feature = "clickhouse"))]
     let _ = settings;
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
+        "duckdb" => Err(Failure::new(
+            Error::Usage("drawoff does not load into DuckDB files".into()),
+            "write Parquet and let DuckDB read it: `drawoff convert people.ndjson -o people.parquet`, then \
+             `duckdb people.duckdb \"CREATE TABLE people AS FROM 'people.parquet'\"`",
+        )),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             use crate::warehouse::postgres::{Environment, Postgres, Settings};
             let environment = Environment::new(|name| std::env::var(name).ok());
             let settings = Settings::resolve(url, &environment).map_err(|error| Error::Usage(error.to_string()))?;
             Ok(Arc::new(Postgres::new(settings)))
+        }
+        #[cfg(feature = "clickhouse")]
+        "clickhouse" | "clickhouse+https" => {
+            use crate::warehouse::clickhouse::{ClickHouse, Settings};
+            let insecure = settings.insecure_http.value;
+            let settings = Settings::resolve(url, |name| std::env::var(name).ok());
+            let settings = settings.map_err(|error| Error::Usage(error.to_string()))?;
+            if settings.sends_password_unencrypted() && !insecure {
+                return Err(Failure::new(
+                    Error::Usage(format!("the password would be sent unencrypted to {}", redacted(url))),
+                    "use clickhouse+https://, or add `--insecure-http` (DRAWOFF_INSECURE_HTTP=1) in a network that you trust",
+                ));
+            }
+            Ok(Arc::new(ClickHouse::new(settings)))
+        }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            use crate::warehouse::sqlite::{Location, Sqlite};
+            let location = Location::parse(url).map_err(|error| Error::Usage(error.to_string()))?;
+            Ok(Arc::new(Sqlite::new(location)))
         }
         other => Err(Failure::new(
             Error::Usage(format!("this build cannot load into {other}")),
@@ -161,6 +117,10 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
     let statement = match system {
         #[cfg(feature = "postgres")]
         "postgres" => crate::warehouse::postgres::ddl(table, columns),
+        #[cfg(feature = "clickhouse")]
+        "clickhouse" => crate::warehouse::clickhouse::ddl(table, columns),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => crate::warehouse::sqlite::ddl(table, columns),
         other => {
             return Err(Failure::new(
                 Error::Usage(format!("this build has no {other}")),

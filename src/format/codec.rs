@@ -138,8 +138,6 @@ struct Watch {
     failed: AtomicBool,
     /// True once there were no more bytes.
     ended: AtomicBool,
-    /// The last eight bytes.
-    tail: AtomicU64,
 }
 
 /// A reader that counts bytes and notes a failure, by which an end that is too early is told from an error of the source.
@@ -153,10 +151,6 @@ impl<R: Read> Read for Watched<R> {
         match self.inner.read(out) {
             Ok(n) => {
                 self.watch.bytes.fetch_add(n as u64, Ordering::Relaxed);
-                let last = &out[n.saturating_sub(8)..n];
-                let tail =
-                    last.iter().fold(self.watch.tail.load(Ordering::Relaxed), |tail, &b| tail << 8 | u64::from(b));
-                self.watch.tail.store(tail, Ordering::Relaxed);
                 self.watch.ended.fetch_or(n == 0 && !out.is_empty(), Ordering::Relaxed);
                 Ok(n)
             }
@@ -181,11 +175,9 @@ trait Member<R>: Read + Sized {
     /// The byte with which every member begins; `None` if any byte may begin one.
     const FIRST: Option<u8>;
 
-    /// Returns true if the eight bytes `tail` can be the end of a stream. Only for decoders that take any end between blocks
-    /// for one.
-    fn may_end_with(_tail: u64) -> bool {
-        true
-    }
+    /// True for a decoder that takes an end between blocks for that of the member, but stops at the true end of one without
+    /// asking for another byte. One that has seen the end of the source was then cut short.
+    const IGNORES_EARLY_END: bool = false;
 
     fn open(inner: Input<R>) -> Self;
 
@@ -236,10 +228,8 @@ impl<R: Read> Member<R> for FrameDecoder<Input<R>> {
     const NAME: &'static str = "lz4";
     const FIRST: Option<u8> = Some(LZ4_MAGIC[0]);
 
-    /// A frame ends with four zeros, and then perhaps a checksum of its contents.
-    fn may_end_with(tail: u64) -> bool {
-        tail & 0xffff_ffff == 0 || tail >> 32 == 0
-    }
+    // The size of the next block is read as a whole, and four zeros in its place end the frame.
+    const IGNORES_EARLY_END: bool = true;
 
     fn open(inner: Input<R>) -> Self {
         FrameDecoder::new(inner)
@@ -379,6 +369,9 @@ impl<R: Read, D: Member<R>> Read for Members<R, D> {
                     if n > 0 {
                         return Ok(n);
                     }
+                    if D::IGNORES_EARLY_END && self.watch.ended.load(Ordering::Relaxed) {
+                        return Err(self.truncated());
+                    }
                     if let State::Inside(decoder) = std::mem::replace(&mut self.state, State::End) {
                         self.state = State::Between(decoder.into_inner());
                     }
@@ -387,9 +380,6 @@ impl<R: Read, D: Member<R>> Read for Members<R, D> {
                     let first = fill(inner)?.first().copied();
                     match first {
                         None if !self.any => return Err(self.truncated()),
-                        None if !D::may_end_with(self.watch.tail.load(Ordering::Relaxed)) => {
-                            return Err(self.truncated());
-                        }
                         None => self.state = State::End,
                         Some(0) if self.any => {
                             Self::skip_zeros(inner)?;
@@ -497,7 +487,9 @@ mod tests {
             SourceCodec::Xz => out = encoded(XzEncoder::new(cursor())),
             SourceCodec::Brotli => out = encoded(BrotliEncoder::new(cursor())),
             SourceCodec::Lz4 => {
-                let mut encoder = lz4_flex::frame::FrameEncoder::new(&mut out);
+                // As the lz4 command writes them.
+                let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, &mut out);
                 io::Write::write_all(&mut encoder, text).expect("memory");
                 encoder.finish().expect("memory");
             }
@@ -583,6 +575,35 @@ mod tests {
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{codec:?} cut at {cut}: {error}");
                 let place = format!("it ends at byte {cut}, inside a member");
                 assert!(codec == SourceCodec::Zstd || error.to_string().ends_with(&place), "{error}");
+            }
+        }
+    }
+
+    /// Frames of which any eight bytes may look like an end: blocks of zeros as they are, with and without checksums.
+    #[test]
+    fn an_end_between_blocks_of_lz4_is_none() {
+        for has_checksum in [false, true] {
+            let mut info = lz4_flex::frame::FrameInfo::new().content_checksum(has_checksum);
+            info.block_size = lz4_flex::frame::BlockSize::Max64KB;
+            let mut whole = Vec::new();
+            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, &mut whole);
+            // Bytes that do not compress end in eight zeros at the end of the first block.
+            let mut state = 1u32;
+            let noise = |_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            };
+            let mut text: Vec<u8> = (0..100_000).map(noise).collect();
+            text[65_528..65_536].fill(0);
+            io::Write::write_all(&mut encoder, &text).expect("memory");
+            encoder.finish().expect("memory");
+            assert_eq!(read(SourceCodec::Lz4, whole.clone()).expect("whole"), text);
+            // The header, the size of the block and the block.
+            let between = 7 + 4 + 65_536;
+            assert_eq!(whole[between - 8..between], [0; 8], "a block as it is");
+            for cut in (between - 8..between + 8).chain(whole.len() - 9..whole.len()) {
+                let error = read(SourceCodec::Lz4, whole[..cut].to_vec()).expect_err("truncated");
+                assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "cut at {cut}: {error}");
             }
         }
     }

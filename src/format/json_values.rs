@@ -139,6 +139,7 @@ impl ValueScanner {
 /// are needed, which is never so at [`MAX_HEAD_BYTES`], and not after the end of a line that holds a record. Depends on no
 /// more than the bytes that it needs.
 pub fn layout(head: &[u8], is_all: bool) -> Option<JsonLayout> {
+    let ends_here = is_all;
     let is_all = is_all || head.len() >= MAX_HEAD_BYTES;
     if !is_all && b"\xef\xbb\xbf".starts_with(head) {
         return None;
@@ -174,7 +175,11 @@ pub fn layout(head: &[u8], is_all: bool) -> Option<JsonLayout> {
     }
     let whole = |layout| if is_broken && goes_on { layout } else { JsonLayout::Lines };
     let many_lines = if is_array { JsonLayout::Array } else { JsonLayout::Values };
-    let Some(end) = end else { return is_all.then(|| whole(many_lines)) };
+    let Some(end) = end else {
+        // A first line that is broken within a list, before a record, is no value that goes on there.
+        let has_record = || first.split(|&byte| byte == b'\n').skip(1).any(is_record);
+        return is_all.then(|| if ends_here && has_record() { JsonLayout::Lines } else { whole(many_lines) });
+    };
     if is_broken {
         let is_valid = serde_json::from_slice::<serde::de::IgnoredAny>(&first[..end]).is_ok();
         return Some(if is_valid { many_lines } else { JsonLayout::Lines });
@@ -183,6 +188,11 @@ pub fn layout(head: &[u8], is_all: bool) -> Option<JsonLayout> {
         return Some(JsonLayout::Lines);
     }
     is_concatenated(&first[end..], is_all)
+}
+
+/// Returns true if a line is an object by itself.
+fn is_record(line: &[u8]) -> bool {
+    line.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }
 
 /// Decides if more values follow one on a single line, `rest`. They do only if no line has ended before more text, so that a line with
@@ -281,7 +291,8 @@ pub fn compact_batch(batch: &mut Batch) {
 
 fn compact_column(column: &mut ArrayRef) {
     let texts = column.as_string_view();
-    if texts.iter().flatten().all(|text| memchr::memchr(b'\r', text.as_bytes()).is_none()) {
+    // Also without a carriage return: the text of a value must not depend on others of its batch.
+    if texts.iter().flatten().all(|text| !text.starts_with(['{', '['])) {
         return;
     }
     let mut out = Vec::new();
@@ -340,6 +351,8 @@ mod tests {
             ("{\"a\":\n", Lines),
             ("{\n", Lines),
             ("{\"a\":1\n,,}", Lines),
+            ("{\"a\":[\n{}", Lines),
+            ("{\"a\":[\n{}\n]}", Values),
             // Cut inside the first value.
             ("{\n \"a\": [1,", Values),
         ] {

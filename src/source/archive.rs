@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
-use glob::Pattern;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::byte_source::ByteSource;
 use super::expansion::Expansion;
-use super::listing::{DirectoryColumns, ListingError, directory_columns, is_pattern, require_one_format};
+use super::listing::{DirectoryColumns, ListingError, NamePattern, directory_columns, is_pattern, require_one_format};
 
 /// The first bytes of an archive that has a member.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
@@ -63,6 +62,9 @@ pub enum ArchiveError {
         /// The first members.
         known: Vec<String>,
     },
+    /// Two members with the same name, of which only one could be read.
+    #[error("{} has two members with the same name", .0.display())]
+    DuplicateNames(PathBuf),
     /// Members of different formats.
     #[error("{} has files of different formats, such as {first} and {second}", archive.display())]
     MixedFormats {
@@ -101,8 +103,14 @@ impl ArchiveListing {
         }
         // A damaged archive is named by the reader of sources for what it is.
         let Ok(mut zip) = ZipArchive::new(file) else { return Ok(None) };
+        // Of two members with one name the crate keeps the last.
+        if zip.has_duplicate_names() {
+            return Err(ArchiveError::DuplicateNames(archive.to_owned()));
+        }
         let mut listing = ArchiveListing { members: Vec::new(), skipped: 0 };
-        let pattern = member.filter(|member| is_pattern(member)).and_then(|member| Pattern::new(member).ok());
+        // A member whose own name has characters of a pattern is that member.
+        let pattern = member.filter(|member| is_pattern(member) && zip.index_for_name(member).is_none());
+        let pattern = pattern.and_then(|pattern| NamePattern::new(pattern).ok());
         let mut known = Vec::new();
         for i in 0..zip.len() {
             let entry = zip.by_index_raw(i).map_err(|error| read(io::Error::other(error)))?;
@@ -116,7 +124,7 @@ impl ArchiveListing {
             let is_hidden = name.split('/').any(|part| part.starts_with(['.', '_']));
             let is_chosen = match (member, &pattern) {
                 (Some(member), _) if member == name => true,
-                (Some(_), Some(pattern)) => !is_hidden && pattern.matches(&name),
+                (Some(_), Some(pattern)) => pattern.matches(&name) && !pattern.skips(&name),
                 (Some(_), None) => false,
                 (None, _) => !is_hidden,
             };
@@ -138,7 +146,13 @@ impl ArchiveListing {
                 method => return Err(unsupported(format!("compressed by another method than deflate ({method})"))),
             };
             let offset = entry.data_start().ok_or_else(|| read(io::ErrorKind::InvalidData.into()))?;
-            let columns = directory_columns(Path::new(&name))
+            // Directories that the pattern or the name of a member has are no columns.
+            let below = match (&pattern, member) {
+                (Some(pattern), _) => name.strip_prefix(pattern.fixed_prefix()).unwrap_or(&name),
+                (None, Some(_)) => "",
+                (None, None) => &name,
+            };
+            let columns = directory_columns(Path::new(below))
                 .map_err(|column| unsupported(format!("in two directories that name the column `{column}`")))?;
             let member = ArchiveMember {
                 archive: archive.to_owned(),

@@ -124,16 +124,16 @@ impl Listing {
     /// A pattern without a match, and those of [`Listing::of_directory`].
     pub fn of_pattern(pattern: &str) -> Result<Self, ListingError> {
         let fixed = fixed_part(pattern);
-        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
+        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
         let matches = glob_with(pattern, options)
             .map_err(|error| ListingError::Pattern { pattern: pattern.to_owned(), why: error.msg })?;
-        let names_underscore = pattern.split('/').any(|part| part.starts_with('_'));
+        let underscores = UnderscoreParts::of(pattern);
         let mut listing = Listing::default();
         for path in matches {
             let path =
                 path.map_err(|error| ListingError::Read { path: error.path().to_owned(), cause: error.into() })?;
-            let is_skipped = |part: Component<'_>| part.as_os_str().as_bytes().starts_with(b"_");
-            if !names_underscore && below(&path, &fixed).components().any(is_skipped) {
+            let is_skipped = |part: Component<'_>| underscores.skip(&part.as_os_str().to_string_lossy());
+            if below(&path, &fixed).components().any(is_skipped) {
                 let is_marker = path.file_name().is_some_and(|name| MARKERS.iter().any(|marker| name == *marker));
                 listing.skipped += u64::from(!is_marker);
                 continue;
@@ -218,7 +218,7 @@ impl Listing {
 }
 
 /// Chooses among objects or members by their names, relative to a root: skips those with a part that begins with `.` or `_`
-/// unless `keeps_underscores`, sorts the others by the bytes of their names, and takes the columns of their directories.
+/// unless `pattern` has it, sorts the others by the bytes of their names, and takes the columns of their directories.
 /// `whole` is the name of all in errors. Also returns the number of skipped names.
 ///
 /// # Errors
@@ -227,12 +227,16 @@ impl Listing {
 pub fn listed_names<T>(
     whole: &str,
     names: impl IntoIterator<Item = (String, T)>,
-    keeps_underscores: bool,
+    pattern: Option<&NamePattern>,
 ) -> Result<(Vec<(T, DirectoryColumns)>, u64), ListingError> {
     let mut skipped = 0;
     let mut kept: Vec<(String, T)> = Vec::new();
     for (name, item) in names {
-        let is_skipped = |part: &str| part.starts_with('.') || part.starts_with('_') && !keeps_underscores;
+        // A pattern that matched has the points itself.
+        let is_skipped = |part: &str| match pattern {
+            Some(pattern) => pattern.underscores.skip(part),
+            None => part.starts_with(['.', '_']),
+        };
         if name.split('/').any(is_skipped) {
             let last = name.rsplit('/').next().unwrap_or_default();
             skipped += u64::from(!MARKERS.contains(&last));
@@ -280,6 +284,24 @@ pub(super) fn require_one_format<'a>(name: &str, files: impl Iterator<Item = &'a
 pub struct NamePattern {
     text: String,
     pattern: glob::Pattern,
+    underscores: UnderscoreParts,
+}
+
+/// The parts of a pattern that begin with an underscore. A name that does is meant only if one of them matches it: those of
+/// `_new/*` are the directory, and not the marker `_SUCCESS` in it.
+#[derive(Clone, Debug)]
+struct UnderscoreParts(Vec<glob::Pattern>);
+
+impl UnderscoreParts {
+    fn of(pattern: &str) -> Self {
+        let parts = pattern.split('/').filter(|part| part.starts_with('_'));
+        UnderscoreParts(parts.filter_map(|part| glob::Pattern::new(part).ok()).collect())
+    }
+
+    /// Returns true if `part` of a name begins with an underscore that the pattern does not have.
+    fn skip(&self, part: &str) -> bool {
+        part.starts_with('_') && !self.0.iter().any(|pattern| pattern.matches(part))
+    }
 }
 
 impl NamePattern {
@@ -287,7 +309,7 @@ impl NamePattern {
     pub fn new(text: &str) -> Result<Self, ListingError> {
         let pattern = glob::Pattern::new(text)
             .map_err(|error| ListingError::Pattern { pattern: text.to_owned(), why: error.msg })?;
-        Ok(NamePattern { text: text.to_owned(), pattern })
+        Ok(NamePattern { text: text.to_owned(), pattern, underscores: UnderscoreParts::of(text) })
     }
 
     /// Returns the directories before the first part with characters of a pattern, with a slash at the end; empty if there
@@ -299,17 +321,14 @@ impl NamePattern {
 
     /// Returns true if `name` matches.
     pub fn matches(&self, name: &str) -> bool {
-        let options = MatchOptions {
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-            ..MatchOptions::default()
-        };
+        let options =
+            MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
         self.pattern.matches_with(name, options)
     }
 
-    /// Returns true if a part of the pattern begins with an underscore.
-    pub fn names_underscores(&self) -> bool {
-        self.text.split('/').any(|part| part.starts_with('_'))
+    /// Returns true if a part of `name`, which matches, begins with an underscore that the pattern does not have.
+    pub(super) fn skips(&self, name: &str) -> bool {
+        name.split('/').any(|part| self.underscores.skip(part))
     }
 }
 
@@ -402,9 +421,26 @@ mod tests {
         assert_eq!(found("a?.csv").unwrap(), ["a1.csv", "a2.csv"]);
         assert_eq!(found("*.csv").unwrap(), ["a1.csv", "a2.csv"]);
         assert_eq!(found("_*.csv").unwrap(), ["_a.csv"]);
+        let marked = directory(&["_new/a.csv", "_new/_SUCCESS", "_new/_b.csv", "_new/_d/c.csv"]);
+        let found_in_new = |pattern: &str| {
+            names(marked.path(), Listing::of_pattern(&marked.path().join(pattern).display().to_string()))
+        };
+        assert_eq!(found_in_new("_new/*").unwrap(), ["_new/a.csv"]);
+        assert_eq!(found_in_new("_n*/*").unwrap(), ["_new/a.csv"]);
+        assert_eq!(
+            found_in_new("*/_d/*").unwrap_err(),
+            "the pattern ROOT/*/_d/* has only files whose names begin with `.` or `_`, which are skipped"
+        );
+        assert_eq!(found_in_new("_new/_*.csv").unwrap(), ["_new/_b.csv"]);
         assert_eq!(found("d*").unwrap(), ["d/e/y.csv", "d/x.csv"]);
         assert_eq!(found("**/y.csv").unwrap(), ["d/e/y.csv"]);
         assert_eq!(found("d/**/*.csv").unwrap(), ["d/e/y.csv", "d/x.csv"]);
+        assert_eq!(
+            found("A?.csv").unwrap_err(),
+            "the pattern ROOT/A?.csv has no files to read",
+            "names differ in case"
+        );
+        assert!(!NamePattern::new("A*.csv").unwrap().matches("a1.csv"));
         assert_eq!(found("n=*/*").unwrap(), ["n=1/a[1].csv n=Some(\"1\")"]);
         assert_eq!(found("n=1/*").unwrap(), ["n=1/a[1].csv"], "a directory that is named is no column");
         assert_eq!(found("*.json").unwrap_err(), "the pattern ROOT/*.json has no files to read");

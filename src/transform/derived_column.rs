@@ -138,6 +138,13 @@ impl DerivedColumn {
         })
     }
 
+    /// Makes the builder write what a column of doubles would become, if this is one that a value has widened.
+    fn widen_float(&mut self, schema: &Schema, options: &StepOptions) {
+        if self.exceeds_double && type_of(&self.operand, schema, options.type_merge) == Type::Float {
+            self.builder.widen_float();
+        }
+    }
+
     fn note_exceeds_double(&mut self) {
         self.exceeds_double = true;
         self.seen.set_exceeds_double();
@@ -161,6 +168,7 @@ impl DerivedColumn {
         options: &StepOptions,
     ) -> Result<Batch, Error> {
         let Some(mut output_type) = self.output_type(&batch.schema, options) else { return Ok(batch) };
+        self.widen_float(&batch.schema, options);
         let readers = match (options.writes_as_read, rows.is_last_look) {
             (true, _) => Readers::TextOutputs,
             (false, false) => Readers::Steps,
@@ -169,6 +177,7 @@ impl DerivedColumn {
         let mut built = self.builder.column(&batch, &output_type, readers, &rows.context())?;
         if built.exceeds_double {
             self.note_exceeds_double();
+            self.widen_float(&batch.schema, options);
             output_type = self.output_type(&batch.schema, options).unwrap_or(output_type);
             built = self.builder.column(&batch, &output_type, readers, &rows.context())?;
         }

@@ -1,6 +1,7 @@
 //! The errors of loads, typed so that callers decide by kind. No message names a command-line flag.
 
 use std::fmt;
+use std::io;
 
 /// The reason for which a load ended without its rows in the table.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,16 @@ pub enum LoadError {
         hint: Option<String>,
         /// True if the same command may succeed later.
         is_transient: bool,
+    },
+    /// A file of the target cannot be opened or written. Nothing of the load is in the table.
+    #[error("cannot write {table}: {cause}")]
+    Write {
+        /// The table, with its target, or the target alone.
+        table: String,
+        /// The reason. Its kind tells a full disk from others.
+        cause: io::Error,
+        /// An imperative that helps; `None` if there is none.
+        hint: Option<String>,
     },
     /// The table cannot take the columns; no row was written.
     #[error("cannot load into {table}: {}", listed(misfits))]

@@ -1,6 +1,7 @@
 //! The traits by which the engine knows a target with tables, and the plain data of one load.
 
 use std::fmt::{self, Debug};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::LoadError;
@@ -20,6 +21,11 @@ pub trait Warehouse: Send + Sync + Debug {
     /// Returns sentences for the user about its settings, such as one about a password that others can read.
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Returns the file that all its tables are in, and that takes one load at a time; `None` for a server.
+    fn file(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Fails if the target cannot load with these options, without connecting.

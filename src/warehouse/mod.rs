@@ -18,6 +18,8 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse;
 mod error;
 mod identity;
 mod ledger;
@@ -26,6 +28,8 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use error::{LoadError, Misfit};
 pub use identity::{CommitKey, LoadIdentity};

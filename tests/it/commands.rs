@@ -7,9 +7,11 @@ use crate::support::api::Script;
 use crate::support::{Done, MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 26] = [
     "run",
     "pull",
+    "sync",
+    "loads ls",
     "convert",
     "schema",
     "bulk people",
@@ -51,7 +53,7 @@ fn every_commands_help_has_an_example() {
 #[test]
 fn the_list_of_commands_is_complete() {
     let place = Place::new();
-    for group in ["", "bulk", "workflows", "runs", "config"] {
+    for group in ["", "bulk", "workflows", "runs", "loads", "config"] {
         let done = place.run_line(&format!("{group} --help")).ok();
         let commands = done.text().split_once("Commands:").expect("a list of commands").1.trim_start();
         for line in commands.lines().take_while(|line| !line.is_empty()) {

@@ -149,6 +149,28 @@ fn numbers_beyond_doubles_are_decimals() {
         );
         let done = place.run(&["convert", "in.csv", "-o", "-", "--sql", "select sum(p) s from results"]).ok();
         assert_eq!(done.text(), "{\"s\":12345678901234577.85}\n");
+        // Expressions that pass such a number on keep it, beside integers too.
+        place.write("pass.csv", "v,u\n1234567890123456.78,1\n-2,3\n,4\n");
+        for (with, expected) in [
+            ("coalesce(v, u)", ["1234567890123456.78", "-2.00", "4.00"]),
+            ("coalesce(v, 0)", ["1234567890123456.78", "-2.00", "0.00"]),
+            ("if(u = 1, v, u)", ["1234567890123456.78", "3.00", "4.00"]),
+            ("nullif(v, -2)", ["1234567890123456.78", "null", "null"]),
+            ("case when u > 1 then v else -1 end", ["-1.00", "-2.00", "null"]),
+        ] {
+            place.run(&["convert", "pass.csv", "-o", "pass.parquet", "--with", &format!("w = {with}")]).ok();
+            let done = place.run(&["convert", "pass.parquet", "-o", "-", "--select", "w"]).ok();
+            let lines = expected.map(|value| format!("{{\"w\":{value}}}\n")).concat();
+            assert_eq!(done.text(), lines, "{with}");
+        }
+        // A computed column of doubles, which an integer beyond them makes text, has one form of numbers.
+        place.write("wide.csv", format!("n\n0.5\n2\n{}9007199254740991\n2\n0.10\n", "4\n".repeat(20)));
+        place.run(&["convert", "wide.csv", "-o", "wide.parquet", "--with", "n = n * 3"]).ok();
+        let done = place.run(&["convert", "wide.parquet", "-o", "-", "--to", "csv"]).ok();
+        assert_eq!(
+            done.text(),
+            format!("n\n1.5\n6.0\n{}27021597764222973\n6.0\n0.30000000000000004\n", "12.0\n".repeat(20))
+        );
         // Integers before the first fraction, and a wider decimal late.
         let late: String = (0..2000).map(|i| format!("{i}\n")).collect();
         place.write("late.csv", format!("n\n{late}12345678901234567.5\n{late}1.125\n"));

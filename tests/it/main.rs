@@ -6,6 +6,7 @@
 mod support;
 
 mod bulk;
+mod clickhouse_loads;
 mod columnar_input;
 mod commands;
 mod contract;
@@ -41,6 +42,7 @@ mod sort_hint;
 mod sources;
 mod sql;
 mod sql_exact;
+mod sqlite;
 mod start_doubts;
 mod starts;
 mod state;

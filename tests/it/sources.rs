@@ -204,6 +204,18 @@ fn json_over_several_lines_or_without_line_ends_is_read() {
         let from_json = place.run_with_stdin(&["convert", "-", "-o", "-", "--from", "json"], text.as_bytes());
         assert_eq!(from_json.ok().text(), expected, "{i}");
     }
+    // Cells have the values without blanks, whatever the layout of a record and of others beside it.
+    for text in [
+        "{\n\"o\": {\"k\": [1, 2]}}",
+        "{\n\"o\": {\"k\": [\n1,\n2]}}",
+        "{\"o\": {\"k\": [1, 2]}}{\"o\": {}}",
+        "[\n{\"o\": {\"k\": [1, 2]}}\n]",
+    ] {
+        place.write("cells.json", text);
+        let done = place.run_line("convert cells.json -o - --to csv").ok();
+        let cells = done.text();
+        assert!(cells.starts_with("o\n\"{\"\"k\"\":[1,2]}\"\n"), "{text:?}: {cells}");
+    }
     // One document.
     place.write("one.json", pretty(one));
     assert_eq!(place.run_line("convert one.json -o -").ok().text(), expected.split_inclusive('\n').next().unwrap());
@@ -289,12 +301,28 @@ fn members_of_zip_archives_are_sources() {
     assert_eq!(done.records().len(), 4);
     assert_eq!(place.run_line("convert many.zip/b/y.csv -o -").ok().text(), "{\"id\":3}\n");
     assert_eq!(place.run(&["convert", "many.zip/b/*.csv", "-o", "-"]).ok().records().len(), 3);
+    assert_eq!(place.run(&["convert", "many.zip/*/z.csv", "-o", "-"]).ok().records().len(), 2);
+    let none = place.run(&["convert", "many.zip/*.csv", "-o", "-"]).code(exit::USAGE);
+    none.says("many.zip has no member `*.csv`");
+    // A directory that is named is no column, as on a disk.
+    for named in ["many.zip/a=7/x.csv", "many.zip/a=7/*.csv"] {
+        assert_eq!(place.run(&["convert", named, "-o", "-"]).ok().text(), "{\"id\":1}\n", "{named}");
+    }
+    assert_eq!(place.run(&["convert", "many.zip/a=*/x.csv", "-o", "-"]).ok().text(), "{\"id\":1,\"a\":\"7\"}\n");
+    zip(&place, "odd.zip", &[("[x].csv", "id\n1\n"), ("x.csv", "id\n2\n")], false);
+    assert_eq!(place.run(&["convert", "odd.zip/[x].csv", "-o", "-"]).ok().text(), "{\"id\":1}\n");
+    zip(&place, "twins.zip", &[("x.csv", "id\n1\n"), ("y.csv", "id\n2\n"), ("x.csv", "id\n3\n")], false);
+    for named in ["twins.zip", "twins.zip/x.csv"] {
+        let done = place.run(&["convert", named, "-o", "-"]).code(exit::USAGE);
+        done.says("twins.zip has two members with the same name").hints("extract the file first");
+    }
     place.run_line("schema many.zip").ok();
     let done = place.run_line("convert many.zip/c.csv -o -").code(exit::USAGE);
     done.says("many.zip has no member `c.csv`; it has b/y.csv, a=7/x.csv, b/z.csv");
     zip(&place, "mixed.zip", &[("a.csv", "id\n1\n"), ("b.json", "[]")], false);
     let done = place.run_line("convert mixed.zip -o -").code(exit::USAGE).says("files of different formats");
-    done.hints("'mixed.zip/*.csv'");
+    done.hints("'mixed.zip/**/*.csv'");
+    assert_eq!(place.run(&["convert", "mixed.zip/**/*.csv", "-o", "-"]).ok().text(), "{\"id\":1}\n");
     std::fs::create_dir(place.path("d")).unwrap();
     std::fs::rename(place.path("one.zip"), place.path("d/one.zip")).unwrap();
     assert_eq!(place.run_line("convert d -o -").ok().text(), "{\"id\":1}\n{\"id\":2}\n");

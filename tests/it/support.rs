@@ -9,6 +9,7 @@
 //! | `DRAWOFF_TEST_SEED=N` | draws these plans from another seed than 64 |
 //! | `DRAWOFF_TEST_PYTHON` | a Python with the packages of `tests/requirements.txt` |
 //! | `DRAWOFF_TEST_MOTO_PYTHON` | a Python with the packages of `tests/requirements-objects.txt` |
+//! | `DRAWOFF_TEST_CHDB_PYTHON` | a Python with the packages of `tests/requirements-clickhouse.txt` |
 //! | `DRAWOFF_TEST_NODE`, `DRAWOFF_TEST_CHROMIUM` | paths of Node.js and of Chromium |
 //! | `DRAWOFF_TEST_POSTGRES18` | the directory of the programs of PostgreSQL 18; other servers are found by themselves |
 //! | `DRAWOFF_TEST_SOFFICE` | the path of LibreOffice's `soffice`; only `.ci/full` sets it |
@@ -18,6 +19,7 @@
 //! `.ci/run` sets the paths of the tools.
 
 pub mod api;
+pub mod clickhouse;
 pub mod hosted;
 pub mod http;
 pub mod plans;

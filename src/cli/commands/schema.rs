@@ -54,8 +54,13 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             let text = parquet::message_type(&described.schema);
             table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
         }
-        SchemaFormat::DdlPostgres => {
-            let text = tables::ddl("postgres", args.into.as_deref().unwrap_or("results"), &described.schema)?;
+        SchemaFormat::DdlPostgres | SchemaFormat::DdlSqlite | SchemaFormat::DdlClickhouse => {
+            let system = match args.format {
+                SchemaFormat::DdlSqlite => "sqlite",
+                SchemaFormat::DdlClickhouse => "clickhouse",
+                _ => "postgres",
+            };
+            let text = tables::ddl(system, args.into.as_deref().unwrap_or("results"), &described.schema)?;
             table::write_data(&text)?;
         }
     }

@@ -17,6 +17,7 @@ use super::value::boolean;
 use crate::column::canonical::write_canonical;
 use crate::column::{AsRead, Batch, Fixed, Type, TypeMerge};
 use crate::format::ndjson::number_type;
+use crate::format::number::parse_scaled;
 
 /// Builds the column of an expression for one batch after the other. Each worker has its own.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct ExprColumnBuilder {
     is_number_cast: bool,
     /// True if some value has the digits of a number that was text.
     reads_numbers: bool,
+    /// True if the column was one of doubles before some value had to make it text.
+    was_float: bool,
 }
 
 impl ExprColumnBuilder {
@@ -45,7 +48,22 @@ impl ExprColumnBuilder {
             _ => None,
         };
         let (is_number_cast, reads_numbers) = (operand.is_number_cast(), operand.reads_numbers());
-        ExprColumnBuilder { program, value, whole, keeps_absent, type_merge, is_number_cast, reads_numbers }
+        ExprColumnBuilder {
+            program,
+            value,
+            whole,
+            keeps_absent,
+            type_merge,
+            is_number_cast,
+            reads_numbers,
+            was_float: false,
+        }
+    }
+
+    /// From now on, writes the numbers of a column of text as one of doubles does that becomes text: the rows before are cast
+    /// so, and which those are depends on the cuts between batches.
+    pub fn widen_float(&mut self) {
+        self.was_float = true;
     }
 
     /// Builds the column of type `ty` for the rows of `batch`, which are from `context`, and its values for `readers`
@@ -73,6 +91,7 @@ impl ExprColumnBuilder {
         let mismatches = self.program.mismatches();
         let inputs = self.program.run(batch, context)?;
         let mut exceeds_double = false;
+        let as_floats = self.was_float && *ty == Type::Text;
         let mut numbers = Type::Null;
         let mut column = ColumnBuffer::new(ty, batch.rows);
         // A cell and the digits of a number pass through functions such as `coalesce`, and a CSV column of text may hold
@@ -103,7 +122,11 @@ impl ExprColumnBuilder {
                 if self.is_number_cast {
                     numbers = numbers.join(&number_type_of(&value), self.type_merge);
                 }
-                column.push(&value)?;
+                let double = if as_floats { exact_double(&value) } else { None };
+                match double {
+                    Some(float) => column.push(&Datum::Float(float))?,
+                    None => column.push(&value)?,
+                }
                 as_read.as_mut().map_or(Ok(()), |as_read| as_read.push(&value.as_seen()))
             });
             if let Err(reason) = pushed {
@@ -158,6 +181,17 @@ fn number_type_of(value: &Datum<'_>) -> Type {
         Datum::Null => Type::Null,
         Datum::Float(_) => Type::Float,
         other => number_type(&other.display_text()),
+    }
+}
+
+/// Returns the value as a column of doubles has it; `None` for an integer that no double holds exactly, and for other values.
+fn exact_double(value: &Datum<'_>) -> Option<f64> {
+    match value {
+        Datum::Float(_) | Datum::Int(_) | Datum::Digits(_) | Datum::Cell(..) => match value.number().ok()? {
+            Num::Int(int) => Some(int as f64).filter(|float| *float as i128 == int),
+            Num::Float(float) => Some(float),
+        },
+        _ => None,
     }
 }
 
@@ -245,6 +279,15 @@ impl ColumnBuffer {
             }
             (ColumnBuffer::Fixed(fixed, values, valid), Datum::Fixed(own, value)) if fixed == own => {
                 values.push(*value);
+                valid.append(true);
+            }
+            // The decimals of a CSV column are read as cells, and its type has room for the integers beside them.
+            (
+                ColumnBuffer::Fixed(Fixed::Decimal { precision, scale }, values, valid),
+                value @ (Datum::Int(_) | Datum::Digits(_) | Datum::Cell(..) | Datum::Fixed(Fixed::Decimal { .. }, _)),
+            ) => {
+                let unscaled = parse_scaled(value.display_text().as_bytes(), *precision, *scale);
+                values.push(unscaled.ok_or("the number has more digits than the decimals of its column")?);
                 valid.append(true);
             }
             // Reached only if type inference and evaluation disagree.

@@ -102,7 +102,10 @@ pub(super) fn fits(ty: &Type, wire: Wire) -> bool {
         (_, Json | Jsonb | Text(_)) => true,
         (Type::Null, _) => true,
         (Type::Bool, Bool) => true,
-        (Type::Int { .. } | Type::Decimal | Type::Float | Type::Fixed(Fixed::Decimal { .. }), wire) => is_number(wire),
+        (
+            Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) | Type::Fixed(Fixed::Decimal { .. }),
+            wire,
+        ) => is_number(wire),
         // Decided value by value: a few cells that are no numbers make a column text.
         (Type::Text | Type::Json | Type::Raw, _) => true,
         (Type::Fixed(Fixed::Date), Date) => true,

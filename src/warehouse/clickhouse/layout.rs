@@ -1,0 +1,199 @@
+//! The columns of encoded rows: which column of the rows goes into which column of the table, and in which type. Pure;
+//! workers and the writer come to the same layout for the same columns.
+
+use std::sync::Arc;
+
+use super::types::{ColumnType, described, fits, new_type};
+use super::value::{write_bytes, write_len};
+use crate::column::{Fixed, Schema, Type};
+use crate::warehouse::{ColumnNames, Misfit, Widening};
+
+/// Bytes of the name of a column. The server has no limit; files are named after columns, with up to three bytes for one.
+const MAX_NAME_BYTES: usize = 127;
+
+/// A column of an existing table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TableColumn {
+    pub(super) name: Arc<str>,
+    /// The type in the server's words.
+    pub(super) sql: String,
+    /// `None` for types of which rows have no exact form.
+    pub(super) ty: Option<ColumnType>,
+    /// True if it has a default.
+    pub(super) has_default: bool,
+    /// True if the server computes it.
+    pub(super) is_computed: bool,
+    /// True if the table is sorted or partitioned by it, so that its type cannot change.
+    pub(super) is_in_key: bool,
+}
+
+/// The rules by which rows become rows of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping {
+    /// The columns of an existing table; `None` for a table that the load makes.
+    pub(super) table: Option<Vec<TableColumn>>,
+    pub(super) widening: Widening,
+    /// A column with the same text in each row.
+    pub(super) load_column: Option<Arc<str>>,
+}
+
+/// One column of encoded rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LayoutColumn {
+    /// Index of the column in the rows.
+    pub(super) index: usize,
+    /// The column of the rows.
+    pub(super) source: Arc<str>,
+    /// The column of the table.
+    pub(super) name: Arc<str>,
+    pub(super) ty: ColumnType,
+    /// The type in the server's words.
+    pub(super) sql: String,
+    /// True if it is of text, and its texts are those of JSON: `"12"` has its quotes.
+    pub(super) is_json: bool,
+    /// The change of the table that it needs.
+    pub(super) change: Option<Change>,
+}
+
+/// A change of an existing table for a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The table gets the column.
+    Add,
+    /// The column gets the wider type.
+    Widen,
+}
+
+/// The columns of encoded rows.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Layout {
+    pub(super) columns: Vec<LayoutColumn>,
+}
+
+impl Layout {
+    /// Returns true if no column of `other` has another form here.
+    pub(super) fn agrees(&self, other: &Layout) -> bool {
+        other.columns.iter().all(|column| {
+            self.find(&column.name).is_none_or(|own| own.sql == column.sql && own.is_json == column.is_json)
+        })
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&LayoutColumn> {
+        self.columns.iter().find(|column| *column.name == *name)
+    }
+
+    /// Returns the head of encoded rows, by which the server checks that they are of its table: the names and types.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_len(self.columns.len() as u64, &mut out);
+        self.columns.iter().for_each(|column| write_bytes(column.name.as_bytes(), &mut out));
+        self.columns.iter().for_each(|column| write_bytes(column.sql.as_bytes(), &mut out));
+        out
+    }
+}
+
+impl Mapping {
+    /// Returns the names of the table's columns for the columns of rows. Fails if two of them meet.
+    pub(super) fn names(&self, schema: &Schema) -> Result<Vec<Arc<str>>, Misfit> {
+        let rules = ColumnNames::new(MAX_NAME_BYTES, false);
+        let names = rules.names(schema.fields.iter().map(|field| &field.name));
+        names.map_err(|shared| Misfit {
+            column: shared.second,
+            what: format!("would be `{}` in the table, as would `{}`", shared.name, shared.first),
+        })
+    }
+
+    /// Returns the layout of rows with these columns; columns that had only nulls so far are not in it. Fails with all
+    /// columns that do not fit.
+    pub(super) fn layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
+        let names = self.names(schema).map_err(|misfit| vec![misfit])?;
+        let (mut columns, mut misfits) = (Vec::new(), Vec::new());
+        for (index, (field, name)) in schema.fields.iter().zip(names).enumerate() {
+            let column = match self.load_column.as_ref() {
+                Some(column) if *column == name => Err("has the name of the column for the commit key".to_owned()),
+                _ if name.is_empty() => Err("has no name, which ClickHouse demands".to_owned()),
+                _ => self.column(&field.ty, &name),
+            };
+            match column {
+                Ok(Some((ty, sql, change))) => {
+                    // Texts, dates and times have no quotes in a column of text.
+                    let is_text = matches!(field.ty, Type::Text | Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }));
+                    let is_json = *ty.inner() == ColumnType::Text && !is_text;
+                    let source = field.name.clone();
+                    columns.push(LayoutColumn { index, source, name, ty, sql, is_json, change });
+                }
+                Ok(None) => {}
+                Err(what) => misfits.push(Misfit { column: field.name.to_string(), what }),
+            }
+        }
+        if misfits.is_empty() { Ok(Layout { columns }) } else { Err(misfits) }
+    }
+
+    fn column(&self, ty: &Type, name: &Arc<str>) -> Result<Option<(ColumnType, String, Option<Change>)>, String> {
+        let new = |change| {
+            let sql = new_type(ty)?;
+            Some((ColumnType::parse(&sql)?, sql, change))
+        };
+        let Some(table) = &self.table else { return Ok(new(None)) };
+        let Some(column) = table.iter().find(|column| column.name == *name) else {
+            return match (self.widening, ty) {
+                (_, Type::Null) => Ok(None),
+                (Widening::Evolve, _) => Ok(new(Some(Change::Add))),
+                (Widening::Fixed, _) => Err("is not in the table".to_owned()),
+            };
+        };
+        if column.is_computed {
+            return Err("is computed by the table".to_owned());
+        }
+        if *ty == Type::Null {
+            return Ok(None);
+        }
+        let misfit = || format!("has {}, and the table has {}", described(ty), column.sql);
+        let Some(own) = &column.ty else { return Err(misfit()) };
+        // Only to wider numbers: a column of numbers that became text would break its readers.
+        let wider = match (ty, own.inner()) {
+            (Type::Float, ColumnType::Int { .. }) => Some("Float64"),
+            (Type::Decimal, ColumnType::Int { bytes: ..=8, .. }) => Some("Decimal(38, 0)"),
+            _ => None,
+        };
+        if let (Some(wider), Widening::Evolve, false) = (wider, self.widening, column.is_in_key) {
+            let sql = if own.is_nullable() { format!("Nullable({wider})") } else { wider.to_owned() };
+            return Ok(ColumnType::parse(&sql).map(|ty| (ty, sql, Some(Change::Widen))));
+        }
+        match fits(ty, own) {
+            true => Ok(Some((own.clone(), column.sql.clone(), None))),
+            false => Err(misfit()),
+        }
+    }
+
+    /// Returns the columns of the table that take no null and have no default, and that rows with these columns lack. The
+    /// server would fill them with zeros and empty texts.
+    pub(super) fn missing(&self, schema: &Schema) -> Vec<Misfit> {
+        let Ok(names) = self.names(schema) else { return Vec::new() };
+        let is_given = |column: &TableColumn| {
+            names.contains(&column.name) || self.load_column.as_ref().is_some_and(|own| *own == column.name)
+        };
+        // A list or a map that is missing is empty: they have no null.
+        let is_required = |column: &TableColumn| {
+            !column.has_default
+                && !column.is_computed
+                && !matches!(
+                    column.ty,
+                    Some(ColumnType::Nullable(_) | ColumnType::Array(_) | ColumnType::Map(_) | ColumnType::Json)
+                )
+        };
+        let required = self.table.iter().flatten().filter(|column| is_required(column) && !is_given(column));
+        required
+            .map(|column| Misfit {
+                column: column.name.to_string(),
+                what: format!("is {} and has no default, and the rows do not have it", column.sql),
+            })
+            .collect()
+    }
+
+    /// Returns true if the column `name` of the table takes no null.
+    pub(super) fn is_required(&self, name: &str) -> bool {
+        let mut columns = self.table.iter().flatten();
+        columns.any(|column| *column.name == *name && column.ty.as_ref().is_some_and(|ty| !ty.is_nullable()))
+    }
+}

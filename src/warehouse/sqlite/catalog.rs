@@ -1,0 +1,102 @@
+//! The table of a load in the schema of the file: whether it exists, and its columns.
+
+use rusqlite::params;
+
+use super::database::Database;
+use super::kinds::Kind;
+use super::layout::TableColumn;
+use super::sql::{quoted, table_name};
+use crate::warehouse::LoadError;
+
+/// A table, whether it exists or not.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// The name as the file has it; as it was typed if there is no such table.
+    pub(super) name: String,
+    /// The columns; `None` if there is no table.
+    pub(super) columns: Option<Vec<TableColumn>>,
+}
+
+impl Table {
+    /// Finds the table that `typed` names. Fails for views and other relations that take no rows.
+    pub(super) fn find(db: &Database, typed: &str) -> Result<Self, LoadError> {
+        let unsupported = |what: String, hint: &str| LoadError::Unsupported {
+            table: db.table().to_owned(),
+            what,
+            hint: Some(hint.to_owned()),
+        };
+        let name = table_name(typed)
+            .ok_or_else(|| unsupported(format!("`{typed}` is not the name of a table"), "name it as `people`"))?;
+        let found = db.rows(
+            "SELECT name, type, strict, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+            [&name],
+            |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
+            },
+        )?;
+        let Some((name, kind, is_strict, is_without_row_id)) = found.into_iter().next() else {
+            return Ok(Table { name, columns: None });
+        };
+        let other = match kind.as_str() {
+            "table" => None,
+            "view" => Some("it is a view"),
+            "virtual" => Some("it is a virtual table"),
+            _ => Some("it is a table of SQLite's own"),
+        };
+        if let Some(what) = other {
+            return Err(unsupported(what.to_owned(), "load into a table of another name"));
+        }
+        let rows = db.rows(
+            "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?, 'main')",
+            params![name],
+            |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, bool>(2)?,
+                    row.get::<_, bool>(3)?,
+                    row.get::<_, i64>(4)?,
+                    row.get::<_, i64>(5)?,
+                ))
+            },
+        )?;
+        let key_columns = rows.iter().filter(|row| row.4 > 0).count();
+        let columns = rows.into_iter().map(|(column, declared, not_null, has_default, key, hidden)| {
+            let is_row_id =
+                !is_without_row_id && key == 1 && key_columns == 1 && declared.eq_ignore_ascii_case("INTEGER");
+            let kind = Kind::of(&declared, is_strict, is_row_id);
+            TableColumn {
+                name: column.into(),
+                kind,
+                declared,
+                // SQLite would number the rows that have a null there.
+                takes_no_null: not_null || is_row_id || key > 0 && (is_without_row_id || is_strict),
+                has_default: has_default || is_row_id,
+                is_generated: hidden > 1,
+            }
+        });
+        Ok(Table { name, columns: Some(columns.collect()) })
+    }
+
+    /// Returns the name in SQL.
+    pub(super) fn sql(&self) -> String {
+        format!("main.{}", quoted(&self.name))
+    }
+
+    /// Returns the name that goes into commit keys.
+    pub(super) fn recorded(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+
+    /// Returns a table whose rows change if rows of this one are deleted; `None` if there is none.
+    pub(super) fn cascades_to(&self, db: &Database) -> Result<Option<String>, LoadError> {
+        let found = db.rows(
+            "SELECT l.name FROM pragma_table_list AS l, pragma_foreign_key_list(l.name, 'main') AS f \
+             WHERE l.schema = 'main' AND l.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE \
+             AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT') AND l.name <> ?1 COLLATE NOCASE LIMIT 1",
+            [&self.name],
+            |row| row.get::<_, String>(0),
+        )?;
+        Ok(found.into_iter().next())
+    }
+}

@@ -1,0 +1,417 @@
+//! Columns of existing tables: their affinity, the types of rows that fit, and the value that is stored for a value of a row.
+//! Pure.
+//!
+//! A column of numeric affinity turns text into a number where it looks like one: `007` would become 7, and digits beyond
+//! a double would be lost. No such text is handed to it.
+
+use std::borrow::Cow;
+
+use super::values::{put_float, put_int, put_text, put_text_with};
+use crate::column::json_text::{unescape, write_json_string};
+use crate::column::number::{fits_double, parse_float, parse_int, write_float};
+use crate::column::{Fixed, Type};
+
+/// The reason for which a column cannot hold a value.
+pub(super) type Reason = Cow<'static, str>;
+
+/// The affinity of a column, and the use that its declared type names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Integer affinity.
+    Integer {
+        /// True if the column takes nothing else: of a STRICT table, or the row's number.
+        only: bool,
+    },
+    Real,
+    Text,
+    Numeric(Use),
+    /// No affinity: values are stored as they are.
+    Any,
+}
+
+/// The use of a column of numeric affinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Number,
+    Bool,
+    Json,
+    /// Dates, times and others, such as UUID: text that does not look like a number, or numbers.
+    Other,
+}
+
+impl Kind {
+    /// Returns the kind of a column by its declared type; `None` if it takes nothing that rows have.
+    pub(super) fn of(declared: &str, is_strict: bool, is_row_id: bool) -> Option<Self> {
+        let declared = declared.to_ascii_uppercase();
+        if is_row_id {
+            return Some(Kind::Integer { only: true });
+        }
+        if is_strict {
+            return match declared.as_str() {
+                "INT" | "INTEGER" => Some(Kind::Integer { only: true }),
+                "REAL" => Some(Kind::Real),
+                "TEXT" => Some(Kind::Text),
+                "ANY" => Some(Kind::Any),
+                _ => None,
+            };
+        }
+        let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+        // The order is SQLite's.
+        Some(if has(&["INT"]) {
+            Kind::Integer { only: false }
+        } else if has(&["CHAR", "CLOB", "TEXT"]) {
+            Kind::Text
+        } else if declared.is_empty() || has(&["BLOB"]) {
+            Kind::Any
+        } else if has(&["REAL", "FLOA", "DOUB"]) {
+            Kind::Real
+        } else if has(&["BOOL"]) {
+            Kind::Numeric(Use::Bool)
+        } else if has(&["JSON"]) {
+            Kind::Numeric(Use::Json)
+        } else if has(&["NUM", "DEC", "MONEY"]) {
+            Kind::Numeric(Use::Number)
+        } else {
+            Kind::Numeric(Use::Other)
+        })
+    }
+
+    /// Returns true if some values of `ty` can be stored in the column.
+    pub(super) fn fits(self, ty: &Type) -> bool {
+        use Use::*;
+        match (ty, self) {
+            (Type::Null, _) | (_, Kind::Text | Kind::Any) => true,
+            (Type::Bool, kind) => kind != Kind::Real,
+            (
+                Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) | Type::Fixed(Fixed::Decimal { .. }),
+                _,
+            ) => true,
+            // Decided value by value: a few cells that are no numbers make a column text.
+            (Type::Text | Type::Json | Type::Raw, _) => true,
+            (_, kind) => matches!(kind, Kind::Numeric(Json | Other)),
+        }
+    }
+
+    /// Returns true if every value of `ty` can be stored, apart from NaN.
+    pub(super) fn fits_all(self, ty: &Type) -> bool {
+        let is_nested = matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_));
+        match self {
+            Kind::Text | Kind::Any => true,
+            Kind::Integer { only } => matches!(ty, Type::Bool | Type::Int { .. }) || !only && *ty == Type::Float,
+            Kind::Real => matches!(ty, Type::Bool | Type::Float),
+            Kind::Numeric(used) => {
+                let is_text = *ty == Type::Text && used == Use::Json;
+                let is_time = matches!(ty, Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }));
+                is_nested || is_text || is_time || matches!(ty, Type::Bool | Type::Int { .. } | Type::Float)
+            }
+        }
+    }
+
+    pub(super) fn put_bool(self, value: bool, out: &mut Vec<u8>) {
+        match self {
+            Kind::Text | Kind::Numeric(Use::Json) => put_text(if value { b"true" } else { b"false" }, out),
+            _ => put_int(value.into(), out),
+        }
+    }
+
+    #[inline]
+    pub(super) fn put_int(self, value: i64, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self {
+            Kind::Real if fits_double(value) => put_float(value as f64, out),
+            Kind::Real => return Err("the number has more digits than the column's type, REAL".into()),
+            Kind::Text => put_text(itoa::Buffer::new().format(value).as_bytes(), out),
+            _ => put_int(value, out),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn put_float(self, value: f64, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self {
+            Kind::Text => put_text_with(out, |out| write_float(value, out)),
+            _ if value.is_nan() => return Err(NO_NAN.into()),
+            Kind::Integer { only: true } => {
+                if value.fract() != 0.0 || !value.is_finite() {
+                    return Err("the number is not an integer".into());
+                }
+                if value.abs() > 9_007_199_254_740_992.0 {
+                    return Err("the number is beyond the integers that a double holds".into());
+                }
+                put_int(value as i64, out);
+            }
+            _ => put_float(value, out),
+        }
+        Ok(())
+    }
+
+    /// Stores a decimal number, given by its digits.
+    pub(super) fn put_decimal(self, digits: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self {
+            Kind::Text | Kind::Any => put_text(digits.as_bytes(), out),
+            _ => return self.put_number(digits, "the number has more digits than the column holds", out),
+        }
+        Ok(())
+    }
+
+    /// Stores the number that `text` spells in a column of numbers; `other` is the reason if it spells none.
+    fn put_number(self, text: &str, other: &'static str, out: &mut Vec<u8>) -> Result<(), Reason> {
+        if let Some(value) = parse_int(text.as_bytes()) {
+            return self.put_int(value, out);
+        }
+        match parse_float(text.as_bytes()) {
+            Some(value) => self.put_float(value, out),
+            None => Err(other.into()),
+        }
+    }
+
+    pub(super) fn put_text(self, text: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self {
+            Kind::Text | Kind::Any => put_text(text.as_bytes(), out),
+            Kind::Integer { .. } => return self.put_number(text, "the value is not an integer", out),
+            Kind::Numeric(Use::Bool) if matches!(text, "true" | "True" | "TRUE") => put_int(1, out),
+            Kind::Numeric(Use::Bool) if matches!(text, "false" | "False" | "FALSE") => put_int(0, out),
+            Kind::Numeric(Use::Bool) => return self.put_number(text, "the value is not a boolean", out),
+            Kind::Real | Kind::Numeric(Use::Number) => return self.put_number(text, "the value is not a number", out),
+            Kind::Numeric(Use::Json) => put_text_with(out, |out| write_json_string(text, out)),
+            Kind::Numeric(Use::Other) if looks_like_number(text) => {
+                return Err("the text looks like a number, and the affinity of the column would make one of it".into());
+            }
+            Kind::Numeric(Use::Other) => put_text(text.as_bytes(), out),
+        }
+        Ok(())
+    }
+
+    /// Stores a value that is given by its JSON text.
+    pub(super) fn put_json(self, json: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        match self {
+            Kind::Text | Kind::Any => put_text(json.as_bytes(), out),
+            _ if is_number => return self.put_number(json, "the number has more digits than the column holds", out),
+            Kind::Numeric(Use::Json) => put_text(json.as_bytes(), out),
+            _ if json.starts_with('"') => {
+                let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+                let mut text = Vec::new();
+                unescape(inside.as_bytes(), &mut text);
+                let text = std::str::from_utf8(&text).map_err(|_| "the text is not valid Unicode")?;
+                return self.put_text(text, out);
+            }
+            Kind::Real => return Err("the value is not a number".into()),
+            _ if json == "true" || json == "false" => self.put_bool(json == "true", out),
+            Kind::Numeric(Use::Other) => put_text(json.as_bytes(), out),
+            _ => return Err("the value is not a number".into()),
+        }
+        Ok(())
+    }
+}
+
+/// The reason for NaN, which SQLite would store as NULL.
+pub(super) const NO_NAN: &str = "the number is NaN, which SQLite cannot store";
+
+/// Returns true if a column of numeric affinity would take `text` for a number: digits with a sign, a point, an exponent, and
+/// space around them.
+fn looks_like_number(text: &str) -> bool {
+    // SQLite looks no further than U+0000.
+    let text = text.split('\0').next().unwrap_or_default();
+    let text = text.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']).as_bytes();
+    let skip = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let text = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
+    let whole = skip(text);
+    let (mut rest, mut digits) = (&text[whole..], whole);
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let n = skip(fraction);
+        digits += n;
+        rest = &fraction[n..];
+    }
+    if digits == 0 {
+        return false;
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"-").or_else(|| exponent.strip_prefix(b"+")).unwrap_or(exponent);
+        let n = skip(exponent);
+        return n > 0 && n == exponent.len();
+    }
+    rest.is_empty()
+}
+
+/// Returns the name of a type in messages about columns: `text`, `objects`.
+pub(super) fn described(ty: &Type) -> &'static str {
+    match ty {
+        Type::Null => "only nulls",
+        Type::Bool => "booleans",
+        Type::Int { .. } | Type::Decimal => "integers",
+        Type::Float | Type::Number(_) => "numbers",
+        Type::Text => "text",
+        Type::Json | Type::Raw => "values of several types",
+        Type::Struct(_) | Type::Map(_) => "objects",
+        Type::List(_) => "lists",
+        Type::Fixed(Fixed::Date) => "dates",
+        Type::Fixed(Fixed::Timestamp { .. }) => "timestamps",
+        Type::Fixed(Fixed::Decimal { .. }) => "decimals",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+    use rusqlite::types::{Value, ValueRef};
+
+    use super::super::values::ValueReader;
+    use super::*;
+
+    const DECLARED: [&str; 18] = [
+        "INTEGER",
+        "BIGINT",
+        "REAL",
+        "DOUBLE PRECISION",
+        "FLOAT",
+        "TEXT",
+        "VARCHAR(3)",
+        "NUMERIC",
+        "DECIMAL(10,2)",
+        "BOOLEAN",
+        "DATE",
+        "DATETIME",
+        "TIMESTAMP",
+        "JSON",
+        "UUID",
+        "STRING",
+        "BLOB",
+        "",
+    ];
+
+    const TEXTS: [&str; 36] = [
+        "",
+        "a",
+        "12",
+        "007",
+        "+5",
+        " 5",
+        "5 ",
+        "5\n",
+        "-0",
+        "0",
+        "1.50",
+        "1.",
+        ".5",
+        "1e3",
+        "1e",
+        "1e400",
+        "-1e-400",
+        "0x10",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "123456789012345678901234567890",
+        "0.1234567890123456789",
+        "inf",
+        "nan",
+        "Infinity",
+        "2026-01-31",
+        "12:00",
+        "true",
+        "1_000",
+        "٣",
+        "5\0",
+        "5\0a",
+        "\u{0}5",
+        "- 5",
+        "1.0",
+    ];
+
+    /// Whatever text is stored in a column of any declared type, it is read as the same text, or as the number that it spells.
+    #[test]
+    fn no_affinity_changes_a_value() {
+        let db = Connection::open_in_memory().unwrap();
+        let mut stored = 0;
+        for declared in DECLARED {
+            db.execute_batch(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (c {declared})")).unwrap();
+            let kind = Kind::of(declared, false, false).unwrap();
+            let round = |bytes: &[u8]| {
+                let value = ValueReader(bytes).next_value().unwrap();
+                db.execute("DELETE FROM t", []).unwrap();
+                db.execute("INSERT INTO t VALUES (?)", [Value::try_from(value).unwrap()]).unwrap();
+                let read: Value = db.query_row("SELECT c FROM t", [], |row| row.get(0)).unwrap();
+                (Value::try_from(value).unwrap(), read)
+            };
+            let is_equal = |a: &Value, b: &Value| match (a, b) {
+                (Value::Real(a), Value::Integer(b)) => *a == *b as f64 && *a as i64 == *b,
+                (Value::Integer(a), Value::Real(b)) => *b == *a as f64 && *b as i64 == *a,
+                (a, b) => a == b,
+            };
+            for text in TEXTS {
+                let mut bytes = Vec::new();
+                if kind.put_text(text, &mut bytes).is_ok() {
+                    let (put, read) = round(&bytes);
+                    assert!(is_equal(&put, &read), "{declared}: {text:?}: {put:?} became {read:?}");
+                    stored += 1;
+                }
+            }
+            for value in
+                [0.0, -0.0, 0.1, 1e300, 1e18, 9.3e18, -1e15, 5e-324, f64::INFINITY, f64::NEG_INFINITY, f64::MAX]
+            {
+                let mut bytes = Vec::new();
+                if kind.put_float(value, &mut bytes).is_ok() {
+                    let (put, read) = round(&bytes);
+                    assert!(is_equal(&put, &read), "{declared}: {value:?}: {put:?} became {read:?}");
+                    stored += 1;
+                }
+            }
+            for value in [0, 1, -1, i64::MAX, i64::MIN, (1 << 53) + 1] {
+                let mut bytes = Vec::new();
+                if kind.put_int(value, &mut bytes).is_ok() {
+                    let (put, read) = round(&bytes);
+                    assert!(is_equal(&put, &read), "{declared}: {value}: {put:?} became {read:?}");
+                    stored += 1;
+                }
+            }
+            for json in ["12", "\"12\"", "1.50", "true", "{\"a\":1}", "[]", "123456789012345678901234567890", "\"a\""] {
+                let mut bytes = Vec::new();
+                if kind.put_json(json, &mut bytes).is_ok() {
+                    let (put, read) = round(&bytes);
+                    assert!(is_equal(&put, &read), "{declared}: {json}: {put:?} became {read:?}");
+                    stored += 1;
+                }
+            }
+        }
+        assert!(stored > 300, "{stored}");
+    }
+
+    /// Our idea of a number is SQLite's.
+    #[test]
+    fn text_that_looks_like_a_number_is_known() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE t (c NUMERIC)").unwrap();
+        for text in TEXTS {
+            db.execute("DELETE FROM t", []).unwrap();
+            db.execute("INSERT INTO t VALUES (?)", [text]).unwrap();
+            let kept: String = db.query_row("SELECT typeof(c) FROM t", [], |row| row.get(0)).unwrap();
+            // Too careful at most with U+0000.
+            let is_known = looks_like_number(text) == (kept != "text") || text.contains('\0') && kept == "text";
+            assert!(is_known, "{text:?} became {kept}");
+        }
+    }
+
+    #[test]
+    fn values_become_what_the_column_declares_or_a_reason() {
+        let put = |text: &str, kind: Kind| {
+            let mut bytes = Vec::new();
+            kind.put_text(text, &mut bytes)?;
+            Ok::<_, Reason>(Value::try_from(ValueReader(&bytes).next_value().unwrap()).unwrap())
+        };
+        let integer = Kind::Integer { only: false };
+        assert_eq!(put("12", integer), Ok(Value::Integer(12)));
+        assert!(put("007", integer).unwrap_err().contains("not an integer"));
+        assert!(put("abc", integer).is_err() && put("1.5", Kind::Integer { only: true }).is_err());
+        assert_eq!(put("1.5", integer), Ok(Value::Real(1.5)), "SQLite keeps it");
+        assert_eq!(put("true", Kind::Numeric(Use::Bool)), Ok(Value::Integer(1)));
+        assert_eq!(put("2026-01-31", Kind::Numeric(Use::Other)), Ok(Value::Text("2026-01-31".into())));
+        assert!(put("2026", Kind::Numeric(Use::Other)).is_err());
+        assert_eq!(put("a", Kind::Numeric(Use::Json)), Ok(Value::Text("\"a\"".into())));
+        let mut bytes = Vec::new();
+        assert!(Kind::Real.put_float(f64::NAN, &mut bytes).is_err());
+        Kind::Text.put_float(f64::NAN, &mut bytes).unwrap();
+        assert_eq!(ValueReader(&bytes).next_value().unwrap(), ValueRef::Text(b"nan"));
+        assert_eq!(Kind::of("BLOB", true, false), None);
+        assert_eq!(Kind::of("CHARINT", false, false), Some(integer), "the order of SQLite's rules");
+    }
+}
