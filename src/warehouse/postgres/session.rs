@@ -189,7 +189,9 @@ fn hint(code: &SqlState, server: Option<&str>) -> Option<String> {
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => "connect to the primary server: this one takes no writes",
         SqlState::INVALID_SCHEMA_NAME => "create the schema first: CREATE SCHEMA",
-        SqlState::UNIQUE_VIOLATION => "the table has rows of this key: merge the rows by key instead of appending them",
+        SqlState::UNIQUE_VIOLATION => {
+            "two rows would have the same key: merge the rows by the columns of this constraint"
+        }
         SqlState::DISK_FULL => "free space on the server, and run the same command again",
         _ => return server.map(str::to_owned),
     };
