@@ -16,8 +16,8 @@ mod error;
 mod exit;
 mod flag_text;
 mod interrupt;
-#[cfg(feature = "serve")]
 mod load_args;
+#[cfg(feature = "serve")]
 mod local;
 mod output_checks;
 mod outputs;

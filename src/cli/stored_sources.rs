@@ -46,6 +46,7 @@ enum FindError {
     Listing(ListingError),
 }
 
+#[cfg_attr(not(feature = "object-store"), allow(unused_variables, unused_mut, reason = "this build finds no object"))]
 fn find(location: &ObjectLocation) -> Result<StoredSources, FindError> {
     let url = &*location.url;
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));

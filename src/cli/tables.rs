@@ -18,7 +18,7 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
-use crate::warehouse::{Committed, LedgerRow, LoadIdentity, NulPolicy, TableTarget, Warehouse};
+use crate::warehouse::{Committed, LedgerRow, LoadError, LoadIdentity, NulPolicy, TableTarget, Warehouse};
 
 /// Version of the written form of the steps of a load.
 const VERSION: u32 = 1;
@@ -114,19 +114,20 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
 
 /// Returns the statement that creates `table` in a system as a load would.
 pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String, Failure> {
-    let statement = match system {
+    let statement: Option<Result<String, LoadError>> = match (system, table, columns) {
         #[cfg(feature = "postgres")]
-        "postgres" => crate::warehouse::postgres::ddl(table, columns),
+        ("postgres", ..) => Some(crate::warehouse::postgres::ddl(table, columns)),
         #[cfg(feature = "clickhouse")]
-        "clickhouse" => crate::warehouse::clickhouse::ddl(table, columns),
+        ("clickhouse", ..) => Some(crate::warehouse::clickhouse::ddl(table, columns)),
         #[cfg(feature = "sqlite")]
-        "sqlite" => crate::warehouse::sqlite::ddl(table, columns),
-        other => {
-            return Err(Failure::new(
-                Error::Usage(format!("this build has no {other}")),
-                format!("build drawoff with `--features {other}`"),
-            ));
-        }
+        ("sqlite", ..) => Some(crate::warehouse::sqlite::ddl(table, columns)),
+        _ => None,
+    };
+    let Some(statement) = statement else {
+        return Err(Failure::new(
+            Error::Usage(format!("this build has no {system}")),
+            format!("build drawoff with `--features {system}`"),
+        ));
     };
     Ok(statement.map_err(pipeline::Error::from)?)
 }

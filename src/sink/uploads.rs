@@ -53,7 +53,10 @@ impl UploadControl {
     }
 
     /// Waits for a cancel; returns at once after one.
-    #[cfg_attr(all(not(feature = "object-store"), not(test)), expect(dead_code, reason = "this build has no uploads"))]
+    #[cfg_attr(
+        not(any(feature = "object-store", feature = "postgres", feature = "clickhouse", test)),
+        expect(dead_code, reason = "this build has no uploads")
+    )]
     pub(crate) async fn cancelled(&self) {
         let mut notified = pin!(self.0.cancelled.notified());
         // Registered before the flag is read, so that a cancel between the two is not missed.

@@ -6,6 +6,7 @@
 mod support;
 
 mod bulk;
+#[cfg(feature = "clickhouse")]
 mod clickhouse_loads;
 mod columnar_input;
 mod commands;
@@ -25,9 +26,13 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+#[cfg(feature = "postgres")]
 mod postgres_connection;
+#[cfg(feature = "postgres")]
 mod postgres_edges;
+#[cfg(feature = "postgres")]
 mod postgres_loads;
+#[cfg(feature = "postgres")]
 mod postgres_tls;
 mod roundtrip;
 mod schema;
@@ -42,6 +47,7 @@ mod sort_hint;
 mod sources;
 mod sql;
 mod sql_exact;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod start_doubts;
 mod starts;

@@ -19,10 +19,12 @@
 //! `.ci/run` sets the paths of the tools.
 
 pub mod api;
+#[cfg(feature = "clickhouse")]
 pub mod clickhouse;
 pub mod hosted;
 pub mod http;
 pub mod plans;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod relay;
 pub mod rows;
@@ -46,6 +48,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const MARKED_KEY: &str = "sk-marked-5f0c77a1";
 
 /// Exit codes, as docs/exit-codes.md names them.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "codes of loads"))]
 pub mod exit {
     pub const SUCCESS: i32 = 0;
     pub const USAGE: i32 = 2;

@@ -1,6 +1,8 @@
 //! TCP relays between clients and a server on loopback: one counts the bytes that clients receive, one breaks connections
 //! at a chosen point.
 
+#![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the tests of PostgreSQL cut connections"))]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
