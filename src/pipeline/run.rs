@@ -38,7 +38,10 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
         match attempt(&plan, once, ReadMode { rereadable, full }, control) {
             Ok(mut report) => {
                 if lost > 0 {
-                    report.notes.push(format!("began again {} after the system of a table was lost", times(lost)));
+                    report.notes.push(format!(
+                        "began again {} because the system of a table was lost, locked or busy",
+                        times(lost)
+                    ));
                 }
                 return Ok(Report { elapsed: started.elapsed(), ..report });
             }
