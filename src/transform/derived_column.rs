@@ -15,7 +15,7 @@ use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::number::fits_double;
 use crate::position::FieldPath;
 
-/// What the values of one computed column were so far, shared by all threads of an execution.
+/// The kinds of values of one computed column so far, shared by all threads of an execution.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ValuesSeen(Arc<Seen>);
 

@@ -54,7 +54,7 @@ pub enum LoadError {
     Unsupported {
         /// The table, with its target.
         table: String,
-        /// What the target lacks.
+        /// The feature that the target lacks.
         what: String,
         /// An imperative that helps; `None` if there is none.
         hint: Option<String>,
@@ -97,7 +97,7 @@ impl LoadError {
 pub struct Misfit {
     /// Name of the column.
     pub column: String,
-    /// What does not fit: `has text, and the table has integer`.
+    /// The misfit: `has text, and the table has integer`.
     pub what: String,
 }
 

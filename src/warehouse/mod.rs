@@ -20,6 +20,8 @@
 
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod described;
 mod error;
 mod identity;
 mod ledger;

@@ -45,7 +45,7 @@ async fn first(connection: &Connection, sql: &str) -> String {
     values.unwrap()
 }
 
-/// Writes a file that nobody else can read.
+/// Writes a file that no other user can read.
 pub fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

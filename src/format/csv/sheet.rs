@@ -1,4 +1,4 @@
-//! What spreadsheets do to cells of CSV: they run formulas, round long numbers, and convert text that resembles a number
+//! Protection of cells of CSV from spreadsheets, which run formulas, round long numbers, and convert text that resembles a number
 //! or a date. Decides which cells need an apostrophe, and counts them.
 
 use std::sync::Arc;

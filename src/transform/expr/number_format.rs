@@ -184,7 +184,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What is written with marks is read as the same digits, and JSON parses them.
+        /// Numbers written with marks are read as the same digits, and JSON parses them.
         #[test]
         fn written_with_marks_and_read(whole in 0u64.., fraction in "[0-9]{0,12}", marks in 0usize..4, negative: bool) {
             let (decimal, thousands) = [(',', '.'), ('.', ','), (',', ' '), ('.', '\'')][marks];

@@ -124,7 +124,7 @@ const FORMATS: &[&str] = &[
 ];
 
 proptest! {
-    /// What chrono writes is read as the same time.
+    /// Times written by chrono are read as the same times.
     #[test]
     fn written_by_chrono_and_read(
         seconds in -62_135_510_400i64..253_402_214_400,

@@ -24,7 +24,7 @@ pub(super) struct Commit<'a> {
     pub(super) ledger: &'a Ledger,
 }
 
-/// What a key is worth at the moment.
+/// The state of a key at the moment.
 pub(super) enum Standing {
     /// The table has its rows.
     Loaded(Box<LedgerRow>),
@@ -95,7 +95,7 @@ impl Commit<'_> {
         Err(self.disturbed())
     }
 
-    /// Decides a claim that was seen. Its attempt is the chosen one unless the ledger has another: whoever was chosen before
+    /// Decides a claim that was seen. Its attempt is the chosen one unless the ledger has another: an attempt that was chosen before
     /// is in the ledger since before this claim was made. So the ledger must be read after the claim was seen.
     fn decide(&self, claimant: &Entry) -> Result<Entry, LoadError> {
         let chosen = match self.ledger.find(self.session, &claimant.key, claimant.generation)? {

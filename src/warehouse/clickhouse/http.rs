@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval of the probes that notice a server that has gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Waits before a statement is sent again. By eye: a server restarts within these 13 s, and nobody waits long for an error.
+/// Waits before a statement is sent again. By eye: a server restarts within these 13 s, and an error is not long in coming.
 const WAITS: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(8)];
 

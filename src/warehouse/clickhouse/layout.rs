@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::types::{ColumnType, described, fits, new_type};
+use super::types::{ColumnType, fits, new_type};
 use super::value::{write_bytes, write_len};
 use crate::column::{Fixed, Schema, Type};
+use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, Widening};
 
 /// Bytes of the name of a column. The server has no limit; files are named after columns, with up to three bytes for one.

@@ -96,7 +96,7 @@ struct Insert {
     task: JoinHandle<Result<Bytes, Failure>>,
 }
 
-/// What `finish` has left to the commit.
+/// The work that `finish` has left to the commit.
 enum End {
     Open,
     /// An earlier load had the key.

@@ -13,7 +13,7 @@
 //! Names of stages are random, so that rows of a stage are those of one attempt. The server makes a table only if there
 //! is none of its name, so one attempt makes the claim. Everything after it can be done by anyone, in any number, at any
 //! time: the claim names the stage in its comment, the ledger gets the same row from all, and a partition that has moved
-//! moves nothing again. The claim is dropped only after the ledger has the row, and whoever makes a claim reads the
+//! moves nothing again. The claim is dropped only after the ledger has the row, and an attempt that makes a claim reads the
 //! ledger after that. So a loader that is killed anywhere leaves either nothing, or a load that the next one completes.
 
 mod commit;

@@ -239,23 +239,6 @@ pub(super) fn fits(ty: &Type, column: &ColumnType) -> bool {
     }
 }
 
-/// Returns the name of a type in messages about columns: `text`, `objects`.
-pub(super) fn described(ty: &Type) -> &'static str {
-    match ty {
-        Type::Null => "only nulls",
-        Type::Bool => "booleans",
-        Type::Int { .. } | Type::Decimal => "integers",
-        Type::Float | Type::Number(_) => "numbers",
-        Type::Text => "text",
-        Type::Json | Type::Raw => "values of several types",
-        Type::Struct(_) | Type::Map(_) => "objects",
-        Type::List(_) => "lists",
-        Type::Fixed(Fixed::Date) => "dates",
-        Type::Fixed(Fixed::Timestamp { .. }) => "timestamps",
-        Type::Fixed(Fixed::Decimal { .. }) => "decimals",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ const SUBJECT_ALTERNATIVE_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap(
 /// The extent of the verification.
 #[derive(Clone, Debug)]
 pub(super) enum CertificateCheck {
-    /// Any certificate will do: the connection is encrypted, to whoever it is.
+    /// Any certificate will do: the connection is encrypted, to any server.
     Nothing,
     /// By the system's CAs, with the name.
     System,

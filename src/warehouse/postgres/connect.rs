@@ -284,7 +284,7 @@ impl Attempt<'_> {
     }
 
     /// Connects in one way. The flag of a failure is true if the other way, with or without encryption, may succeed: the
-    /// handshake failed, or the server lets nobody in on this way. A wrong password is none of these, and must not be sent
+    /// handshake failed, or the server admits no client in this way. A wrong password is none of these, and must not be sent
     /// again in the clear.
     async fn connect_as(&self, way: Encryption) -> Result<Connection, (Failure, bool)> {
         let settings = self.settings;

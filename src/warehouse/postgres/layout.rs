@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::sql::quoted;
-use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, described, fits, new_type};
+use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, fits, new_type};
 use crate::column::{Fixed, Schema, Type};
+use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
 /// Bytes of a name beyond which the server cuts it.

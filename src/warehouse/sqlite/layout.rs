@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::kinds::{Kind, described};
+use super::kinds::Kind;
 use crate::column::{Schema, Type};
+use crate::warehouse::described::described;
 use crate::warehouse::{Misfit, Widening};
 
 /// The most columns that SQLite takes in a table.
