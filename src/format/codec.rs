@@ -30,7 +30,7 @@ const ZSTD_MAX_WINDOW_LOG: u32 = 27;
 /// Memory of an xz decoder: that of a window of 128 MiB, twice the largest of its presets.
 const XZ_MAX_BYTES: u64 = 130 << 20;
 
-/// Bytes by which zlib is told from text that begins with an `x`.
+/// Number of bytes that tell zlib from text that begins with an `x`.
 const ZLIB_TRIAL_BYTES: usize = 512;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
@@ -140,7 +140,7 @@ struct Watch {
     ended: AtomicBool,
 }
 
-/// A reader that counts bytes and notes a failure, by which an end that is too early is told from an error of the source.
+/// A reader that counts bytes and notes a failure, so that an early end differs from an error of the source.
 struct Watched<R> {
     inner: R,
     watch: Arc<Watch>,

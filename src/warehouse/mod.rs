@@ -32,8 +32,11 @@ mod names;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "clickhouse"))]
+mod uuid;
 
 pub use error::{LoadError, Misfit};
+pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadIdentity};
 pub use ledger::{LEDGER_TABLE, LedgerRow, LoadSummary};
 pub use load::{

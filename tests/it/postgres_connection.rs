@@ -78,7 +78,7 @@ impl Draw {
     }
 }
 
-/// What a session is asked, so that every setting shows.
+/// A query whose result shows every setting of a session.
 const QUESTION: &str = "SELECT concat_ws(' ', current_user, current_database(), inet_server_port(), \
     current_setting('application_name'), current_setting('work_mem'))";
 

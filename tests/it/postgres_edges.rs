@@ -220,7 +220,7 @@ fn merges_at_once_make_one_row_of_a_key() {
     assert_eq!(server.psql(&db, "SELECT count(*), count(DISTINCT id) FROM t"), "2000|2000");
 }
 
-/// Where policies decide row by row, the server takes no COPY.
+/// The server takes no COPY into a table whose policies decide row by row.
 #[test]
 fn tables_with_row_policies_take_rows() {
     let Some(server) = Postgres::shared() else { return };

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::warehouse::hexadecimal;
+
 use crate::format::Format;
 use crate::format::csv::{CsvDialect, HeaderRecord};
 use crate::format::encoding::TextEncoding;
@@ -132,6 +134,6 @@ impl RunningDigest {
     /// Enters the digest of the source with this index, which is at its end.
     pub(super) fn end(&mut self, digests: &SourceDigests, index: usize) {
         let digest = std::mem::take(&mut self.0).finalize();
-        digests.set(index, digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        digests.set(index, hexadecimal(&digest));
     }
 }

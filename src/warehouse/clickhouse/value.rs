@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::types::ColumnType;
 use crate::transform::expr::{parse_days, parse_micros};
+use crate::warehouse::uuid::uuid;
 
 /// The reason for which a column cannot hold a value, without the value.
 pub(super) type Reason = Cow<'static, str>;
@@ -356,26 +357,6 @@ fn double(text: &str) -> Result<f64, Reason> {
         return Err("the number has more digits than the column holds".into());
     }
     Ok(value)
-}
-
-/// Parses 32 hexadecimal digits, with or without hyphens in the usual places.
-fn uuid(text: &str) -> Option<[u8; 16]> {
-    let hyphens = [8, 13, 18, 23];
-    let digits: Vec<u8> = match text.len() {
-        32 => text.bytes().collect(),
-        36 if hyphens.iter().all(|&at| text.as_bytes()[at] == b'-') => {
-            text.bytes().filter(|byte| *byte != b'-').collect()
-        }
-        _ => return None,
-    };
-    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

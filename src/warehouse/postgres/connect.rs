@@ -241,7 +241,7 @@ async fn addresses(server: &Server) -> std::io::Result<Vec<Address>> {
     }
 }
 
-/// Whether one attempt is encrypted.
+/// The encryption of one attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encryption {
     No,

@@ -15,6 +15,7 @@ use crate::column::number::{fits_double, write_float};
 use crate::column::{Batch, Fixed, Type, Unit};
 use crate::position::FieldPath;
 use crate::transform::expr::{parse_days, parse_micros};
+use crate::warehouse::uuid::uuid;
 use crate::warehouse::{LoadError, LoadRows, NulPolicy, RowEncoder, UnfitRow};
 
 /// The bytes before the first row of a COPY: the signature, no flags, no extension.
@@ -591,26 +592,6 @@ fn write_timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), Reason> {
     let micros = micros.checked_sub(MICROS_TO_2000).filter(|micros| TIMESTAMPS.contains(micros));
     out.extend_from_slice(&micros.ok_or("the time is beyond the years that PostgreSQL holds")?.to_be_bytes());
     Ok(())
-}
-
-/// Parses 32 hexadecimal digits, with or without hyphens in the usual places.
-fn uuid(text: &str) -> Option<[u8; 16]> {
-    let hyphens = [8, 13, 18, 23];
-    let digits: Vec<u8> = match text.len() {
-        32 => text.bytes().collect(),
-        36 if hyphens.iter().all(|&at| text.as_bytes()[at] == b'-') => {
-            text.bytes().filter(|byte| *byte != b'-').collect()
-        }
-        _ => return None,
-    };
-    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the resolver knows of the process: environment variables, the user's name and home directory. All of it is given
+//! The facts about the process that the resolver uses: environment variables, the user's name and home directory. All of it is given
 //! by the caller.
 
 use std::collections::BTreeMap;

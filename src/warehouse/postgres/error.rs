@@ -188,7 +188,7 @@ impl Describe<'_> {
 
     pub(super) fn no_tls(&self) -> Failure {
         let hint = match self.settings.tls.mode {
-            // Nobody asked for TLS.
+            // TLS was not demanded.
             None => {
                 "to send rows and password without encryption, set `sslmode=disable` in the URL or PGSSLMODE=disable; \
                  TLS needs `ssl = on` in the server's configuration, and its CA here as `sslrootcert=FILE`"
