@@ -89,6 +89,16 @@ impl CsvDecoder {
         CsvDecoder { quote: dialect.quote, cells: CellRules::new(dialect).map(Arc::new), ..self }
     }
 
+    /// Returns the delimiter of the records.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// Returns the quote of the records.
+    pub fn quote(&self) -> CsvQuote {
+        self.quote
+    }
+
     /// Infers the columns of the header with the narrowest types that hold the values of this morsel.
     /// JSON is looked for only in columns that `declared` has as nested. The results of several morsels
     /// are to be joined with [`TypeMerge::Text`], and then to be [resolved](Schema::resolved).
