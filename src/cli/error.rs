@@ -111,6 +111,14 @@ pub(super) enum Error {
     /// A bug in drawoff, or a system that refuses threads or signals.
     #[error("internal error: {0}")]
     Bug(String),
+    /// Runs of parts of an input failed, and so nothing was written.
+    #[error("{text}")]
+    Parts {
+        /// Parts and consequence.
+        text: String,
+        /// Exit code of the first failed run.
+        exit: Exit,
+    },
 }
 
 fn json_place(cause: &serde_json::Error) -> String {
@@ -315,6 +323,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Moved(error) => move_exit(error),
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
+        Error::Parts { exit, .. } => *exit,
     }
 }
 

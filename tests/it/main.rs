@@ -25,6 +25,7 @@ mod memory;
 mod network;
 mod one_meaning;
 mod output_names;
+mod parts;
 mod page;
 #[cfg(feature = "postgres")]
 mod postgres_connection;

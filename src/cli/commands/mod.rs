@@ -11,6 +11,7 @@ mod input;
 mod ledger_session;
 pub(super) mod loads;
 mod output_identity;
+mod parts;
 pub(super) mod pull;
 mod resolve;
 mod results;

@@ -358,7 +358,7 @@ fn is_lost_target(error: &Error) -> bool {
 }
 
 /// Cancels the run of an interrupted command and replaces the hint on resuming by the result.
-async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
+pub(super) async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
     match tokio::time::timeout(CANCEL_TIMEOUT, client.cancel(run)).await {
         Ok(Ok(_)) => failure.with_hint(format!("run {run} was cancelled")),
         Ok(Err(error)) => failure.with_hint(format!(
@@ -371,7 +371,7 @@ async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
 }
 
 /// Returns the first exit code that is not a success.
-fn worse(a: Exit, b: Exit) -> Exit {
+pub(super) fn worse(a: Exit, b: Exit) -> Exit {
     if a == Exit::Success { b } else { a }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::StateError;
 use super::ledger::{self, Ledger, OpenLedger};
-use super::start::{self, EarlierFormStart, OpenStart, StartIdentity};
+use super::parts::{self, OpenParts, PartsIdentity, RecordedParts};
+use super::start::{self, EarlierFormStart, OpenStart, RecordedStart, StartIdentity};
 use super::workflow::OpenWorkflow;
 use crate::api::RunId;
 
@@ -18,7 +19,7 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the directory at `root`, created if it does not exist. Fails if no file can be created in it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        for directory in ["starts", "runs", "workflows"].map(|name| root.join(name)) {
+        for directory in ["starts", "runs", "workflows", "parts"].map(|name| root.join(name)) {
             // A read-only directory must fail now, not after the run was started and paid for.
             let writable = create_directory(&directory).and_then(|()| tempfile::tempfile_in(&directory).map(drop));
             writable.map_err(|cause| StateError::Unusable { path: directory, cause })?;
@@ -34,6 +35,22 @@ impl StateDir {
     /// Opens the record of starts with this identity, locked until it is dropped.
     pub fn start(&self, identity: &StartIdentity) -> Result<OpenStart, StateError> {
         OpenStart::open(&self.root.join("starts"), identity)
+    }
+
+    /// Reads the last start with this identity without locking it; `None` if there is none.
+    pub fn peek_start(&self, identity: &StartIdentity) -> Result<Option<RecordedStart>, StateError> {
+        start::peek(&self.root.join("starts"), identity)
+    }
+
+    /// Opens the record of an input's parts, locked until it is dropped. `anew` begins other ones, except under a name
+    /// that the caller chose.
+    pub fn parts(&self, identity: &PartsIdentity, anew: bool) -> Result<OpenParts, StateError> {
+        OpenParts::open(&self.root.join("parts"), identity, anew)
+    }
+
+    /// Reads the parts of an input without locking them; `None` if none are begun.
+    pub fn peek_parts(&self, identity: &PartsIdentity) -> Result<Option<RecordedParts>, StateError> {
+        parts::peek(&self.root.join("parts"), identity)
     }
 
     /// Reads the starts that earlier versions recorded under another form of identity.
