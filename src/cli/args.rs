@@ -20,6 +20,7 @@ use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
 use super::load_args::LoadArgs;
 use super::period::Period;
+use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
@@ -130,7 +131,7 @@ pub(super) enum Command {
     /// Start a workflow run, watch it, and write its results
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Write the results of an existing run, after waiting for its end if it is still active
+    /// Write the results of existing runs, after waiting for the end of those that are still active
     #[command(after_help = PULL_EXAMPLES)]
     Pull(Box<PullArgs>),
     /// Write every completed run of a workflow that the target does not have yet
@@ -201,12 +202,6 @@ Examples:
   drawoff run 7c1e0a52-… --payload '[{\"company\": \"Acme\"}]' -o results.ndjson
   drawoff run workflow.json --input companies.csv --all-blocks -o results/
   drawoff run \"Qualify companies\" --input companies.csv --rows-per-run 50000 -o companies.parquet";
-
-const PULL_EXAMPLES: &str = "\
-Examples:
-  drawoff pull 5f0c2d1e-… -o people.parquet
-  drawoff pull 5f0c2d1e-… -o - --to csv | head
-  drawoff pull 5f0c2d1e-… --block 2 -o filtered.csv";
 
 const CONVERT_EXAMPLES: &str = "\
 The format of an input is --from, else it is detected by content type, name and first bytes. The format of an
@@ -436,8 +431,9 @@ pub(super) struct BulkArgs {
 /// Arguments of `drawoff pull`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct PullArgs {
-    /// Id of the run
-    pub run_id: String,
+    /// The runs to write.
+    #[command(flatten)]
+    pub selection: RunSelectionArgs,
     /// Format in which to download the results [default: ndjson if the run has it, else csv]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Results")]
     pub format: Option<ApiFormat>,

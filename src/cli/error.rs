@@ -274,13 +274,13 @@ fn exit_of(error: &Error) -> Exit {
             client::Error::Read { .. } => Exit::CannotRead,
             client::Error::Definition { .. } | client::Error::UploadKind { .. } => Exit::Usage,
             client::Error::AmbiguousName { .. } => Exit::Usage,
-            client::Error::Ended { end, .. } => match end {
-                RunEnd::Failed { .. } => Exit::RunFailed,
-                RunEnd::Cancelled => Exit::RunCancelled,
-                RunEnd::TimedOut => Exit::RunTimedOut,
-            },
+            client::Error::Ended { end, .. } => run_exit(end),
+            client::Error::SeveralEnded { ended, .. } => {
+                ended.first().map_or(Exit::RunFailed, |(_, end)| run_exit(end))
+            }
             client::Error::Deadline { .. } => Exit::DeadlinePassed,
             client::Error::UnknownWorkflow(_)
+            | client::Error::NoSuchRun(_)
             | client::Error::NoResults { .. }
             | client::Error::NoSuchBlock { .. }
             | client::Error::NoLink { .. } => Exit::NotFound,
@@ -324,6 +324,14 @@ fn exit_of(error: &Error) -> Exit {
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
         Error::Parts { exit, .. } => *exit,
+    }
+}
+
+fn run_exit(end: &RunEnd) -> Exit {
+    match end {
+        RunEnd::Failed { .. } => Exit::RunFailed,
+        RunEnd::Cancelled => Exit::RunCancelled,
+        RunEnd::TimedOut => Exit::RunTimedOut,
     }
 }
 

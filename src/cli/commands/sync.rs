@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger_session::{self, LedgerSession, StateNeed};
 use super::results::{FINAL_BLOCK, PullOptions};
+use super::run_list::{ListedRuns, MOST_RUNS, list_runs};
 use crate::api::{Run, RunStatus};
 use crate::cli::args::SyncArgs;
 use crate::cli::context::Context;
@@ -17,9 +18,6 @@ use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
 use crate::warehouse::{LedgerRow, LoadMode};
-
-/// The most runs that the API lists; it has no pages.
-const MOST_RUNS: u32 = 500;
 
 /// The outcome of one round over all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub(crate) async fn sync(context: &Context, args: SyncArgs) -> Result<Exit, Fail
             workflow: Some(workflow.id.clone()),
             limit: Some(MOST_RUNS),
         };
-        let listed = context.unless_interrupted(async { Ok(client.runs(&filter).await?) }).await;
+        let listed = context.unless_interrupted(list_runs(context, &client, &filter, &args.period)).await;
         let round = match listed {
             Ok(runs) => round(context, &args, &client, runs).await,
             Err(failure) => Err(failure),
@@ -100,15 +98,16 @@ fn check_outputs(context: &Context, args: &SyncArgs) -> Result<(), Failure> {
 }
 
 /// Writes the runs among `runs`, newest first, that the target does not have.
-async fn round(context: &Context, args: &SyncArgs, client: &Client, runs: Vec<Run>) -> Result<Round, Failure> {
-    if runs.len() >= MOST_RUNS as usize {
+async fn round(context: &Context, args: &SyncArgs, client: &Client, listed: ListedRuns) -> Result<Round, Failure> {
+    let ListedRuns { runs, is_cut } = listed;
+    if is_cut {
         context.screen.note(&format!("the API lists the last {MOST_RUNS} runs only; older ones are not looked at"));
     }
     let loaded = loaded_runs(context, args).await?;
     let mut round = Round::default();
     // Only these: a later state may be a new word of the API.
     let wanted = runs.into_iter().rev().filter(|run| RunStatus::parse(&run.status) == RunStatus::Completed);
-    for run in wanted.filter(|run| args.period.has(run)) {
+    for run in wanted {
         if loaded.contains(&run.job_id.0) {
             round.present += 1;
             continue;

@@ -66,7 +66,13 @@ impl StateDir {
 
     /// Opens the ledger of a run at `endpoint`, locked until it is dropped; an empty one if there is none.
     pub fn ledger(&self, endpoint: &str, run: &RunId) -> Result<OpenLedger, StateError> {
-        OpenLedger::open(&self.root.join("runs"), endpoint, run)
+        self.ledger_of_runs(endpoint, std::slice::from_ref(run))
+    }
+
+    /// Opens the ledger of the results of `runs` as one sequence of records, in which their order counts; that of the run
+    /// if there is only one. Locked until it is dropped; an empty one if there is none.
+    pub fn ledger_of_runs(&self, endpoint: &str, runs: &[RunId]) -> Result<OpenLedger, StateError> {
+        OpenLedger::open(&self.root.join("runs"), endpoint, runs)
     }
 
     /// Reads the ledger of a run without locking it; `None` if there is none.
