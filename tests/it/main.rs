@@ -25,8 +25,8 @@ mod memory;
 mod network;
 mod one_meaning;
 mod output_names;
-mod parts;
 mod page;
+mod parts;
 #[cfg(feature = "postgres")]
 mod postgres_connection;
 #[cfg(feature = "postgres")]

@@ -96,6 +96,12 @@ pub(super) async fn run_parts(
     request: &PartsRequest<'_>,
     pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
+    if pull.results.all_blocks {
+        return Err(Failure::new(
+            Error::Usage("`--all-blocks` writes a file for each block of one run, and parts are several".to_owned()),
+            "choose a block of every run with `--block N`",
+        ));
+    }
     let mut cutting = Cutting::open(context, request).await?;
     let first = cutting.next(context).await?;
     let open = OpenParts::unstored(request.work.name());
@@ -236,7 +242,13 @@ impl Cutting {
             let mut file = temporary_file("drawoff-part").map_err(write)?;
             let part = {
                 let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
-                let part = cutter.next(&mut out)?;
+                let part = cutter.next(&mut out).map_err(|error| match error {
+                    error @ pipeline::Error::Unencodable(_) => Failure::new(
+                        error,
+                        "write its records first: `drawoff convert FILE -o - | drawoff … --input -`",
+                    ),
+                    error => error.into(),
+                })?;
                 out.flush().map_err(write)?;
                 part
             };
