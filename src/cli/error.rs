@@ -641,7 +641,7 @@ fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
     Some(match cause.downcast_ref::<DirectoryConflict>()? {
         DirectoryConflict::HalfReplaced => "run that command again first, or write to another directory",
         DirectoryConflict::SharedSources => {
-            "convert all of these sources in one command, write to another directory, or remove this one first"
+            "write the results of all of these sources by one command, write to another directory, or remove this one first"
         }
         DirectoryConflict::WrittenMeanwhile => "the same command replaces them if it is run again",
     })

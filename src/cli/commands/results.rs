@@ -343,6 +343,7 @@ impl PullOptions<'_> {
             name,
             outputs: &outputs,
             report: &report,
+            runs: from.runs.len(),
             expected_rows: from.files().map(|(_, link)| link.row_count).sum(),
             repeated_bytes,
             recovered: context.recovered(),
