@@ -18,7 +18,7 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
-use crate::warehouse::{Committed, LedgerRow, LoadError, LoadIdentity, NulPolicy, TableTarget, Warehouse};
+use crate::warehouse::{Committed, LedgerRow, LoadError, LoadIdentity, LoadMember, NulPolicy, TableTarget, Warehouse};
 
 /// Version of the written form of the steps of a load.
 const VERSION: u32 = 1;
@@ -140,23 +140,35 @@ fn plan_form(args: &PipelineArgs) -> String {
     form.to_string()
 }
 
-/// Sets the identity of all loads among `outputs`, except of those that the command line identifies.
-pub(super) fn set_identity(
-    outputs: &mut [Output],
-    origin: Option<&str>,
-    run: Option<(&str, Option<i64>)>,
-    source: &str,
-    again: bool,
-) -> Result<(), Failure> {
+/// Sets the names of the sources of all loads among `outputs`, whose rows are known by their bytes.
+pub(super) fn set_sources(outputs: &mut [Output], source: &str, again: bool) -> Result<(), Failure> {
     for output in outputs {
         if let Target::Table(target) = &mut output.target {
             target.again = again;
             target.identity.source = source.to_owned();
-            if let Some((run, block)) = run {
-                (target.identity.run_id, target.identity.block) = (Some(run.to_owned()), block);
-            }
-            if target.identity.origin.is_none() {
-                target.identity.origin = origin.map(str::to_owned);
+            target.warehouse.check_options(target).map_err(pipeline::Error::from)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the runs whose rows all loads among `outputs` get, in their order. A load that the command line identifies is not
+/// known by its runs.
+pub(super) fn set_runs(outputs: &mut [Output], runs: &[LoadMember], again: bool) -> Result<(), Failure> {
+    for output in outputs {
+        if let Target::Table(target) = &mut output.target {
+            target.again = again;
+            let identity = &mut target.identity;
+            match (identity.origin.is_some(), runs) {
+                (false, _) => identity.set_members(runs.to_vec()),
+                (true, [run]) => {
+                    (identity.run_id, identity.block) = (run.run_id.clone(), run.block);
+                    identity.source = run.source.clone();
+                }
+                (true, _) => {
+                    let sources: Vec<String> = runs.iter().map(|run| run.source.clone()).collect();
+                    identity.source = source_text(&sources);
+                }
             }
             target.warehouse.check_options(target).map_err(pipeline::Error::from)?;
         }
@@ -236,7 +248,10 @@ pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
 
 /// Returns the line of the report for rows that a table has already.
 pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
-    let rows = counted(row.rows, "row");
+    let rows = match &row.set {
+        Some(set) => format!("{} of {} runs together", counted(row.rows, "row"), set.members),
+        None => counted(row.rows, "row"),
+    };
     let digest = row.digest.get(..8).map(|digest| format!(", digest {digest}")).unwrap_or_default();
     let key = row.key.get(..8).unwrap_or_default();
     format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed", row.loaded_at)

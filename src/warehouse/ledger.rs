@@ -1,6 +1,9 @@
 //! The rows of the ledger, the table in which a target records its loads.
 
-use super::identity::CommitKey;
+use serde::{Deserialize, Serialize};
+
+use super::error::LoadError;
+use super::identity::{CommitKey, LoadClaim, LoadSet};
 
 /// Name of the table of loads, in the schema or database of the tables that are loaded.
 pub const LEDGER_TABLE: &str = "_drawoff_loads";
@@ -22,8 +25,10 @@ pub struct LedgerRow {
     pub mode: String,
     /// Digest of the steps.
     pub plan: String,
-    /// False if a later load has replaced the rows.
-    pub stands: bool,
+    /// What has become of its rows, as far as loads are concerned.
+    pub state: LoadState,
+    /// The runs that were loaded together with this one, if any: `rows`, `rejected` and `digest` are of all of them.
+    pub set: Option<LoadSet>,
     /// Rows of the load.
     pub rows: u64,
     /// Records that were rejected.
@@ -34,6 +39,141 @@ pub struct LedgerRow {
     pub loaded_at: String,
     /// Version of drawoff that made the load.
     pub version: String,
+}
+
+/// What has become of the rows of a load. Changes that others make to rows are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadState {
+    /// They are in the table.
+    Loaded,
+    /// They are complete in a stage, and the next load of the key moves them into the table.
+    Unfinished,
+    /// A later load has replaced them.
+    Replaced,
+    /// The table was dropped or renamed.
+    Dropped,
+}
+
+impl LedgerRow {
+    /// Returns true if the rows are in the table, or will be, so that the load need not be made again.
+    pub fn stands(&self) -> bool {
+        matches!(self.state, LoadState::Loaded | LoadState::Unfinished)
+    }
+
+    /// Returns the key that a column for commit keys has in the rows of the load.
+    pub fn row_key(&self) -> &str {
+        self.set.as_ref().map_or(&self.key, |set| &set.key)
+    }
+}
+
+/// Facts of a row of the ledger that have no column of their own. Written as a JSON object, of which unknown members are
+/// ignored; a ledger that was made before there were any has no column for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LedgerDetails {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) set: Option<LoadSet>,
+}
+
+impl LedgerDetails {
+    /// Reads the text of the column; empty if the ledger has none.
+    pub(super) fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Returns the text for the column; `None` if there is nothing to tell.
+    pub(super) fn text(&self) -> Option<String> {
+        (*self != LedgerDetails::default()).then(|| serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+/// Decides whether a load is necessary, from the rows that stand in the ledger for its claims, in their order. Returns one
+/// row for the whole load if it is not. Fails if some of its members are loaded and others are not.
+pub(super) fn earlier_load(
+    table: &str,
+    claims: &[LoadClaim],
+    found: Vec<Option<LedgerRow>>,
+) -> Result<Option<LedgerRow>, LoadError> {
+    let names = |is_loaded: bool| {
+        let of = claims.iter().zip(&found).filter(|(_, row)| row.is_some() == is_loaded);
+        of.map(|(claim, _)| claim.member.run_id.clone().unwrap_or_else(|| claim.member.source.clone())).collect()
+    };
+    let (loaded, missing): (Vec<String>, Vec<String>) = (names(true), names(false));
+    if loaded.is_empty() {
+        return Ok(None);
+    }
+    if !missing.is_empty() {
+        return Err(LoadError::PartlyLoaded { table: table.to_owned(), loaded, missing });
+    }
+    let rows: Vec<LedgerRow> = found.into_iter().flatten().collect();
+    let Some(set) = claims.first().and_then(|claim| claim.set.clone()) else { return Ok(rows.into_iter().next()) };
+    // Members that were loaded together have the counts of all of them.
+    let mut loads: Vec<&LedgerRow> = Vec::new();
+    for row in &rows {
+        if !loads.iter().any(|other| other.row_key() == row.row_key()) {
+            loads.push(row);
+        }
+    }
+    let Some(last) = loads.iter().max_by(|a, b| a.loaded_at.cmp(&b.loaded_at)) else { return Ok(None) };
+    Ok(Some(LedgerRow {
+        key: set.key.clone(),
+        run_id: None,
+        block: None,
+        source: claims.iter().map(|claim| claim.member.source.as_str()).collect::<Vec<_>>().join(", "),
+        set: Some(set),
+        rows: loads.iter().map(|load| load.rows).sum(),
+        rejected: loads.iter().map(|load| load.rejected).sum(),
+        digest: if loads.len() == 1 { last.digest.clone() } else { String::new() },
+        ..(*last).clone()
+    }))
+}
+
+/// An earlier load whose rows give way to those of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EarlierRows {
+    /// The key that a column for commit keys has in them.
+    pub(super) key: String,
+    /// Their number.
+    pub(super) rows: u64,
+}
+
+impl EarlierRows {
+    /// Returns the error of a load that should replace these rows, of which the table has none with their key.
+    pub(super) fn rows_without_key(&self, table: &str, column: &str) -> LoadError {
+        LoadError::Unsupported {
+            table: table.to_owned(),
+            what: format!(
+                "the earlier load has no rows with its key in the column `{column}`, so they cannot be replaced"
+            ),
+            hint: Some("delete its rows and its row in the table of loads by hand, and load again".to_owned()),
+        }
+    }
+}
+
+/// Returns the loads behind rows of the ledger that give way. Fails if one of them has rows of runs that do not.
+pub(super) fn rows_that_give_way(
+    table: &str,
+    given: &[LedgerRow],
+    needs_all: bool,
+) -> Result<Vec<EarlierRows>, LoadError> {
+    let mut earlier: Vec<EarlierRows> = Vec::new();
+    for row in given {
+        if earlier.iter().any(|other| other.key == row.row_key()) {
+            continue;
+        }
+        let together = given.iter().filter(|other| other.row_key() == row.row_key()).count() as u64;
+        if let Some(set) = row.set.as_ref().filter(|set| needs_all && set.members != together) {
+            return Err(LoadError::Unsupported {
+                table: table.to_owned(),
+                what: format!(
+                    "the earlier load had {} runs, whose rows cannot be told from each other, and this one has {together} of them",
+                    set.members
+                ),
+                hint: Some("load all of its runs again, or merge by a key".to_owned()),
+            });
+        }
+        earlier.push(EarlierRows { key: row.row_key().to_owned(), rows: row.rows });
+    }
+    Ok(earlier)
 }
 
 /// A load that has its rows in the target.

@@ -7,7 +7,8 @@ use tokio_postgres::SimpleQueryRow;
 
 use super::session::Session;
 use super::sql::{literal, quoted};
-use crate::warehouse::{CommitKey, LEDGER_TABLE, LedgerRow, LoadError, LoadIdentity};
+use crate::warehouse::ledger::{EarlierRows, LedgerDetails, earlier_load, rows_that_give_way};
+use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadState};
 
 /// The ledger of the tables of one schema.
 #[derive(Clone, Debug)]
@@ -18,31 +19,34 @@ pub(super) struct Ledger {
 /// The outcome of a claim.
 #[expect(clippy::large_enum_variant, reason = "there is one for each load")]
 pub(super) enum Claim {
-    /// The key belongs to this transaction.
-    Claimed,
-    /// As before; an earlier load of the key, with this many rows, was struck from the ledger.
-    Reclaimed(u64),
-    /// An earlier load has the key.
+    /// All keys belong to this transaction. Earlier loads of them, which had these rows, were struck from the ledger.
+    Claimed(Vec<EarlierRows>),
+    /// An earlier load has the keys.
     Loaded(LedgerRow),
 }
 
 /// The facts that are entered with a claim.
 pub(super) struct Entry<'a> {
-    pub(super) key: &'a CommitKey,
+    /// The rows of the ledger, ascending by key.
+    pub(super) claims: &'a [LoadClaim],
     pub(super) table: &'a str,
     pub(super) mode: &'a str,
-    pub(super) identity: &'a LoadIdentity,
+    /// Digest of the steps.
+    pub(super) plan: &'a str,
+    /// True if the rows of earlier loads are told from others by their key.
+    pub(super) rows_have_keys: bool,
 }
 
-/// The columns of a load in queries, of which `{state}` stands for the state.
+/// The columns of a load `l` in queries, of which `{state}` stands for the state. A ledger without the column `details` has
+/// none of them.
 const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, rows, rejected, digest, drawoff, {state}, \
-     to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), plan";
+     to_char(loaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), plan, to_jsonb(l) ->> 'details'";
 
 /// The index of `state` among these.
 const STATE: usize = 10;
 
 /// The index of the column behind these in queries that ask whether the load is the last of its table.
-const IS_LAST: usize = 13;
+const IS_LAST: usize = 14;
 
 impl Ledger {
     pub(super) fn of_schema(schema: &str) -> Self {
@@ -59,10 +63,23 @@ impl Ledger {
         Ok(rows.first().and_then(|row| row.get(0)) == Some("t"))
     }
 
-    /// Makes the table if it is missing. Must be called outside a transaction: two loads may make it at once.
-    pub(super) fn create(&self, session: &Session) -> Result<(), LoadError> {
-        // Asked first, because the statement below needs the right to create tables even if there is one.
+    fn has_details(&self, session: &Session) -> Result<bool, LoadError> {
+        let rows = session.rows(&format!(
+            "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({}) AND attname = 'details' AND NOT attisdropped",
+            literal(&self.table())
+        ))?;
+        Ok(!rows.is_empty())
+    }
+
+    /// Makes the table if it is missing, and gives it the column `details` if this load needs one. Must be called outside a
+    /// transaction: two loads may make it at once.
+    pub(super) fn create(&self, session: &Session, needs_details: bool) -> Result<(), LoadError> {
+        // Asked first, because the statements below need rights even if they change nothing.
         if self.exists(session)? {
+            if needs_details && !self.has_details(session)? {
+                let alter = format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS details jsonb", self.table());
+                return session.execute(&alter);
+            }
             return Ok(());
         }
         let created = session.execute(&format!(
@@ -79,6 +96,7 @@ impl Ledger {
                 rejected bigint,
                 digest text,
                 columns jsonb,
+                details jsonb,
                 started_at timestamptz NOT NULL DEFAULT now(),
                 loaded_at timestamptz,
                 drawoff text NOT NULL
@@ -98,44 +116,76 @@ impl Ledger {
         }
     }
 
-    /// Claims a key for this transaction. With `again`, an earlier load gives way.
+    /// Claims the keys of a load for this transaction. With `again`, earlier loads of them give way.
     pub(super) fn claim(&self, session: &Session, entry: &Entry<'_>, again: bool) -> Result<Claim, LoadError> {
-        if self.insert(session, entry)? {
-            return Ok(Claim::Claimed);
+        let (mut standing, mut taken) = (Vec::new(), Vec::new());
+        for claim in entry.claims {
+            let row = self.insert_or_lock(session, entry, claim)?;
+            standing.push(row.as_ref().filter(|row| !again && stands(row, entry.mode, claim)).map(read));
+            taken.extend(row.map(|row| (claim, row)));
         }
-        let key = literal(entry.key.as_str());
-        let rows = session.rows(&format!(
-            "SELECT {}, {} FROM {} AS l WHERE commit_key = {key} FOR UPDATE",
-            self.columns(),
-            self.is_last(),
-            self.table()
-        ))?;
-        // The load was deleted between the two statements.
-        let Some(row) = rows.first() else { return self.claim(session, entry, again) };
-        if !again && stands(row, entry.mode) {
-            return Ok(Claim::Loaded(read(row)));
+        match earlier_load(session.table(), entry.claims, standing) {
+            Ok(Some(row)) => return Ok(Claim::Loaded(row)),
+            // The table is as after this replacement, or it is not.
+            Err(LoadError::PartlyLoaded { .. }) if entry.mode == LoadMode::Replace.as_str() => {}
+            other => drop(other?),
         }
-        let is_replaced = row.get(STATE) == Some("replaced");
-        session.execute(&format!("DELETE FROM {} WHERE commit_key = {key}", self.table()))?;
-        match self.insert(session, entry)? {
-            true => Ok(if is_replaced { Claim::Claimed } else { Claim::Reclaimed(read(row).rows) }),
-            false => Err(LoadError::Bug("a commit key was claimed twice".into())),
+        let given: Vec<LedgerRow> = taken.iter().map(|(_, row)| read(row)).filter(LedgerRow::stands).collect();
+        let earlier = rows_that_give_way(session.table(), &given, entry.rows_have_keys)?;
+        for (claim, _) in &taken {
+            let key = literal(claim.key.as_str());
+            session.execute(&format!("DELETE FROM {} WHERE commit_key = {key}", self.table()))?;
+            if !self.insert(session, entry, claim)? {
+                return Err(LoadError::Bug("a commit key was claimed twice".into()));
+            }
+        }
+        Ok(Claim::Claimed(earlier))
+    }
+
+    /// Enters a claim. Returns the row of an earlier load instead, locked, if there is one.
+    fn insert_or_lock(
+        &self,
+        session: &Session,
+        entry: &Entry<'_>,
+        claim: &LoadClaim,
+    ) -> Result<Option<SimpleQueryRow>, LoadError> {
+        loop {
+            if self.insert(session, entry, claim)? {
+                return Ok(None);
+            }
+            let rows = session.rows(&format!(
+                "SELECT {}, {} FROM {} AS l WHERE commit_key = {} FOR UPDATE",
+                self.columns(),
+                self.is_last(),
+                self.table(),
+                literal(claim.key.as_str())
+            ))?;
+            // Without a row, the load was deleted between the two statements.
+            if let Some(row) = rows.into_iter().next() {
+                return Ok(Some(row));
+            }
         }
     }
 
-    fn insert(&self, session: &Session, entry: &Entry<'_>) -> Result<bool, LoadError> {
-        let Entry { key, table, mode, identity } = entry;
+    fn insert(&self, session: &Session, entry: &Entry<'_>, claim: &LoadClaim) -> Result<bool, LoadError> {
+        let Entry { table, mode, plan, .. } = entry;
+        let LoadClaim { key, member, set } = claim;
+        let details = LedgerDetails { set: set.clone() }.text();
+        let (name, value) = match &details {
+            Some(text) => (", details", format!(", {}::jsonb", literal(text))),
+            None => ("", String::new()),
+        };
         let inserted = session.changed(&format!(
-            "INSERT INTO {} (commit_key, table_name, run_id, block, source, mode, plan, drawoff) \
-             VALUES ({}, {}, {}, {}, {}, {}, {}, {}) ON CONFLICT DO NOTHING",
+            "INSERT INTO {} (commit_key, table_name, run_id, block, source, mode, plan, drawoff{name}) \
+             VALUES ({}, {}, {}, {}, {}, {}, {}, {}{value}) ON CONFLICT DO NOTHING",
             self.table(),
             literal(key.as_str()),
             literal(table),
-            identity.run_id.as_deref().map_or("NULL".to_owned(), literal),
-            identity.block.map_or("NULL".to_owned(), |block| block.to_string()),
-            literal(&identity.source),
+            member.run_id.as_deref().map_or("NULL".to_owned(), literal),
+            member.block.map_or("NULL".to_owned(), |block| block.to_string()),
+            literal(&member.source),
             literal(mode),
-            literal(&identity.plan_digest()),
+            literal(plan),
             literal(env!("CARGO_PKG_VERSION")),
         ))?;
         Ok(inserted == 1)
@@ -145,7 +195,7 @@ impl Ledger {
     pub(super) fn complete(
         &self,
         session: &Session,
-        key: &CommitKey,
+        claims: &[LoadClaim],
         rows: u64,
         rejected: u64,
         digest: &str,
@@ -153,54 +203,81 @@ impl Ledger {
     ) -> Result<(), LoadError> {
         let updated = session.changed(&format!(
             "UPDATE {} SET rows = {rows}, rejected = {rejected}, digest = {}, columns = {}::jsonb, \
-             loaded_at = clock_timestamp() WHERE commit_key = {}",
+             loaded_at = clock_timestamp() WHERE commit_key IN ({})",
             self.table(),
             literal(digest),
             literal(columns),
-            literal(key.as_str()),
+            keys(claims),
         ))?;
-        match updated {
-            1 => Ok(()),
-            _ => Err(LoadError::Bug("the ledger has lost the row of this load".into())),
+        match updated == claims.len() as u64 {
+            true => Ok(()),
+            false => Err(LoadError::Bug("the ledger has lost a row of this load".into())),
         }
     }
 
     /// Marks all other loads of `table` as replaced.
-    pub(super) fn replace_others(&self, session: &Session, table: &str, key: &CommitKey) -> Result<(), LoadError> {
+    pub(super) fn replace_others(&self, session: &Session, table: &str, claims: &[LoadClaim]) -> Result<(), LoadError> {
         session.execute(&format!(
-            "UPDATE {} SET state = 'replaced' WHERE table_name = {} AND commit_key <> {}",
+            "UPDATE {} SET state = 'replaced' WHERE table_name = {} AND commit_key NOT IN ({})",
             self.table(),
             literal(table),
-            literal(key.as_str()),
+            keys(claims),
         ))
     }
 
-    /// Returns the load with this key that makes one in `mode` unnecessary.
-    pub(super) fn find(&self, session: &Session, key: &CommitKey, mode: &str) -> Result<Option<LedgerRow>, LoadError> {
+    /// Marks all other loads of `table`, which this load has made, as replaced: their table is gone. Those that are locked are
+    /// being made again by others, who wait for this load or will.
+    pub(super) fn forget_dropped(&self, session: &Session, table: &str, claims: &[LoadClaim]) -> Result<(), LoadError> {
+        session.execute(&format!(
+            "UPDATE {0} SET state = 'replaced' WHERE commit_key IN (SELECT commit_key FROM {0} WHERE table_name = {1} \
+             AND commit_key NOT IN ({2}) FOR UPDATE SKIP LOCKED)",
+            self.table(),
+            literal(table),
+            keys(claims),
+        ))
+    }
+
+    /// Returns the earlier load that makes one with these claims unnecessary. Fails if it has some of them.
+    pub(super) fn find(
+        &self,
+        session: &Session,
+        claims: &[LoadClaim],
+        mode: &str,
+    ) -> Result<Option<LedgerRow>, LoadError> {
         let rows = session.rows(&format!(
-            "SELECT {}, {} FROM {} AS l WHERE commit_key = {} AND loaded_at IS NOT NULL",
+            "SELECT {}, {} FROM {} AS l WHERE commit_key IN ({}) AND loaded_at IS NOT NULL",
             self.columns(),
             self.is_last(),
             self.table(),
-            literal(key.as_str())
+            keys(claims)
         ))?;
-        Ok(rows.first().filter(|row| stands(row, mode)).map(read))
+        let standing = claims.iter().map(|claim| {
+            let row = rows.iter().find(|row| row.get(0) == Some(claim.key.as_str()));
+            row.filter(|row| stands(row, mode, claim)).map(read)
+        });
+        match earlier_load(session.table(), claims, standing.collect()) {
+            Err(LoadError::PartlyLoaded { .. }) if mode == LoadMode::Replace.as_str() => Ok(None),
+            found => found,
+        }
     }
 
-    /// Returns the columns of a load. Rows of a table that was dropped are gone, as if they had been replaced.
+    /// Returns the columns of a load. Rows of a table that was dropped are gone with it.
     fn columns(&self) -> String {
         let start = self.schema.chars().count() + 2;
         let schema = literal(&quoted(&self.schema));
         let table = format!("to_regclass({schema} || '.' || quote_ident(substr(table_name, {start})))");
-        COLUMNS.replace("{state}", &format!("CASE WHEN {table} IS NULL THEN 'replaced' ELSE state END"))
+        COLUMNS.replace("{state}", &format!("CASE WHEN {table} IS NULL THEN 'dropped' ELSE state END"))
     }
 
-    /// Returns the condition that the load `l` is the last of its table.
+    /// Returns the condition that the load `l` is the last of its table, perhaps with others of one set.
     fn is_last(&self) -> String {
+        let set = |row: &str| format!("to_jsonb({row}) -> 'details' -> 'set' ->> 'key'");
         format!(
             "NOT EXISTS (SELECT 1 FROM {} AS other WHERE other.table_name = l.table_name \
-             AND other.commit_key <> l.commit_key AND other.loaded_at >= l.loaded_at)",
-            self.table()
+             AND other.commit_key <> l.commit_key AND other.loaded_at >= l.loaded_at AND ({} = {}) IS NOT TRUE)",
+            self.table(),
+            set("other"),
+            set("l"),
         )
     }
 
@@ -208,7 +285,7 @@ impl Ledger {
     pub(super) fn list(&self, session: &Session, table: Option<&str>) -> Result<Vec<LedgerRow>, LoadError> {
         let condition = table.map_or(String::new(), |table| format!(" WHERE table_name = {}", literal(table)));
         let rows = session.rows(&format!(
-            "SELECT {} FROM {}{condition} ORDER BY loaded_at DESC, commit_key",
+            "SELECT {} FROM {} AS l{condition} ORDER BY loaded_at DESC, commit_key",
             self.columns(),
             self.table()
         ))?;
@@ -216,12 +293,16 @@ impl Ledger {
     }
 }
 
+fn keys(claims: &[LoadClaim]) -> String {
+    claims.iter().map(|claim| literal(claim.key.as_str())).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns true if a load of the ledger makes another one of its key in `mode` unnecessary. A load whose rows were replaced
-/// does not; and a table is as after a replacement only if nothing was loaded since.
-fn stands(row: &SimpleQueryRow, mode: &str) -> bool {
-    let is_loaded = row.get(STATE) != Some("replaced");
-    let is_alone = row.get(5) == Some("replace") && row.get(IS_LAST) == Some("t");
-    is_loaded && (mode != "replace" || is_alone)
+/// or are gone does not; and a table is as after a replacement only if it was by the same runs, and nothing was loaded since.
+fn stands(row: &SimpleQueryRow, mode: &str, claim: &LoadClaim) -> bool {
+    let row_read = read(row);
+    let is_alone = row_read.mode == "replace" && row_read.set == claim.set && row.get(IS_LAST) == Some("t");
+    row_read.stands() && (mode != "replace" || is_alone)
 }
 
 fn read(row: &SimpleQueryRow) -> LedgerRow {
@@ -235,7 +316,12 @@ fn read(row: &SimpleQueryRow) -> LedgerRow {
         source: text(4),
         mode: text(5),
         plan: text(12),
-        stands: row.get(STATE) != Some("replaced"),
+        state: match row.get(STATE) {
+            Some("replaced") => LoadState::Replaced,
+            Some("dropped") => LoadState::Dropped,
+            _ => LoadState::Loaded,
+        },
+        set: LedgerDetails::read(&text(13)).set,
         rows: count(6),
         rejected: count(7),
         digest: text(8),

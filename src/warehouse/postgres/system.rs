@@ -96,8 +96,11 @@ impl Warehouse for Postgres {
         let session = Session::open(&self.settings, target.name(), cancel)?;
         let table = Table::find(&session, &target.table)?;
         let ledger = Ledger::of_schema(&table.schema);
-        match target.identity.key_before(&table.recorded()) {
-            Some(key) if ledger.exists(&session)? => ledger.find(&session, &key, target.mode.as_str()),
+        let recorded = table.recorded();
+        match target.identity.key_before(&recorded) {
+            Some(key) if ledger.exists(&session)? => {
+                ledger.find(&session, &target.identity.claims(&recorded, &key), target.mode.as_str())
+            }
             _ => Ok(None),
         }
     }

@@ -25,6 +25,7 @@ use super::rowset::{Change, Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
+use crate::warehouse::ledger::EarlierRows;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
     RowEncoder, TableLoad, TableTarget, Widening,
@@ -45,8 +46,8 @@ pub(super) struct SqliteLoad {
     started_at: String,
     /// The key, if it is known.
     key: Option<CommitKey>,
-    /// True if an earlier load of the key gives way.
-    replaces_load: bool,
+    /// The earlier loads of the key whose rows give way.
+    replaced: Vec<EarlierRows>,
     /// True if rows that give way are deleted already.
     is_cleared: bool,
     /// True if the load has made its table.
@@ -71,7 +72,9 @@ impl SqliteLoad {
             let table = Table::find(db, &target.table)?;
             let key = target.identity.key_before(&table.recorded());
             let loaded = match &key {
-                Some(key) if !target.again => ledger::find(db, &table, key, target.mode.as_str())?,
+                Some(key) if !target.again => {
+                    ledger::find(db, &table, &target.identity.claims(&table.recorded(), key), target.mode.as_str())?
+                }
                 _ => None,
             };
             Ok((table, key, loaded))
@@ -85,9 +88,9 @@ impl SqliteLoad {
         if let Some(row) = loaded {
             return Ok(Begun::Loaded(row));
         }
-        let replaces_load = match &key {
-            Some(key) => ledger::has_rows(&db, key)?,
-            None => false,
+        let replaced = match &key {
+            Some(key) => earlier_rows(&db, target, &table, key)?,
+            None => Vec::new(),
         };
         let merge_key = match &target.mode {
             LoadMode::Merge { key } => key.clone(),
@@ -111,7 +114,7 @@ impl SqliteLoad {
             type_merge: request.type_merge,
             started_at,
             key,
-            replaces_load,
+            replaced,
             is_cleared: false,
             is_created: false,
             stage: None,
@@ -187,11 +190,16 @@ impl SqliteLoad {
                 let deleted = self.db.changed(&format!("DELETE FROM {}", self.sql_name), [])?;
                 self.notes.push(format!("replaced {}", crate::text::counted(deleted, "row")));
             }
-            (LoadMode::Append, Some(name)) if self.replaces_load => {
-                let key = self.key.as_ref().map_or("", CommitKey::as_str);
-                let sql = format!("DELETE FROM {} WHERE {} = ?", self.sql_name, quoted(name));
-                let deleted = self.db.changed(&sql, [key])?;
-                self.notes.push(format!("replaced {} of the earlier load", crate::text::counted(deleted, "row")));
+            (LoadMode::Append, Some(name)) => {
+                for earlier in std::mem::take(&mut self.replaced) {
+                    let sql = format!("DELETE FROM {} WHERE {} = ?", self.sql_name, quoted(name));
+                    let deleted = self.db.changed(&sql, [&earlier.key])?;
+                    let any = format!("SELECT 1 FROM {} LIMIT 1", self.sql_name);
+                    if deleted == 0 && earlier.rows > 0 && !self.db.rows(&any, [], |_| Ok(()))?.is_empty() {
+                        return Err(earlier.rows_without_key(self.db.table(), name));
+                    }
+                    self.notes.push(format!("replaced {} of the earlier load", crate::text::counted(deleted, "row")));
+                }
             }
             _ => {}
         }
@@ -546,12 +554,13 @@ impl TableLoad for SqliteLoad {
             Some(key) => key,
             None => {
                 let key = self.target.identity.key_after(&self.table.recorded(), end.digests.as_deref())?;
-                let found = ledger::find(&self.db, &self.table, &key, self.target.mode.as_str())?;
+                let claims = self.target.identity.claims(&self.table.recorded(), &key);
+                let found = ledger::find(&self.db, &self.table, &claims, self.target.mode.as_str())?;
                 if let Some(row) = found.filter(|_| !self.target.again) {
                     self.already = Some(row);
                     return Ok(());
                 }
-                self.replaces_load = ledger::has_rows(&self.db, &key)?;
+                self.replaced = earlier_rows(&self.db, &self.target, &self.table, &key)?;
                 self.key = Some(key.clone());
                 key
             }
@@ -567,10 +576,10 @@ impl TableLoad for SqliteLoad {
         }
         self.complete_table(columns, &key)?;
         let entry = Entry {
-            key: &key,
+            claims: &self.target.identity.claims(&self.table.recorded(), &key),
             table: &self.table,
             mode: self.target.mode.as_str(),
-            identity: &self.target.identity,
+            plan: &self.target.identity.plan_digest(),
             rows: end.rows,
             rejected: end.rejected,
             digest: &end.digest(),
@@ -593,6 +602,20 @@ impl TableLoad for SqliteLoad {
             notes: self.notes,
         }))
     }
+}
+
+/// Returns the earlier loads of a key whose rows give way: none if the table is gone.
+fn earlier_rows(
+    db: &Database,
+    target: &TableTarget,
+    table: &Table,
+    key: &CommitKey,
+) -> Result<Vec<EarlierRows>, LoadError> {
+    if table.columns.is_none() {
+        return Ok(Vec::new());
+    }
+    let rows_have_keys = target.mode == LoadMode::Append && target.load_column.is_some();
+    ledger::earlier_rows(db, &target.identity.claims(&table.recorded(), key), rows_have_keys)
 }
 
 /// Returns a column of a new table in SQL.

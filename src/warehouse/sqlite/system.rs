@@ -85,7 +85,9 @@ impl Warehouse for Sqlite {
         let Some(db) = Database::open_existing(&self.location, target.name(), cancel)? else { return Ok(None) };
         let table = Table::find(&db, &target.table)?;
         match target.identity.key_before(&table.recorded()) {
-            Some(key) => ledger::find(&db, &table, &key, target.mode.as_str()),
+            Some(key) => {
+                ledger::find(&db, &table, &target.identity.claims(&table.recorded(), &key), target.mode.as_str())
+            }
             None => Ok(None),
         }
     }
