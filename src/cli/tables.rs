@@ -18,7 +18,10 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
-use crate::warehouse::{Committed, LedgerRow, LoadError, LoadIdentity, LoadMember, NulPolicy, TableTarget, Warehouse};
+use crate::transform::Step;
+use crate::warehouse::{
+    Committed, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NulPolicy, TableTarget, Warehouse,
+};
 
 /// Version of the written form of the steps of a load.
 const VERSION: u32 = 1;
@@ -53,6 +56,7 @@ pub(super) fn output_table(
         load_column: load.load_column.as_deref().map(Into::into),
         // Set by the commands that have the flag.
         again: false,
+        commit_every: load.commit_every,
         nul: match load.nul {
             NulArg::Reject => NulPolicy::Reject,
             NulArg::Replace => NulPolicy::Replace,
@@ -63,8 +67,35 @@ pub(super) fn output_table(
             ..LoadIdentity::default()
         },
     };
+    if target.commit_every.is_some() {
+        check_chunks(&target, args)?;
+    }
     target.warehouse.check_options(&target).map_err(pipeline::Error::from)?;
     Ok(Output { format: OutputFormat::Table, compression: Compression::None, target: Target::Table(target) })
+}
+
+/// Fails for a load that cannot be made in chunks.
+fn check_chunks(target: &TableTarget, args: &PipelineArgs) -> Result<(), Failure> {
+    let usage = |what: &str, hint: &str| Err(Failure::new(Error::Usage(format!("`--commit-every` {what}")), hint));
+    if target.mode == LoadMode::Replace {
+        return usage(
+            "cannot replace a table: others would see it with some of its rows",
+            "replace it in one transaction, without `--commit-every`; or load into a new table and rename that",
+        );
+    }
+    if args.outputs.typed.len() != 1 {
+        return usage(
+            "applies only to a table as the only output: another one could not go on behind the rows that are there",
+            "leave `--commit-every` or the other outputs out",
+        );
+    }
+    if args.steps.steps()?.iter().any(|step| matches!(step, Step::Sql(_))) {
+        return usage(
+            "cannot apply to the rows of a query, which belong to no record",
+            "leave `--commit-every` out, or save the rows of the query to a file first",
+        );
+    }
+    Ok(())
 }
 
 /// Opens the system that a URL names, without connecting.
@@ -196,6 +227,22 @@ pub(super) fn require_identity(args: &PipelineArgs, outputs: &[Output]) -> Resul
     if has_limit && outputs.iter().any(is_unidentified) {
         let error = Error::Usage("nothing identifies the first rows of a stream, so they cannot be loaded once".into());
         return Err(Failure::new(error, "identify them with `--load-key TEXT`, or save the input to a file first"));
+    }
+    Ok(())
+}
+
+/// Fails if a load in chunks is known only by bytes, at its end.
+pub(super) fn require_key_of_chunks(outputs: &[Output]) -> Result<(), Failure> {
+    let is_unknown = |output: &Output| match &output.target {
+        Target::Table(target) => target.commit_every.is_some() && target.identity.origin.is_none(),
+        _ => false,
+    };
+    if outputs.iter().any(is_unknown) {
+        let error = Error::Usage(
+            "`--commit-every` needs to know the load before its rows: files and pipes are known by their bytes, at the end"
+                .into(),
+        );
+        return Err(Failure::new(error, "name the load with `--load-key TEXT`, or leave `--commit-every` out"));
     }
     Ok(())
 }

@@ -29,7 +29,9 @@ pub struct LedgerRow {
     pub state: LoadState,
     /// The runs that were loaded together with this one, if any: `rows`, `rejected` and `digest` are of all of them.
     pub set: Option<LoadSet>,
-    /// Rows of the load.
+    /// The chunks that are in the table, of a load in chunks.
+    pub progress: Option<LoadProgress>,
+    /// Rows of the load; of an incomplete one, those that are in the table.
     pub rows: u64,
     /// Records that were rejected.
     pub rejected: u64,
@@ -48,6 +50,8 @@ pub enum LoadState {
     Loaded,
     /// They are complete in a stage, and the next load of the key moves them into the table.
     Unfinished,
+    /// The table has the rows of some chunks; the same load goes on behind them.
+    Incomplete,
     /// A later load has replaced them.
     Replaced,
     /// The table was dropped or renamed.
@@ -58,6 +62,11 @@ impl LedgerRow {
     /// Returns true if the rows are in the table, or will be, so that the load need not be made again.
     pub fn stands(&self) -> bool {
         matches!(self.state, LoadState::Loaded | LoadState::Unfinished)
+    }
+
+    /// Returns true if the table has rows of the load, or will have.
+    pub(super) fn has_rows(&self) -> bool {
+        self.stands() || self.state == LoadState::Incomplete
     }
 
     /// Returns the key that a column for commit keys has in the rows of the load.
@@ -72,6 +81,95 @@ impl LedgerRow {
 pub(super) struct LedgerDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) set: Option<LoadSet>,
+    /// Of a load in chunks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) progress: Option<LoadProgress>,
+    /// Of one chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) chunk: Option<LedgerChunk>,
+}
+
+/// The rows of a load in chunks that are in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadProgress {
+    /// Chunks.
+    pub chunks: u64,
+    /// Rows of all of them.
+    pub rows: u64,
+    /// Records of the sources up to the end of the last chunk, bad ones included; rows of later records are missing.
+    pub records: u64,
+}
+
+/// A chunk as the ledger keeps it: in a row of its own, whose state is [`CHUNK_STATE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LedgerChunk {
+    /// The key of the load.
+    pub(super) of: String,
+    /// From 1.
+    pub(super) number: u64,
+    /// Record of the sources at which the chunk begins, from 0.
+    pub(super) first_record: u64,
+    /// Record of the sources at which the next chunk begins.
+    pub(super) end_record: u64,
+}
+
+/// The state of rows of the ledger that are of one chunk. They are no loads, and lists leave them out.
+pub(super) const CHUNK_STATE: &str = "chunk";
+
+/// The state of the row of a load in chunks until its last one.
+pub(super) const INCOMPLETE_STATE: &str = "incomplete";
+
+impl LedgerChunk {
+    /// Returns the chunk that leads from one progress of the load `of` to another.
+    pub(super) fn between(of: &CommitKey, before: &LoadProgress, after: &LoadProgress) -> Self {
+        LedgerChunk {
+            of: of.as_str().to_owned(),
+            number: after.chunks,
+            first_record: before.records,
+            end_record: after.records,
+        }
+    }
+
+    /// Returns the key of its row.
+    pub(super) fn key(&self) -> CommitKey {
+        CommitKey::of(&["chunk", &self.of, &self.number.to_string()])
+    }
+
+    /// Returns its source for the ledger.
+    pub(super) fn source(&self) -> String {
+        let of = self.of.get(..8).unwrap_or_default();
+        format!("chunk {} of {of}, records {} to {}", self.number, self.first_record, self.end_record)
+    }
+}
+
+impl LoadProgress {
+    /// Returns the progress after another chunk.
+    pub(super) fn after(&self, rows: u64, records: u64) -> Self {
+        LoadProgress { chunks: self.chunks + 1, rows: self.rows + rows, records }
+    }
+}
+
+/// Returns the chunks of these claims that the table has, from the rows of the ledger for them. Fails if the earlier load is
+/// not complete and this one cannot go on with it.
+pub(super) fn earlier_progress(
+    table: &str,
+    claims: &[LoadClaim],
+    found: &[Option<LedgerRow>],
+    in_chunks: bool,
+) -> Result<LoadProgress, LoadError> {
+    let incomplete = found.iter().flatten().filter(|row| row.state == LoadState::Incomplete);
+    let Some(first) = incomplete.clone().next() else { return Ok(LoadProgress::default()) };
+    let is_same = |(claim, row): (&LoadClaim, &Option<LedgerRow>)| {
+        row.as_ref().is_some_and(|row| row.state == LoadState::Incomplete && row.set == claim.set)
+    };
+    if in_chunks && claims.iter().zip(found).all(is_same) {
+        return Ok(first.progress.unwrap_or_default());
+    }
+    Err(LoadError::Incomplete {
+        table: table.to_owned(),
+        runs: incomplete.map(|row| row.run_id.clone().unwrap_or_else(|| row.source.clone())).collect(),
+        rows: first.rows,
+    })
 }
 
 impl LedgerDetails {

@@ -63,6 +63,7 @@ impl Ask {
             mode: self.mode.clone(),
             load_column: self.load_column.then(|| "load_key".into()),
             again: self.again,
+            commit_every: None,
             nul: NulPolicy::Reject,
             identity,
         }
@@ -84,7 +85,7 @@ impl Ask {
         let column: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
         let batch = Batch::new(schema.clone(), vec![column], ids.len());
         load.append(rows, load.encoder().encode(&batch, Vec::new())?, &schema)?;
-        load.finish(&schema, &LoadEnd { rows, rejected: 0, digests: Some(vec!["ab".repeat(32)]) })?;
+        load.finish(&schema, &LoadEnd { rows, rejected: 0, digests: Some(vec!["ab".repeat(32)]), chunk: None })?;
         Ok(match load.commit()? {
             Committed::Loaded(summary) => Outcome::Loaded(summary.rows),
             Committed::Already(row) => Outcome::Already(row),

@@ -12,8 +12,8 @@ use crate::cli::table_url::table_url;
 use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
-use crate::text::{escape_for_terminal, human_count};
-use crate::warehouse::{LedgerRow, LoadSet, LoadState};
+use crate::text::{counted, escape_for_terminal, human_count};
+use crate::warehouse::{LedgerRow, LoadProgress, LoadSet, LoadState};
 
 /// A load as it is printed.
 #[derive(Serialize)]
@@ -27,6 +27,8 @@ struct Listed {
     state: &'static str,
     /// The runs that were loaded together, whose rows these are.
     set: Option<LoadSet>,
+    /// The chunks that are in the table, of a load in chunks.
+    progress: Option<LoadProgress>,
     rows: u64,
     rejected: u64,
     digest: String,
@@ -45,10 +47,12 @@ impl From<LedgerRow> for Listed {
             state: match row.state {
                 LoadState::Loaded => "loaded",
                 LoadState::Unfinished => "unfinished",
+                LoadState::Incomplete => "incomplete",
                 LoadState::Replaced => "replaced",
                 LoadState::Dropped => "dropped",
             },
             set: row.set,
+            progress: row.progress,
             rows: row.rows,
             rejected: row.rejected,
             digest: row.digest,
@@ -68,7 +72,11 @@ impl Listed {
                 set.key.get(..8).unwrap_or_default()
             ));
         }
+        if let Some(progress) = &self.progress {
+            text.push_str(&format!(", {}", counted(progress.chunks, "chunk")));
+        }
         match self.state {
+            "incomplete" => text.push_str(", not complete"),
             "unfinished" => text.push_str(", unfinished"),
             "replaced" => text.push_str(", replaced since"),
             "dropped" => text.push_str(", table gone"),

@@ -106,6 +106,7 @@ impl Known {
                 State::Replaced => LoadState::Replaced,
             },
             set: None,
+            progress: None,
             rows: entry.rows,
             rejected: entry.rejected,
             digest: entry.digest.clone(),

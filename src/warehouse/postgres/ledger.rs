@@ -3,12 +3,17 @@
 //! A key is claimed by inserting its row. A second load that claims the same key waits for the first to end its
 //! transaction, and then sees the row, or inserts its own if the first was rolled back.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::SimpleQueryRow;
 
 use super::session::Session;
 use super::sql::{literal, quoted};
-use crate::warehouse::ledger::{EarlierRows, LedgerDetails, earlier_load, rows_that_give_way};
-use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadState};
+use crate::warehouse::ledger::{
+    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_load, earlier_progress,
+    rows_that_give_way,
+};
+use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadProgress, LoadState};
 
 /// The ledger of the tables of one schema.
 #[derive(Clone, Debug)]
@@ -19,8 +24,9 @@ pub(super) struct Ledger {
 /// The outcome of a claim.
 #[expect(clippy::large_enum_variant, reason = "there is one for each load")]
 pub(super) enum Claim {
-    /// All keys belong to this transaction. Earlier loads of them, which had these rows, were struck from the ledger.
-    Claimed(Vec<EarlierRows>),
+    /// All keys belong to this transaction. Earlier loads of them, which had these rows, were struck from the ledger; or
+    /// these chunks of the load are in the table.
+    Claimed { earlier: Vec<EarlierRows>, progress: LoadProgress },
     /// An earlier load has the keys.
     Loaded(LedgerRow),
 }
@@ -35,6 +41,21 @@ pub(super) struct Entry<'a> {
     pub(super) plan: &'a str,
     /// True if the rows of earlier loads are told from others by their key.
     pub(super) rows_have_keys: bool,
+    /// True for a load in chunks.
+    pub(super) in_chunks: bool,
+}
+
+/// The facts that complete a load, or a chunk of it.
+pub(super) struct Completion<'a> {
+    pub(super) claims: &'a [LoadClaim],
+    /// Rows of the load in the table.
+    pub(super) rows: u64,
+    pub(super) rejected: u64,
+    pub(super) digest: &'a str,
+    /// Renamed columns as a JSON object.
+    pub(super) columns: &'a str,
+    /// For a load in chunks: its progress with this chunk, which is of this many rows, and if it is the last.
+    pub(super) chunk: Option<(LedgerChunk, LoadProgress, u64, bool)>,
 }
 
 /// The columns of a load `l` in queries, of which `{state}` stands for the state. A ledger without the column `details` has
@@ -118,11 +139,18 @@ impl Ledger {
 
     /// Claims the keys of a load for this transaction. With `again`, earlier loads of them give way.
     pub(super) fn claim(&self, session: &Session, entry: &Entry<'_>, again: bool) -> Result<Claim, LoadError> {
-        let (mut standing, mut taken) = (Vec::new(), Vec::new());
+        let (mut standing, mut taken, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for claim in entry.claims {
             let row = self.insert_or_lock(session, entry, claim)?;
             standing.push(row.as_ref().filter(|row| !again && stands(row, entry.mode, claim)).map(read));
+            found.push(row.as_ref().map(read));
             taken.extend(row.map(|row| (claim, row)));
+        }
+        if !again {
+            let progress = earlier_progress(session.table(), entry.claims, &found, entry.in_chunks)?;
+            if progress.chunks > 0 {
+                return Ok(Claim::Claimed { earlier: Vec::new(), progress });
+            }
         }
         match earlier_load(session.table(), entry.claims, standing) {
             Ok(Some(row)) => return Ok(Claim::Loaded(row)),
@@ -130,8 +158,18 @@ impl Ledger {
             Err(LoadError::PartlyLoaded { .. }) if entry.mode == LoadMode::Replace.as_str() => {}
             other => drop(other?),
         }
-        let given: Vec<LedgerRow> = taken.iter().map(|(_, row)| read(row)).filter(LedgerRow::stands).collect();
+        let given: Vec<LedgerRow> = taken.iter().map(|(_, row)| read(row)).filter(LedgerRow::has_rows).collect();
         let earlier = rows_that_give_way(session.table(), &given, entry.rows_have_keys)?;
+        // Those of an earlier load, also of one whose table is gone.
+        let chunked = found.iter().flatten().filter(|row| row.progress.is_some()).map(|row| row.row_key().to_owned());
+        let own = entry.claims.first().filter(|_| entry.in_chunks).map(|claim| claim.row_key().to_owned());
+        for key in chunked.chain(own).collect::<BTreeSet<String>>() {
+            session.execute(&format!(
+                "DELETE FROM {} AS l WHERE state = '{CHUNK_STATE}' AND to_jsonb(l) -> 'details' -> 'chunk' ->> 'of' = {}",
+                self.table(),
+                literal(&key),
+            ))?;
+        }
         for (claim, _) in &taken {
             let key = literal(claim.key.as_str());
             session.execute(&format!("DELETE FROM {} WHERE commit_key = {key}", self.table()))?;
@@ -139,7 +177,7 @@ impl Ledger {
                 return Err(LoadError::Bug("a commit key was claimed twice".into()));
             }
         }
-        Ok(Claim::Claimed(earlier))
+        Ok(Claim::Claimed { earlier, progress: LoadProgress::default() })
     }
 
     /// Enters a claim. Returns the row of an earlier load instead, locked, if there is one.
@@ -170,7 +208,7 @@ impl Ledger {
     fn insert(&self, session: &Session, entry: &Entry<'_>, claim: &LoadClaim) -> Result<bool, LoadError> {
         let Entry { table, mode, plan, .. } = entry;
         let LoadClaim { key, member, set } = claim;
-        let details = LedgerDetails { set: set.clone() }.text();
+        let details = LedgerDetails { set: set.clone(), ..LedgerDetails::default() }.text();
         let (name, value) = match &details {
             Some(text) => (", details", format!(", {}::jsonb", literal(text))),
             None => ("", String::new()),
@@ -191,19 +229,39 @@ impl Ledger {
         Ok(inserted == 1)
     }
 
-    /// Enters the counts of a claimed load. `columns` are the renamed columns as a JSON object.
+    /// Enters the counts of a claimed load.
     pub(super) fn complete(
         &self,
         session: &Session,
-        claims: &[LoadClaim],
-        rows: u64,
-        rejected: u64,
-        digest: &str,
-        columns: &str,
+        entry: &Entry<'_>,
+        completion: &Completion<'_>,
     ) -> Result<(), LoadError> {
+        let Completion { claims, rows, rejected, digest, columns, chunk } = completion;
+        let mut of_chunks = String::new();
+        if let Some((chunk, progress, chunk_rows, is_last)) = chunk {
+            let details = LedgerDetails { chunk: Some(chunk.clone()), ..LedgerDetails::default() };
+            session.execute(&format!(
+                "INSERT INTO {} (commit_key, table_name, source, mode, plan, state, rows, digest, columns, details, \
+                 loaded_at, drawoff) VALUES ({}, {}, {}, {}, {}, '{CHUNK_STATE}', {chunk_rows}, '', '{{}}', {}::jsonb, \
+                 clock_timestamp(), {})",
+                self.table(),
+                literal(chunk.key().as_str()),
+                literal(entry.table),
+                literal(&chunk.source()),
+                literal(entry.mode),
+                literal(entry.plan),
+                literal(&details.text().unwrap_or_default()),
+                literal(env!("CARGO_PKG_VERSION")),
+            ))?;
+            let set = claims.first().and_then(|claim| claim.set.clone());
+            let details = LedgerDetails { set, progress: Some(*progress), chunk: None };
+            let state = if *is_last { "loaded" } else { INCOMPLETE_STATE };
+            of_chunks =
+                format!(", state = '{state}', details = {}::jsonb", literal(&details.text().unwrap_or_default()));
+        }
         let updated = session.changed(&format!(
             "UPDATE {} SET rows = {rows}, rejected = {rejected}, digest = {}, columns = {}::jsonb, \
-             loaded_at = clock_timestamp() WHERE commit_key IN ({})",
+             loaded_at = clock_timestamp(){of_chunks} WHERE commit_key IN ({})",
             self.table(),
             literal(digest),
             literal(columns),
@@ -218,7 +276,8 @@ impl Ledger {
     /// Marks all other loads of `table` as replaced.
     pub(super) fn replace_others(&self, session: &Session, table: &str, claims: &[LoadClaim]) -> Result<(), LoadError> {
         session.execute(&format!(
-            "UPDATE {} SET state = 'replaced' WHERE table_name = {} AND commit_key NOT IN ({})",
+            "UPDATE {} SET state = 'replaced' WHERE table_name = {} AND state <> '{CHUNK_STATE}' \
+             AND commit_key NOT IN ({})",
             self.table(),
             literal(table),
             keys(claims),
@@ -230,7 +289,7 @@ impl Ledger {
     pub(super) fn forget_dropped(&self, session: &Session, table: &str, claims: &[LoadClaim]) -> Result<(), LoadError> {
         session.execute(&format!(
             "UPDATE {0} SET state = 'replaced' WHERE commit_key IN (SELECT commit_key FROM {0} WHERE table_name = {1} \
-             AND commit_key NOT IN ({2}) FOR UPDATE SKIP LOCKED)",
+             AND commit_key NOT IN ({2}) AND state <> '{CHUNK_STATE}' FOR UPDATE SKIP LOCKED)",
             self.table(),
             literal(table),
             keys(claims),
@@ -243,6 +302,7 @@ impl Ledger {
         session: &Session,
         claims: &[LoadClaim],
         mode: &str,
+        in_chunks: bool,
     ) -> Result<Option<LedgerRow>, LoadError> {
         let rows = session.rows(&format!(
             "SELECT {}, {} FROM {} AS l WHERE commit_key IN ({}) AND loaded_at IS NOT NULL",
@@ -251,10 +311,10 @@ impl Ledger {
             self.table(),
             keys(claims)
         ))?;
-        let standing = claims.iter().map(|claim| {
-            let row = rows.iter().find(|row| row.get(0) == Some(claim.key.as_str()));
-            row.filter(|row| stands(row, mode, claim)).map(read)
-        });
+        let of = |claim: &LoadClaim| rows.iter().find(|row| row.get(0) == Some(claim.key.as_str()));
+        let found: Vec<Option<LedgerRow>> = claims.iter().map(|claim| of(claim).map(read)).collect();
+        earlier_progress(session.table(), claims, &found, in_chunks)?;
+        let standing = claims.iter().map(|claim| of(claim).filter(|row| stands(row, mode, claim)).map(read));
         match earlier_load(session.table(), claims, standing.collect()) {
             Err(LoadError::PartlyLoaded { .. }) if mode == LoadMode::Replace.as_str() => Ok(None),
             found => found,
@@ -274,7 +334,8 @@ impl Ledger {
         let set = |row: &str| format!("to_jsonb({row}) -> 'details' -> 'set' ->> 'key'");
         format!(
             "NOT EXISTS (SELECT 1 FROM {} AS other WHERE other.table_name = l.table_name \
-             AND other.commit_key <> l.commit_key AND other.loaded_at >= l.loaded_at AND ({} = {}) IS NOT TRUE)",
+             AND other.commit_key <> l.commit_key AND other.loaded_at >= l.loaded_at \
+             AND other.state <> '{CHUNK_STATE}' AND ({} = {}) IS NOT TRUE)",
             self.table(),
             set("other"),
             set("l"),
@@ -283,9 +344,9 @@ impl Ledger {
 
     /// Returns all loads, or those of one table, the latest first.
     pub(super) fn list(&self, session: &Session, table: Option<&str>) -> Result<Vec<LedgerRow>, LoadError> {
-        let condition = table.map_or(String::new(), |table| format!(" WHERE table_name = {}", literal(table)));
+        let condition = table.map_or(String::new(), |table| format!(" AND table_name = {}", literal(table)));
         let rows = session.rows(&format!(
-            "SELECT {} FROM {} AS l{condition} ORDER BY loaded_at DESC, commit_key",
+            "SELECT {} FROM {} AS l WHERE state <> '{CHUNK_STATE}'{condition} ORDER BY loaded_at DESC, commit_key",
             self.columns(),
             self.table()
         ))?;
@@ -306,6 +367,7 @@ fn stands(row: &SimpleQueryRow, mode: &str, claim: &LoadClaim) -> bool {
 }
 
 fn read(row: &SimpleQueryRow) -> LedgerRow {
+    let details = LedgerDetails::read(row.get(13).unwrap_or_default());
     let text = |index: usize| row.get(index).unwrap_or_default().to_owned();
     let count = |index: usize| row.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
     LedgerRow {
@@ -319,9 +381,11 @@ fn read(row: &SimpleQueryRow) -> LedgerRow {
         state: match row.get(STATE) {
             Some("replaced") => LoadState::Replaced,
             Some("dropped") => LoadState::Dropped,
+            Some(INCOMPLETE_STATE) => LoadState::Incomplete,
             _ => LoadState::Loaded,
         },
-        set: LedgerDetails::read(&text(13)).set,
+        set: details.set,
+        progress: details.progress,
         rows: count(6),
         rejected: count(7),
         digest: text(8),

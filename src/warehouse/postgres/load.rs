@@ -22,7 +22,7 @@ use tokio_postgres::CopyInSink;
 
 use super::copy::{CopyEncoder, HEADER, TRAILER};
 use super::layout::{Cast, Change, Layout, LoadColumn, Mapping, column_name};
-use super::ledger::{Claim, Entry, Ledger};
+use super::ledger::{Claim, Completion, Entry, Ledger};
 use super::session::Session;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
@@ -30,10 +30,10 @@ use super::table::Table;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::ledger::EarlierRows;
+use crate::warehouse::ledger::{EarlierRows, LedgerChunk};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows,
-    LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
+    Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
+    LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
 };
 
 /// The column of a stage that numbers its rows, for a merge.
@@ -60,6 +60,8 @@ pub(super) struct PostgresLoad {
     key: Option<CommitKey>,
     /// The earlier loads of the key whose rows give way.
     replaced: Vec<EarlierRows>,
+    /// The chunks of the load that the table has.
+    progress: LoadProgress,
     /// True if the table was there and gets the column for the commit key.
     adds_load_column: bool,
     /// True if the server decides row by row what may be written, and so takes no COPY.
@@ -96,7 +98,8 @@ impl PostgresLoad {
         session.execute("DEALLOCATE ALL")?;
         let table = Table::find(&session, &target.table)?;
         let ledger = Ledger::of_schema(&table.schema);
-        ledger.create(&session, !target.identity.members.is_empty())?;
+        let needs_details = !target.identity.members.is_empty() || target.commit_every.is_some();
+        ledger.create(&session, needs_details)?;
         // The server's limits for idle sessions and long statements are not for a load that waits for its source.
         // Each statement is to see what other loads have committed, whatever the default of the user or the database is.
         session.execute(
@@ -106,10 +109,10 @@ impl PostgresLoad {
         )?;
         let recorded = table.recorded();
         let key = target.identity.key_before(&recorded);
-        let mut replaced = Vec::new();
+        let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
         if let Some(key) = &key {
             match claim(&ledger, &session, target, &recorded, key, target.again)? {
-                Claim::Claimed(earlier) => replaced = earlier,
+                Claim::Claimed { earlier, progress: known } => (replaced, progress) = (earlier, known),
                 Claim::Loaded(row) => {
                     session.execute("ROLLBACK")?;
                     return Ok(Begun::Loaded(row));
@@ -150,6 +153,7 @@ impl PostgresLoad {
             is_created: false,
             key,
             replaced,
+            progress,
             adds_load_column,
             has_row_policies,
             open: None,
@@ -510,19 +514,23 @@ impl PostgresLoad {
     }
 
     /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
-    fn was_committed(&self, key: &CommitKey, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
+    fn was_committed(&self, key: &CommitKey, cancel: &UploadControl) -> Result<bool, LoadError> {
         let session = Session::open(&self.settings, self.session.table().to_owned(), cancel)?;
         session.execute("BEGIN")?;
         let claim = claim(&self.ledger, &session, &self.target, &self.recorded, key, false)?;
         session.execute("ROLLBACK")?;
         match claim {
-            Claim::Loaded(row) => Ok(Some(row)),
-            Claim::Claimed(_) => Ok(None),
+            Claim::Loaded(_) => Ok(true),
+            Claim::Claimed { progress, .. } => Ok(progress.chunks > self.progress.chunks),
         }
     }
 }
 
 impl TableLoad for PostgresLoad {
+    fn progress(&self) -> LoadProgress {
+        self.progress
+    }
+
     fn encoder(&self) -> Arc<dyn RowEncoder> {
         self.encoder.clone()
     }
@@ -605,7 +613,7 @@ impl TableLoad for PostgresLoad {
                 let is_new = self.made.is_some();
                 let again = self.target.again || is_new;
                 match claim(&self.ledger, &self.session, &self.target, &self.recorded, &key, again)? {
-                    Claim::Claimed(earlier) => self.replaced = if is_new { Vec::new() } else { earlier },
+                    Claim::Claimed { earlier, .. } => self.replaced = if is_new { Vec::new() } else { earlier },
                     Claim::Loaded(row) => {
                         self.already = Some(row);
                         return Ok(());
@@ -626,7 +634,28 @@ impl TableLoad for PostgresLoad {
             self.notes.push(format!("created the table {}", self.recorded));
         }
         let renamed = self.renamed(columns);
-        self.ledger.complete(&self.session, &self.claims(&key), end.rows, end.rejected, &end.digest(), &renamed)
+        let (claims, plan) = (self.claims(&key), self.target.identity.plan_digest());
+        let entry = Entry {
+            claims: &claims,
+            table: &self.recorded,
+            mode: self.target.mode.as_str(),
+            plan: &plan,
+            rows_have_keys: false,
+            in_chunks: end.chunk.is_some(),
+        };
+        let chunk = end.chunk.map(|chunk| {
+            let after = self.progress.after(end.rows, chunk.records);
+            (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
+        });
+        let completion = Completion {
+            claims: &claims,
+            rows: self.progress.rows + end.rows,
+            rejected: end.rejected,
+            digest: &end.digest(),
+            columns: &renamed,
+            chunk,
+        };
+        self.ledger.complete(&self.session, &entry, &completion)
     }
 
     fn commit(self: Box<Self>) -> Result<Committed, LoadError> {
@@ -639,7 +668,7 @@ impl TableLoad for PostgresLoad {
         let summary = LoadSummary {
             table: self.session.table().to_owned(),
             key: key.clone(),
-            rows: self.rows_counted,
+            rows: self.progress.rows + self.rows_counted,
             notes: self.notes.clone(),
         };
         match committed {
@@ -650,8 +679,8 @@ impl TableLoad for PostgresLoad {
             Err(error) => {
                 let table = self.session.table().to_owned();
                 match with_moment(self.session.cancel(), |control| self.was_committed(&key, control)) {
-                    Ok(Some(_)) => Ok(Committed::Loaded(summary)),
-                    Ok(None) => Err(error),
+                    Ok(true) => Ok(Committed::Loaded(summary)),
+                    Ok(false) => Err(error),
                     Err(cause) => Err(LoadError::Unknown { table, cause: cause.to_string() }),
                 }
             }
@@ -674,6 +703,7 @@ fn claim(
         mode: target.mode.as_str(),
         plan: &target.identity.plan_digest(),
         rows_have_keys: target.mode == LoadMode::Append && target.load_column.is_some(),
+        in_chunks: target.commit_every.is_some(),
     };
     ledger.claim(session, &entry, again)
 }

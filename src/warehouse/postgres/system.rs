@@ -98,8 +98,9 @@ impl Warehouse for Postgres {
         let ledger = Ledger::of_schema(&table.schema);
         let recorded = table.recorded();
         match target.identity.key_before(&recorded) {
-            Some(key) if ledger.exists(&session)? => {
-                ledger.find(&session, &target.identity.claims(&recorded, &key), target.mode.as_str())
+            Some(key) if !target.again && ledger.exists(&session)? => {
+                let claims = target.identity.claims(&recorded, &key);
+                ledger.find(&session, &claims, target.mode.as_str(), target.commit_every.is_some())
             }
             _ => Ok(None),
         }

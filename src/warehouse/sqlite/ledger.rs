@@ -6,8 +6,11 @@ use rusqlite::{Row, params};
 use super::catalog::Table;
 use super::database::Database;
 use super::sql::quoted;
-use crate::warehouse::ledger::{EarlierRows, LedgerDetails, earlier_load, rows_that_give_way};
-use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadState};
+use crate::warehouse::ledger::{
+    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_load, earlier_progress,
+    rows_that_give_way,
+};
+use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadProgress, LoadState};
 
 /// The facts of a load.
 pub(super) struct Entry<'a> {
@@ -22,10 +25,12 @@ pub(super) struct Entry<'a> {
     pub(super) digest: &'a str,
     /// Time at which the load began, in the ledger's form.
     pub(super) started_at: &'a str,
+    /// For a load in chunks: this chunk, the progress with it, its rows, and if it is the last.
+    pub(super) chunk: Option<(LedgerChunk, LoadProgress, u64, bool)>,
 }
 
 /// The columns of a load `l`.
-const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, plan, CASE WHEN state = 'loaded' AND NOT EXISTS \
+const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, plan, CASE WHEN state IN ('loaded', 'incomplete') AND NOT EXISTS \
      (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = l.table_name COLLATE NOCASE) THEN 'dropped' \
      ELSE state END, rows, rejected, digest, loaded_at, drawoff";
 
@@ -82,14 +87,19 @@ pub(super) fn enter(db: &Database, entry: &Entry<'_>) -> Result<(), LoadError> {
         )"
     ))?;
     let mut has_details = has_details(db)?;
+    let (state, progress) = match &entry.chunk {
+        Some((.., progress, _, false)) => (INCOMPLETE_STATE, Some(*progress)),
+        Some((.., progress, _, true)) => ("loaded", Some(*progress)),
+        None => ("loaded", None),
+    };
     for LoadClaim { key, member, set } in entry.claims {
         // The latest load has the highest row number, also after an earlier one of its key.
         db.changed(&format!("DELETE FROM main.{ledger} WHERE commit_key = ?"), [key.as_str()])?;
         db.changed(
             &format!(
-                "INSERT INTO main.{ledger} (rowid, commit_key, table_name, run_id, block, source, mode, plan, rows, \
-                 rejected, digest, columns, started_at, loaded_at, drawoff) VALUES \
-                 ((SELECT coalesce(max(rowid), 0) + 1 FROM main.{ledger}), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{{}}', ?, \
+                "INSERT INTO main.{ledger} (rowid, commit_key, table_name, run_id, block, source, mode, plan, state, \
+                 rows, rejected, digest, columns, started_at, loaded_at, drawoff) VALUES \
+                 ((SELECT coalesce(max(rowid), 0) + 1 FROM main.{ledger}), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{{}}', ?, \
                  {NOW}, ?)"
             ),
             params![
@@ -100,6 +110,7 @@ pub(super) fn enter(db: &Database, entry: &Entry<'_>) -> Result<(), LoadError> {
                 member.source,
                 entry.mode,
                 entry.plan,
+                state,
                 entry.rows as i64,
                 entry.rejected as i64,
                 entry.digest,
@@ -107,7 +118,7 @@ pub(super) fn enter(db: &Database, entry: &Entry<'_>) -> Result<(), LoadError> {
                 env!("CARGO_PKG_VERSION"),
             ],
         )?;
-        if let Some(details) = (LedgerDetails { set: set.clone() }).text() {
+        if let Some(details) = (LedgerDetails { set: set.clone(), progress, chunk: None }).text() {
             if !has_details {
                 db.execute(&format!("ALTER TABLE main.{ledger} ADD COLUMN details TEXT"))?;
                 has_details = true;
@@ -116,14 +127,47 @@ pub(super) fn enter(db: &Database, entry: &Entry<'_>) -> Result<(), LoadError> {
             db.changed(&sql, [details.as_str(), key.as_str()])?;
         }
     }
+    match &entry.chunk {
+        Some((chunk, _, rows, _)) => enter_chunk(db, entry, chunk, *rows),
+        None => Ok(()),
+    }
+}
+
+/// Enters the row of one chunk. The ledger has the column for details.
+fn enter_chunk(db: &Database, entry: &Entry<'_>, chunk: &LedgerChunk, rows: u64) -> Result<(), LoadError> {
+    let ledger = quoted(LEDGER_TABLE);
+    let details = LedgerDetails { chunk: Some(chunk.clone()), ..LedgerDetails::default() }.text();
+    // Before all others: the last row is that of the latest load.
+    db.changed(
+        &format!(
+            "INSERT INTO main.{ledger} (rowid, commit_key, table_name, source, mode, plan, state, rows, rejected, digest, \
+             columns, details, started_at, loaded_at, drawoff) VALUES \
+             ((SELECT min(coalesce(min(rowid), 0), 0) - 1 FROM main.{ledger}), ?, ?, ?, ?, ?, ?, ?, NULL, '', '{{}}', ?, ?, \
+             {NOW}, ?)"
+        ),
+        params![
+            chunk.key().as_str(),
+            entry.table.name,
+            chunk.source(),
+            entry.mode,
+            entry.plan,
+            CHUNK_STATE,
+            rows as i64,
+            details,
+            entry.started_at,
+            env!("CARGO_PKG_VERSION"),
+        ],
+    )?;
     Ok(())
 }
 
 /// Marks all loads of `table` as replaced.
 pub(super) fn replace_all(db: &Database, table: &Table) -> Result<(), LoadError> {
     if exists(db)? {
-        let sql =
-            format!("UPDATE main.{} SET state = 'replaced' WHERE table_name = ? COLLATE NOCASE", quoted(LEDGER_TABLE));
+        let sql = format!(
+            "UPDATE main.{} SET state = 'replaced' WHERE table_name = ? COLLATE NOCASE AND state <> '{CHUNK_STATE}'",
+            quoted(LEDGER_TABLE)
+        );
         db.changed(&sql, [&table.name])?;
     }
     Ok(())
@@ -137,6 +181,7 @@ pub(super) fn find(
     table: &Table,
     claims: &[LoadClaim],
     mode: &str,
+    in_chunks: bool,
 ) -> Result<Option<LedgerRow>, LoadError> {
     if table.columns.is_none() || !exists(db)? {
         return Ok(None);
@@ -146,6 +191,7 @@ pub(super) fn find(
         true => list(db, Some(&table.name))?.into_iter().next(),
         false => None,
     };
+    progress(db, table, claims, in_chunks)?;
     let mut standing = Vec::new();
     for claim in claims {
         let row = of_key(db, claim)?.filter(LedgerRow::stands);
@@ -158,6 +204,32 @@ pub(super) fn find(
         Err(LoadError::PartlyLoaded { .. }) if is_replacement => Ok(None),
         found => found,
     }
+}
+
+/// Returns the chunks of these claims that the table has. Fails if the earlier load is not complete and this one cannot go on
+/// with it.
+pub(super) fn progress(
+    db: &Database,
+    table: &Table,
+    claims: &[LoadClaim],
+    in_chunks: bool,
+) -> Result<LoadProgress, LoadError> {
+    if table.columns.is_none() || !exists(db)? {
+        return Ok(LoadProgress::default());
+    }
+    let found = claims.iter().map(|claim| of_key(db, claim)).collect::<Result<Vec<_>, _>>()?;
+    earlier_progress(db.table(), claims, &found, in_chunks)
+}
+
+/// Strikes the rows of the chunks of earlier loads with these keys.
+pub(super) fn strike_chunks<'a>(db: &Database, mut keys: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
+    if !exists(db)? || !has_details(db)? {
+        return Ok(());
+    }
+    let ledger = quoted(LEDGER_TABLE);
+    let sql =
+        format!("DELETE FROM main.{ledger} WHERE state = '{CHUNK_STATE}' AND json_extract(details, '$.chunk.of') = ?");
+    keys.try_for_each(|key| db.changed(&sql, [key]).map(drop))
 }
 
 /// Returns the row of the ledger with the key of `claim`.
@@ -178,7 +250,7 @@ pub(super) fn earlier_rows(
     }
     let mut given = Vec::new();
     for claim in claims {
-        given.extend(of_key(db, claim)?.filter(LedgerRow::stands));
+        given.extend(of_key(db, claim)?.filter(LedgerRow::has_rows));
     }
     rows_that_give_way(db.table(), &given, rows_have_keys)
 }
@@ -189,7 +261,8 @@ pub(super) fn list(db: &Database, table: Option<&str>) -> Result<Vec<LedgerRow>,
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT {} FROM main.{} AS l WHERE ?1 IS NULL OR table_name = ?1 COLLATE NOCASE ORDER BY rowid DESC",
+        "SELECT {} FROM main.{} AS l WHERE state <> '{CHUNK_STATE}' AND (?1 IS NULL OR table_name = ?1 COLLATE NOCASE) \
+         ORDER BY rowid DESC",
         columns(db)?,
         quoted(LEDGER_TABLE)
     );
@@ -199,6 +272,7 @@ pub(super) fn list(db: &Database, table: Option<&str>) -> Result<Vec<LedgerRow>,
 fn read(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
     let count = |index: usize| row.get::<_, Option<i64>>(index).map(|count| count.unwrap_or(0).max(0) as u64);
     let text = |index: usize| row.get::<_, Option<String>>(index).map(Option::unwrap_or_default);
+    let details = LedgerDetails::read(&text(13)?);
     Ok(LedgerRow {
         key: text(0)?,
         table: text(1)?,
@@ -210,9 +284,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
         state: match text(7)?.as_str() {
             "loaded" => LoadState::Loaded,
             "dropped" => LoadState::Dropped,
+            INCOMPLETE_STATE => LoadState::Incomplete,
             _ => LoadState::Replaced,
         },
-        set: LedgerDetails::read(&text(13)?).set,
+        set: details.set,
+        progress: details.progress,
         rows: count(8)?,
         rejected: count(9)?,
         digest: text(10)?,

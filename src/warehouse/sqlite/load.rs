@@ -25,10 +25,10 @@ use super::rowset::{Change, Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
-use crate::warehouse::ledger::EarlierRows;
+use crate::warehouse::ledger::{EarlierRows, LedgerChunk};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
-    RowEncoder, TableLoad, TableTarget, Widening,
+    Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
+    LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
 };
 
 /// The columns of a table at its end, in order, with their forms; `None` for those that never had a value.
@@ -48,6 +48,8 @@ pub(super) struct SqliteLoad {
     key: Option<CommitKey>,
     /// The earlier loads of the key whose rows give way.
     replaced: Vec<EarlierRows>,
+    /// The chunks of the load that the table has.
+    progress: LoadProgress,
     /// True if rows that give way are deleted already.
     is_cleared: bool,
     /// True if the load has made its table.
@@ -73,7 +75,8 @@ impl SqliteLoad {
             let key = target.identity.key_before(&table.recorded());
             let loaded = match &key {
                 Some(key) if !target.again => {
-                    ledger::find(db, &table, &target.identity.claims(&table.recorded(), key), target.mode.as_str())?
+                    let claims = target.identity.claims(&table.recorded(), key);
+                    ledger::find(db, &table, &claims, target.mode.as_str(), target.commit_every.is_some())?
                 }
                 _ => None,
             };
@@ -88,10 +91,18 @@ impl SqliteLoad {
         if let Some(row) = loaded {
             return Ok(Begun::Loaded(row));
         }
-        let replaced = match &key {
-            Some(key) => earlier_rows(&db, target, &table, key)?,
-            None => Vec::new(),
-        };
+        let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
+        if let Some(key) = &key {
+            let claims = target.identity.claims(&table.recorded(), key);
+            if !target.again {
+                progress = ledger::progress(&db, &table, &claims, target.commit_every.is_some())?;
+            }
+            if progress.chunks == 0 {
+                replaced = earlier_rows(&db, target, &table, key)?;
+                let own = claims.first().filter(|_| target.commit_every.is_some()).map(LoadClaim::row_key);
+                ledger::strike_chunks(&db, replaced.iter().map(|earlier| earlier.key.as_str()).chain(own))?;
+            }
+        }
         let merge_key = match &target.mode {
             LoadMode::Merge { key } => key.clone(),
             _ => Vec::new(),
@@ -115,6 +126,7 @@ impl SqliteLoad {
             started_at,
             key,
             replaced,
+            progress,
             is_cleared: false,
             is_created: false,
             stage: None,
@@ -477,6 +489,10 @@ impl SqliteLoad {
 }
 
 impl TableLoad for SqliteLoad {
+    fn progress(&self) -> LoadProgress {
+        self.progress
+    }
+
     fn encoder(&self) -> Arc<dyn RowEncoder> {
         self.encoder.clone()
     }
@@ -555,7 +571,7 @@ impl TableLoad for SqliteLoad {
             None => {
                 let key = self.target.identity.key_after(&self.table.recorded(), end.digests.as_deref())?;
                 let claims = self.target.identity.claims(&self.table.recorded(), &key);
-                let found = ledger::find(&self.db, &self.table, &claims, self.target.mode.as_str())?;
+                let found = ledger::find(&self.db, &self.table, &claims, self.target.mode.as_str(), false)?;
                 if let Some(row) = found.filter(|_| !self.target.again) {
                     self.already = Some(row);
                     return Ok(());
@@ -580,10 +596,14 @@ impl TableLoad for SqliteLoad {
             table: &self.table,
             mode: self.target.mode.as_str(),
             plan: &self.target.identity.plan_digest(),
-            rows: end.rows,
+            rows: self.progress.rows + end.rows,
             rejected: end.rejected,
             digest: &end.digest(),
             started_at: &self.started_at,
+            chunk: end.chunk.map(|chunk| {
+                let after = self.progress.after(end.rows, chunk.records);
+                (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
+            }),
         };
         ledger::enter(&self.db, &entry)
     }
@@ -598,7 +618,7 @@ impl TableLoad for SqliteLoad {
         Ok(Committed::Loaded(LoadSummary {
             table: self.db.table().to_owned(),
             key,
-            rows: self.rows_counted,
+            rows: self.progress.rows + self.rows_counted,
             notes: self.notes,
         }))
     }
