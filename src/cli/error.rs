@@ -361,6 +361,14 @@ fn load_hint(error: &LoadError) -> Option<String> {
         LoadError::Unknown { .. } => {
             Some("run the same command again: it loads the rows only if they are not there".to_owned())
         }
+        LoadError::Incomplete { .. } => Some(
+            "go on with it by the command that began it, with `--commit-every`; or replace its rows with `--again`"
+                .to_owned(),
+        ),
+        LoadError::PartlyLoaded { missing, .. } => Some(format!(
+            "pull the others alone: {}; or replace the rows of the earlier loads with `--again`",
+            missing.join(" ")
+        )),
         LoadError::RowCount { .. } => {
             Some("look for a trigger or a rule of the table that drops or adds rows".to_owned())
         }
@@ -650,7 +658,7 @@ fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
     Some(match cause.downcast_ref::<DirectoryConflict>()? {
         DirectoryConflict::HalfReplaced => "run that command again first, or write to another directory",
         DirectoryConflict::SharedSources => {
-            "convert all of these sources in one command, write to another directory, or remove this one first"
+            "write the results of all of these sources by one command, write to another directory, or remove this one first"
         }
         DirectoryConflict::WrittenMeanwhile => "the same command replaces them if it is run again",
     })

@@ -1,5 +1,7 @@
 //! The flags of outputs that are tables.
 
+use std::num::NonZeroU64;
+
 use clap::{Args, ValueEnum};
 
 use super::error::{Error, Failure};
@@ -25,6 +27,9 @@ pub(super) struct LoadArgs {
     /// Identify the rows by this text instead of the run, or of the bytes that are read: rows of one key are loaded once
     #[arg(long, value_name = "TEXT", help_heading = HEADING)]
     pub load_key: Option<String>,
+    /// Commit after each N rows, for very large loads: a load that ends early goes on behind the rows that are there
+    #[arg(long, value_name = "N", help_heading = HEADING)]
+    pub commit_every: Option<NonZeroU64>,
     /// Text with U+0000, which PostgreSQL cannot store: reject the record, or replace the character with U+FFFD
     #[arg(long, value_enum, default_value = "reject", value_name = "POLICY", help_heading = HEADING)]
     pub nul: NulArg,
@@ -56,6 +61,7 @@ impl LoadArgs {
             (!self.key.is_empty(), "--key"),
             (self.load_column.is_some(), "--load-column"),
             (self.load_key.is_some(), "--load-key"),
+            (self.commit_every.is_some(), "--commit-every"),
             (self.nul != NulArg::Reject, "--nul"),
         ];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))

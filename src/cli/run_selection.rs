@@ -1,5 +1,7 @@
 //! The flags and words that select the runs of `pull`.
 
+use clap::builder::NonEmptyStringValueParser;
+
 use super::choices::OnFailed;
 use super::period::Period;
 
@@ -8,7 +10,7 @@ use super::period::Period;
 pub(super) struct RunSelectionArgs {
     /// Ids of runs, or unique beginnings of ids; `last` is the newest run, and `-` reads ids from standard input, one a line
     /// or as the NDJSON of `runs ls`. Several are written in this order, as one sequence of records
-    #[arg(value_name = "RUN", required_unless_present = "workflow")]
+    #[arg(value_name = "RUN", required_unless_present = "workflow", value_parser = NonEmptyStringValueParser::new())]
     pub runs: Vec<String>,
     /// Write the runs of this workflow, given by id or exact name, in the order of their start; with `last` or the beginning
     /// of an id, look for it among them

@@ -18,7 +18,10 @@ use crate::format::{Compression, OutputFormat};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
-use crate::warehouse::{Committed, LedgerRow, LoadError, LoadIdentity, NulPolicy, TableTarget, Warehouse};
+use crate::transform::Step;
+use crate::warehouse::{
+    Committed, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NulPolicy, TableTarget, Warehouse,
+};
 
 /// Version of the written form of the steps of a load.
 const VERSION: u32 = 1;
@@ -53,6 +56,7 @@ pub(super) fn output_table(
         load_column: load.load_column.as_deref().map(Into::into),
         // Set by the commands that have the flag.
         again: false,
+        commit_every: load.commit_every,
         nul: match load.nul {
             NulArg::Reject => NulPolicy::Reject,
             NulArg::Replace => NulPolicy::Replace,
@@ -63,8 +67,35 @@ pub(super) fn output_table(
             ..LoadIdentity::default()
         },
     };
+    if target.commit_every.is_some() {
+        check_chunks(&target, args)?;
+    }
     target.warehouse.check_options(&target).map_err(pipeline::Error::from)?;
     Ok(Output { format: OutputFormat::Table, compression: Compression::None, target: Target::Table(target) })
+}
+
+/// Fails for a load that cannot be made in chunks.
+fn check_chunks(target: &TableTarget, args: &PipelineArgs) -> Result<(), Failure> {
+    let usage = |what: &str, hint: &str| Err(Failure::new(Error::Usage(format!("`--commit-every` {what}")), hint));
+    if target.mode == LoadMode::Replace {
+        return usage(
+            "cannot replace a table: others would see it with some of its rows",
+            "replace it in one transaction, without `--commit-every`; or load into a new table and rename that",
+        );
+    }
+    if args.outputs.typed.len() != 1 {
+        return usage(
+            "applies only to a table as the only output: another one could not go on behind the rows that are there",
+            "leave `--commit-every` or the other outputs out",
+        );
+    }
+    if args.steps.steps()?.iter().any(|step| matches!(step, Step::Sql(_))) {
+        return usage(
+            "cannot apply to the rows of a query, which belong to no record",
+            "leave `--commit-every` out, or save the rows of the query to a file first",
+        );
+    }
+    Ok(())
 }
 
 /// Opens the system that a URL names, without connecting.
@@ -140,23 +171,35 @@ fn plan_form(args: &PipelineArgs) -> String {
     form.to_string()
 }
 
-/// Sets the identity of all loads among `outputs`, except of those that the command line identifies.
-pub(super) fn set_identity(
-    outputs: &mut [Output],
-    origin: Option<&str>,
-    run: Option<(&str, Option<i64>)>,
-    source: &str,
-    again: bool,
-) -> Result<(), Failure> {
+/// Sets the names of the sources of all loads among `outputs`, whose rows are known by their bytes.
+pub(super) fn set_sources(outputs: &mut [Output], source: &str, again: bool) -> Result<(), Failure> {
     for output in outputs {
         if let Target::Table(target) = &mut output.target {
             target.again = again;
             target.identity.source = source.to_owned();
-            if let Some((run, block)) = run {
-                (target.identity.run_id, target.identity.block) = (Some(run.to_owned()), block);
-            }
-            if target.identity.origin.is_none() {
-                target.identity.origin = origin.map(str::to_owned);
+            target.warehouse.check_options(target).map_err(pipeline::Error::from)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the runs whose rows all loads among `outputs` get, in their order. A load that the command line identifies is not
+/// known by its runs.
+pub(super) fn set_runs(outputs: &mut [Output], runs: &[LoadMember], again: bool) -> Result<(), Failure> {
+    for output in outputs {
+        if let Target::Table(target) = &mut output.target {
+            target.again = again;
+            let identity = &mut target.identity;
+            match (identity.origin.is_some(), runs) {
+                (false, _) => identity.set_members(runs.to_vec()),
+                (true, [run]) => {
+                    (identity.run_id, identity.block) = (run.run_id.clone(), run.block);
+                    identity.source = run.source.clone();
+                }
+                (true, _) => {
+                    let sources: Vec<String> = runs.iter().map(|run| run.source.clone()).collect();
+                    identity.source = source_text(&sources);
+                }
             }
             target.warehouse.check_options(target).map_err(pipeline::Error::from)?;
         }
@@ -184,6 +227,22 @@ pub(super) fn require_identity(args: &PipelineArgs, outputs: &[Output]) -> Resul
     if has_limit && outputs.iter().any(is_unidentified) {
         let error = Error::Usage("nothing identifies the first rows of a stream, so they cannot be loaded once".into());
         return Err(Failure::new(error, "identify them with `--load-key TEXT`, or save the input to a file first"));
+    }
+    Ok(())
+}
+
+/// Fails if a load in chunks is known only by bytes, at its end.
+pub(super) fn require_key_of_chunks(outputs: &[Output]) -> Result<(), Failure> {
+    let is_unknown = |output: &Output| match &output.target {
+        Target::Table(target) => target.commit_every.is_some() && target.identity.origin.is_none(),
+        _ => false,
+    };
+    if outputs.iter().any(is_unknown) {
+        let error = Error::Usage(
+            "`--commit-every` needs to know the load before its rows: files and pipes are known by their bytes, at the end"
+                .into(),
+        );
+        return Err(Failure::new(error, "name the load with `--load-key TEXT`, or leave `--commit-every` out"));
     }
     Ok(())
 }
@@ -236,7 +295,10 @@ pub(super) fn load_line(name: &str, outcome: &Committed) -> String {
 
 /// Returns the line of the report for rows that a table has already.
 pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
-    let rows = counted(row.rows, "row");
+    let rows = match &row.set {
+        Some(set) => format!("{} of {} runs together", counted(row.rows, "row"), set.members),
+        None => counted(row.rows, "row"),
+    };
     let digest = row.digest.get(..8).map(|digest| format!(", digest {digest}")).unwrap_or_default();
     let key = row.key.get(..8).unwrap_or_default();
     format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed", row.loaded_at)

@@ -106,6 +106,11 @@ pub struct Directory {
 }
 
 impl Output {
+    /// Returns true for a table whose rows are committed in chunks.
+    pub(super) fn is_in_chunks(&self) -> bool {
+        matches!(&self.target, Target::Table(table) if table.commit_every.is_some())
+    }
+
     /// Returns true for CSV for spreadsheets in a file: it continues in further files where a sheet is full.
     pub fn is_sheets(&self) -> bool {
         let is_excel = matches!(self.format, OutputFormat::Csv(options) if options.excel);

@@ -37,6 +37,9 @@ pub(super) struct Prepared {
     writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
     pub has_limit: bool,
+    /// True if the rows of the only output are committed in chunks: the writer then encodes them, because a chunk begins and
+    /// ends at a record, and the table that later rows are encoded for is as the chunks before have left it.
+    pub in_chunks: bool,
     /// The policy for a bad record.
     pub on_bad_record: OnBadRecord,
     /// True if rejects keep their raw records, for a rejects file.
@@ -116,6 +119,7 @@ impl Prepared {
             on_bad_cast: plan.on_bad_cast,
             unseen: UnseenColumns::new(unseen),
             writes_as_read,
+            in_chunks: plan.outputs.iter().any(Output::is_in_chunks),
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             keep_rejects: plan.rejects.is_some(),
@@ -123,6 +127,11 @@ impl Prepared {
             limits: plan.limits.clone(),
             workers: if in_one_worker { 1 } else { plan.limits.worker_count() },
         })
+    }
+
+    /// Returns true if the writer encodes the rows, because of what it alone knows of the rows before them.
+    pub(super) fn writer_encodes(&self) -> bool {
+        self.in_chunks || !self.ordered_steps.is_empty()
     }
 
     /// Creates the steps of one worker.

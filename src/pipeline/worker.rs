@@ -382,7 +382,7 @@ impl Worker {
     ) -> Result<(), ItemResult> {
         let rows = batch.rows;
         // Row indices in the decoded batch, for a limit that counts records and for rejects by a step.
-        let has_origins = self.shared.prepared.has_limit || spans.is_some();
+        let has_origins = self.shared.prepared.has_limit || self.shared.prepared.in_chunks || spans.is_some();
         let mut whole = Some(batch);
         let origin = counts.source.batch_origin(self.records_before);
         self.records_before += counts.records;
@@ -401,7 +401,7 @@ impl Worker {
             let applied = self.steps.apply(slice, origins, std::mem::take(&mut step_counts), spans.as_ref(), &origin);
             let applied = applied.map_err(|error| ItemResult::Failed(error.into()))?;
             // The writer applies the ordered steps, settles the counts and encodes. Such plans have a single slice.
-            if !self.shared.prepared.ordered_steps.is_empty() {
+            if self.shared.prepared.writer_encodes() {
                 counts.nulled = self.steps.take_nulled();
                 counts.mismatches = self.steps.take_mismatches();
                 let decoded = schema.clone();
@@ -430,7 +430,7 @@ impl Worker {
     /// explodes lists and repeats all other values for each element. `bytes` is the size of their records.
     fn slices(&self, rows: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let explodes = self.shared.prepared.row_steps.iter().any(|step| step.properties().opens_lists);
-        let whole = !explodes || !self.shared.prepared.ordered_steps.is_empty();
+        let whole = !explodes || self.shared.prepared.writer_encodes();
         let at_once = if whole { rows } else { rows * MAX_EXPLODED_INPUT_BYTES / bytes.max(1) }.max(1);
         // A batch without rows is one empty slice: its columns and counts matter.
         (0..rows.max(1)).step_by(at_once).map(move |start| start..(start + at_once).min(rows))

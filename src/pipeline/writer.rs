@@ -1,6 +1,8 @@
 //! The writer: takes group results in the order of records, appends their rows to the outputs, publishes the schema,
 //! and keeps the counts that must add up. Runs on the caller's thread. Encodes only rows that must pass ordered steps.
 
+mod chunks;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -241,20 +243,37 @@ impl<'a> Writer<'a> {
         Ok(AfterGroup::More)
     }
 
-    /// Applies the ordered steps to the rows of a morsel, encodes them and appends them.
+    /// Applies the ordered steps, if there are any, to the rows of a morsel, encodes them and appends them.
     fn apply_ordered_steps(&mut self, rows: UnorderedRows) -> Result<AfterGroup, Error> {
         let UnorderedRows { applied, mut counts, decoded, spans } = rows;
-        let steps = self.steps.as_mut().expect("workers send such rows only if there are ordered steps");
         // The records of this morsel are not counted yet.
-        let origin = counts.source.batch_origin(self.totals.rows_in);
-        let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref(), &origin);
-        let Applied { batch, rows_until_limit: taken, counts: tally, .. } = applied?;
-        counts.mismatches.extend(steps.take_mismatches());
-        counts.nulled.extend(steps.take_nulled());
+        let first_record = self.totals.rows_in;
+        let applied = match self.steps.as_mut() {
+            Some(steps) => {
+                let origin = counts.source.batch_origin(first_record);
+                let applied = steps.apply(applied.batch, applied.origins, applied.counts, spans.as_ref(), &origin)?;
+                counts.mismatches.extend(steps.take_mismatches());
+                counts.nulled.extend(steps.take_nulled());
+                applied
+            }
+            None => applied,
+        };
+        let Applied { batch, rows_until_limit: taken, counts: tally, origins } = applied;
+        let records = match (self.prepared.in_chunks, origins) {
+            (false, _) => None,
+            (true, Some(origins)) => {
+                let records = counts.rejects.records_of(&origins).into_iter();
+                Some(records.map(|record| first_record + record).collect::<Vec<u64>>())
+            }
+            (true, None) => return Err(Error::Bug("rows in chunks are not traced to their records".into())),
+        };
         counts.settle(&tally, taken, spans.as_ref(), self.prepared.keep_rejects);
         self.take_counts(counts)?;
-        let rows = encode_rows(&self.prepared.outputs, &batch, &decoded)?;
-        match self.append_rows(rows)? {
+        let appended = match records {
+            Some(records) => self.append_in_chunks(&batch, &decoded, &records)?,
+            None => self.append_rows(encode_rows(&self.prepared.outputs, &batch, &decoded)?)?,
+        };
+        match appended {
             AfterGroup::More if taken.is_some() => Ok(AfterGroup::Enough),
             next => Ok(next),
         }
@@ -717,7 +736,11 @@ impl<'a> Writer<'a> {
     /// Finishes all outputs that still have a reader, and returns these.
     fn finish_outputs(&mut self, columns: &Schema) -> Result<Vec<FinishedOutput>, Error> {
         let (mut finished, mut bytes) = (Vec::new(), 0);
-        let end = SourcesEnd { rejected: self.totals.rows_rejected, digests: self.digests.all() };
+        let end = SourcesEnd {
+            records: self.totals.rows_in,
+            rejected: self.totals.rows_rejected,
+            digests: self.digests.all(),
+        };
         // Tables last: from the change of a table on, its readers wait for the commit.
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.sort_by_key(OutputWriter::is_table);

@@ -59,6 +59,26 @@ pub enum LoadError {
         /// An imperative that helps; `None` if there is none.
         hint: Option<String>,
     },
+    /// Some of the runs of a load are in the table already; no row was written.
+    #[error("cannot load into {table}: it has {} of the {} runs already: {}", loaded.len(), loaded.len() + missing.len(), loaded.join(", "))]
+    PartlyLoaded {
+        /// The table, with its target.
+        table: String,
+        /// The runs that are loaded.
+        loaded: Vec<String>,
+        /// The runs that are not.
+        missing: Vec<String>,
+    },
+    /// An earlier load of the same rows was made in chunks, and is not complete; no row was written.
+    #[error("cannot load into {table}: an earlier load of {} is not complete: {rows} of its rows are in the table", runs.join(", "))]
+    Incomplete {
+        /// The table, with its target.
+        table: String,
+        /// The runs of the earlier load, or its sources.
+        runs: Vec<String>,
+        /// Its rows in the table.
+        rows: u64,
+    },
     /// The target has another number of rows of this load than were sent to it. They were rolled back.
     #[error("{sent} rows were sent to {table}, and it has {found} of them; the load was rolled back")]
     RowCount {

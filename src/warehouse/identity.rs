@@ -1,7 +1,9 @@
 //! The commit key of a load: the digest of its rows' origin, of the steps, and of the table.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::LoadError;
@@ -53,12 +55,38 @@ impl fmt::Debug for CommitKey {
     }
 }
 
+/// The runs that were loaded together, as the ledger keeps them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadSet {
+    /// The key of the set, which a column for commit keys has.
+    pub key: String,
+    /// The number of its members.
+    pub members: u64,
+}
+
 /// Returns the hexadecimal digits of `bytes`, in lower case.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everything that makes a load the same load.
+///
+/// # Loads of several runs
+///
+/// A load may have the rows of several runs, as one sequence of records in one transaction. Each run is a [`LoadMember`],
+/// whose key is the very one that a load of this run alone has, with the same steps and table; the load claims them all:
+///
+/// ```text
+/// identity.set_members(vec![
+///     LoadMember { origin: "run r1 block 2".into(), run_id: Some("r1".into()), block: Some(2), source: … },
+///     LoadMember { origin: "run r2 block 2".into(), … },
+/// ]);
+/// ```
+///
+/// The ledger gets one row per member, so that a later load of one of them, alone or with others, finds it. A load whose
+/// members are all loaded changes nothing; one of which some are loaded fails before its first row with
+/// [`LoadError::PartlyLoaded`]. The column for commit keys has the key of the set, which does not depend on the order of
+/// its members. Set `origin` instead, to the user's own name of the load, to claim that alone and no members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadIdentity {
     /// The origin of the rows, such as a run and its result files, if it is known before the rows are read. `None` for files and
@@ -72,12 +100,90 @@ pub struct LoadIdentity {
     pub source: String,
     /// The written form of the steps and of all options that determine rows.
     pub plan: String,
+    /// The runs of a load of several; empty for all other loads. Set by [`LoadIdentity::set_members`].
+    pub members: Vec<LoadMember>,
+}
+
+/// One run of a load of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadMember {
+    /// The origin of its rows, the same as that of a load of this run alone.
+    pub origin: String,
+    /// The run, for the ledger.
+    pub run_id: Option<String>,
+    /// The number of the block, for the ledger; `None` for the last block.
+    pub block: Option<i64>,
+    /// Names of the sources, for the ledger.
+    pub source: String,
+}
+
+/// One row of the ledger that a load claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadClaim {
+    /// The key of the row.
+    pub key: CommitKey,
+    /// The member; of a load that has none, the load itself.
+    pub member: LoadMember,
+    /// The set that the member is loaded with; `None` for a load of one origin.
+    pub set: Option<LoadSet>,
+}
+
+impl LoadClaim {
+    /// Returns the key that a column for commit keys has in the rows of the load.
+    pub(super) fn row_key(&self) -> &str {
+        self.set.as_ref().map_or(self.key.as_str(), |set| &set.key)
+    }
 }
 
 impl LoadIdentity {
-    /// Returns the commit key of a load into `table`, if it is known before the rows are read.
+    /// Makes these runs the origin of the rows, each once. One alone is a load of its own.
+    pub fn set_members(&mut self, mut members: Vec<LoadMember>) {
+        let mut seen = HashSet::new();
+        members.retain(|member| seen.insert(member.origin.clone()));
+        if members.len() == 1 {
+            let LoadMember { origin, run_id, block, source } = members.remove(0);
+            (self.origin, self.run_id, self.block, self.source) = (Some(origin), run_id, block, source);
+        }
+        self.members = members;
+    }
+
+    /// Returns the commit key of a load into `table`, if it is known before the rows are read: that of the set for a load
+    /// with members.
     pub fn key_before(&self, table: &str) -> Option<CommitKey> {
-        Some(CommitKey::of(&["origin", self.origin.as_deref()?, &self.plan, table]))
+        if self.members.is_empty() {
+            return Some(self.key_of(self.origin.as_deref()?, table));
+        }
+        let mut keys: Vec<CommitKey> = self.members.iter().map(|member| self.key_of(&member.origin, table)).collect();
+        keys.sort();
+        let parts: Vec<&str> = ["set"].into_iter().chain(keys.iter().map(CommitKey::as_str)).collect();
+        Some(CommitKey::of(&parts))
+    }
+
+    fn key_of(&self, origin: &str, table: &str) -> CommitKey {
+        CommitKey::of(&["origin", origin, &self.plan, table])
+    }
+
+    /// Returns the rows of the ledger that a load with this key claims, ascending by key: loads that share members and claim
+    /// them in this order never wait for each other in a circle.
+    pub fn claims(&self, table: &str, key: &CommitKey) -> Vec<LoadClaim> {
+        if self.members.is_empty() {
+            let member = LoadMember {
+                origin: self.origin.clone().unwrap_or_default(),
+                run_id: self.run_id.clone(),
+                block: self.block,
+                source: self.source.clone(),
+            };
+            return vec![LoadClaim { key: key.clone(), member, set: None }];
+        }
+        let set = LoadSet { key: key.as_str().to_owned(), members: self.members.len() as u64 };
+        let claim = |member: &LoadMember| LoadClaim {
+            key: self.key_of(&member.origin, table),
+            member: member.clone(),
+            set: Some(set.clone()),
+        };
+        let mut claims: Vec<LoadClaim> = self.members.iter().map(claim).collect();
+        claims.sort_by(|a, b| a.key.cmp(&b.key));
+        claims
     }
 
     /// Returns the commit key of a load into `table` from sources with these digests, in their order. Fails if nothing
@@ -118,5 +224,33 @@ mod tests {
         assert_ne!(after(&file, "t", &["a"]), after(&file, "u", &["a"]));
         assert!(file.key_after("t", None).is_err());
         assert_ne!(CommitKey::of(&["ab", "c"]), CommitKey::of(&["a", "bc"]));
+    }
+
+    #[test]
+    fn members_have_the_keys_of_loads_of_their_own() {
+        let member = |run: &str| LoadMember {
+            origin: format!("run {run}"),
+            run_id: Some(run.to_owned()),
+            ..LoadMember::default()
+        };
+        let of = |runs: &[&str]| {
+            let mut identity = LoadIdentity { plan: "[]".into(), ..LoadIdentity::default() };
+            identity.set_members(runs.iter().map(|run| member(run)).collect());
+            identity
+        };
+        let alone = |run: &str| of(&[run]).key_before("t").unwrap();
+        let key = of(&["r1", "r2"]).key_before("t").unwrap();
+        assert_eq!(of(&["r2", "r1", "r2"]).key_before("t"), Some(key.clone()), "the order and doubles do not count");
+        assert_ne!(of(&["r1", "r3"]).key_before("t").unwrap(), key);
+        assert_eq!(of(&["r1", "r2"]).key_after("t", Some(&["bytes".to_owned()])).unwrap(), key);
+        let claims = of(&["r1", "r2"]).claims("t", &key);
+        let keys: Vec<&CommitKey> = claims.iter().map(|claim| &claim.key).collect();
+        let mut expected = [alone("r1"), alone("r2")];
+        expected.sort();
+        assert_eq!(keys, expected.iter().collect::<Vec<_>>());
+        assert!(claims.iter().all(|claim| claim.set == Some(LoadSet { key: key.as_str().to_owned(), members: 2 })));
+        let single = of(&["r1", "r1"]);
+        assert_eq!((single.origin.as_deref(), single.run_id.as_deref()), (Some("run r1"), Some("r1")));
+        assert_eq!(single.claims("t", &alone("r1"))[0].set, None);
     }
 }

@@ -1,12 +1,13 @@
 //! The traits by which the engine knows a target with tables, and the plain data of one load.
 
 use std::fmt::{self, Debug};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadIdentity};
-use super::ledger::{LedgerRow, LoadSummary};
+use super::ledger::{LedgerRow, LoadProgress, LoadSummary};
 use super::modes::{LoadMode, NulPolicy, Widening};
 use crate::column::{Batch, Schema, TypeMerge};
 use crate::position::FieldPath;
@@ -59,6 +60,9 @@ pub struct TableTarget {
     pub load_column: Option<Arc<str>>,
     /// Replace the rows of an earlier load with the same key.
     pub again: bool,
+    /// Rows after which a chunk of the load is committed; `None` for one transaction. The key must be known before the rows
+    /// are read.
+    pub commit_every: Option<NonZeroU64>,
     /// The policy for U+0000 in text that the target cannot store.
     pub nul: NulPolicy,
     /// Everything that makes the load the same load.
@@ -107,8 +111,13 @@ pub enum Begun {
     Loaded(LedgerRow),
 }
 
-/// One load, owned by the writer. Dropped before the commit, it leaves no rows in the table.
+/// One load, or one chunk of a load in chunks, owned by the writer. Dropped before the commit, it leaves no rows in the table.
 pub trait TableLoad: Send {
+    /// Returns the chunks of the load that the table has already. Rows of these records must not be appended.
+    fn progress(&self) -> LoadProgress {
+        LoadProgress::default()
+    }
+
     /// Returns the encoder of its rows, for workers.
     fn encoder(&self) -> Arc<dyn RowEncoder>;
 
@@ -141,6 +150,17 @@ pub struct LoadEnd {
     /// SHA-256 of each source, in hexadecimal, with a space and the way in which it was read behind it if that is not the
     /// usual one; `None` if one was not read to its end, because the rows end before.
     pub digests: Option<Vec<String>>,
+    /// The end of a chunk; `None` for a load in one transaction.
+    pub chunk: Option<ChunkEnd>,
+}
+
+/// The end of one chunk of a load. The counts of the end of the load are then those of the chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkEnd {
+    /// Records of the sources up to here, bad ones included.
+    pub records: u64,
+    /// True for the last chunk, which completes the load.
+    pub is_last: bool,
 }
 
 impl LoadEnd {

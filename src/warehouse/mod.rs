@@ -37,10 +37,10 @@ mod uuid;
 
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
-pub use identity::{CommitKey, LoadIdentity};
-pub use ledger::{LEDGER_TABLE, LedgerRow, LoadSummary};
+pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
+pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary};
 pub use load::{
-    Begun, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget, UnfitRow, Warehouse,
+    Begun, ChunkEnd, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget, UnfitRow, Warehouse,
 };
 pub use modes::{LoadMode, NulPolicy, Widening};
 pub use names::{ColumnNames, SharedColumn};

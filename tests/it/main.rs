@@ -20,6 +20,10 @@ mod failures;
 mod floors;
 mod kills;
 mod late_types;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod load_chunks;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod load_sets;
 mod main_job;
 mod memory;
 mod network;

@@ -25,7 +25,8 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     check_stores(context, &outputs).await?;
     tables::show_notes(context, &outputs);
     let shown: Vec<String> = args.sources.iter().map(|name| name.display().to_string()).collect();
-    tables::set_identity(&mut outputs, None, None, &tables::source_text(&shown), args.again)?;
+    tables::set_sources(&mut outputs, &tables::source_text(&shown), args.again)?;
+    tables::require_key_of_chunks(&outputs)?;
     if let Some(loaded) = tables::check_tables(context, &outputs).await? {
         return Ok(already_loaded(context, args.plan.report, &outputs, &loaded));
     }
@@ -61,6 +62,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
         name,
         outputs: &outputs,
         report: &report,
+        runs: 0,
         expected_rows: None,
         repeated_bytes: 0,
         recovered: context.recovered(),

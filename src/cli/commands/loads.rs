@@ -12,8 +12,8 @@ use crate::cli::table_url::table_url;
 use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
-use crate::text::{escape_for_terminal, human_count};
-use crate::warehouse::LedgerRow;
+use crate::text::{counted, escape_for_terminal, human_count};
+use crate::warehouse::{LedgerRow, LoadProgress, LoadSet, LoadState};
 
 /// A load as it is printed.
 #[derive(Serialize)]
@@ -24,7 +24,11 @@ struct Listed {
     block: Option<i64>,
     source: String,
     mode: String,
-    stands: bool,
+    state: &'static str,
+    /// The runs that were loaded together, whose rows these are.
+    set: Option<LoadSet>,
+    /// The chunks that are in the table, of a load in chunks.
+    progress: Option<LoadProgress>,
     rows: u64,
     rejected: u64,
     digest: String,
@@ -40,12 +44,45 @@ impl From<LedgerRow> for Listed {
             block: row.block,
             source: row.source,
             mode: row.mode,
-            stands: row.stands,
+            state: match row.state {
+                LoadState::Loaded => "loaded",
+                LoadState::Unfinished => "unfinished",
+                LoadState::Incomplete => "incomplete",
+                LoadState::Replaced => "replaced",
+                LoadState::Dropped => "dropped",
+            },
+            set: row.set,
+            progress: row.progress,
             rows: row.rows,
             rejected: row.rejected,
             digest: row.digest,
             loaded_at: row.loaded_at,
         }
+    }
+}
+
+impl Listed {
+    /// Returns the mode with what there is to say about the rows of the load.
+    fn described_mode(&self) -> String {
+        let mut text = self.mode.clone();
+        if let Some(set) = &self.set {
+            text.push_str(&format!(
+                ", rows of {} runs together ({})",
+                set.members,
+                set.key.get(..8).unwrap_or_default()
+            ));
+        }
+        if let Some(progress) = &self.progress {
+            text.push_str(&format!(", {}", counted(progress.chunks, "chunk")));
+        }
+        match self.state {
+            "incomplete" => text.push_str(", not complete"),
+            "unfinished" => text.push_str(", unfinished"),
+            "replaced" => text.push_str(", replaced since"),
+            "dropped" => text.push_str(", table gone"),
+            _ => {}
+        }
+        text
     }
 }
 
@@ -72,7 +109,7 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
             load.loaded_at.clone(),
             load.table.clone(),
             human_count(load.rows),
-            if load.stands { load.mode.clone() } else { format!("{}, replaced since", load.mode) },
+            load.described_mode(),
             load.key.get(..8).unwrap_or_default().to_owned(),
             load.run.clone().unwrap_or_else(|| "-".into()),
             load.source.clone(),

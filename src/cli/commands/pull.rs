@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::ledger_session::{self, StateNeed};
 use super::results::PullOptions;
 use super::run_words::selected_runs;
-use super::several_runs::{SeveralRuns, write_runs};
+use super::several_runs::{SeveralRuns, all_blocks_of_several, write_runs};
 use crate::cli::args::PullArgs;
 use crate::cli::context::Context;
 use crate::cli::error::Failure;
@@ -28,6 +28,10 @@ pub(crate) async fn pull(context: &Context, mut args: PullArgs) -> Result<Exit, 
         of_new_run: false,
         again: args.again,
     };
+    // Before the directory is created.
+    if args.results.all_blocks && args.selection.runs.len() != 1 {
+        return Err(all_blocks_of_several());
+    }
     pull.check(context, &[]).await?;
     let client = context.client()?;
     let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Helpful)?;

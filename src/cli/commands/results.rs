@@ -29,6 +29,7 @@ use crate::net::Download;
 use crate::pipeline::{self, Control, Output};
 use crate::source::{ByteSource, Source};
 use crate::text::{error_chain, escape_for_terminal, human_count, human_duration};
+use crate::warehouse::LoadMember;
 
 /// The most times that the results are downloaded again because the system of a table was lost.
 const MAX_LOAD_RETRIES: u32 = 4;
@@ -234,7 +235,7 @@ impl PullOptions<'_> {
         let mut exit = Exit::Success;
         for (mut outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
-            self.identify_loads(run, links, &mut outputs)?;
+            tables::set_runs(&mut outputs, &[self.load_member(run, links)], self.again)?;
             if let Some(loaded) = tables::check_tables(context, &outputs).await? {
                 exit = worse(exit, already_loaded(context, self.plan.report, &outputs, &loaded));
                 continue;
@@ -258,8 +259,8 @@ impl PullOptions<'_> {
         Ok(exit)
     }
 
-    /// Sets the identity of the loads among `outputs`: the run and the blocks whose results they get.
-    fn identify_loads(&self, run: &RunId, links: &[DownloadLink], outputs: &mut [Output]) -> Result<(), Failure> {
+    /// Returns the identity of a load of the results of `run`: the run and the blocks that these links are of.
+    fn load_member(&self, run: &RunId, links: &[DownloadLink]) -> LoadMember {
         // Not the name of a file, which has the format in it: the rows are the same in every format.
         let part = |link: &DownloadLink| match link.block_number {
             Some(number) => format!("block {number}"),
@@ -270,7 +271,7 @@ impl PullOptions<'_> {
         let block = if let [link] = links { link.block_number } else { None };
         let is_final = matches!(self.wanted(), BlockSelection::Final);
         let source = if is_final { format!("{origin}{FINAL_BLOCK}") } else { origin.clone() };
-        tables::set_identity(outputs, Some(&origin), Some((&run.0, block)), &source, self.again)
+        LoadMember { origin, run_id: Some(run.0.clone()), block, source }
     }
 
     /// Adds the command that writes the same outputs later to a failure after the deadline.
@@ -343,6 +344,7 @@ impl PullOptions<'_> {
             name,
             outputs: &outputs,
             report: &report,
+            runs: from.runs.len(),
             expected_rows: from.files().map(|(_, link)| link.row_count).sum(),
             repeated_bytes,
             recovered: context.recovered(),

@@ -48,8 +48,10 @@ pub(super) async fn selected_runs(
     if !words.iter().any(|word| needs_list(word)) {
         if let Some(flag) = selection.first_filter() {
             return Err(Failure::new(
-                Error::Usage(format!("`{flag}` has no meaning for whole ids of runs")),
-                "leave it out; it selects among all runs with `--workflow W`, `last` or the beginning of an id",
+                Error::Usage(format!(
+                    "`{flag}` applies only to the runs of a workflow, `last` and the beginnings of ids"
+                )),
+                "leave it out, because the ids are whole; or leave the ids out and specify `--workflow W`",
             ));
         }
         return Ok(each_once(context, words.into_iter().map(RunId)));
@@ -104,7 +106,7 @@ async fn runs_of_workflow(
 }
 
 /// Returns the run that a word names which may be no whole id: `last`, or the beginning of the id of a listed run. Other words
-/// are taken for ids, because the API does not list all runs.
+/// are taken for ids if the list does not have all runs.
 fn run_of_word(word: &str, listed: &ListedRuns, selection: &RunSelectionArgs) -> Result<RunId, Failure> {
     let newest_first = &listed.runs;
     if word == LAST {
@@ -121,8 +123,12 @@ fn run_of_word(word: &str, listed: &ListedRuns, selection: &RunSelectionArgs) ->
     }
     let found: Vec<&Run> = newest_first.iter().filter(|run| run.job_id.0.starts_with(word)).collect();
     match &found[..] {
-        [run] if !word.is_empty() => Ok(run.job_id.clone()),
-        [] if !word.is_empty() => Ok(RunId(word.to_owned())),
+        [run] => Ok(run.job_id.clone()),
+        [] if listed.is_cut || selection.first_filter().is_some() => Ok(RunId(word.to_owned())),
+        [] => Err(Failure::new(
+            client::Error::NoSuchRun(format!("there is no run `{word}`")),
+            "list runs with `drawoff runs ls`",
+        )),
         _ => {
             let candidates = found.iter().take(NAMED_RUNS).map(|run| {
                 let time = run.queued_at.as_deref().unwrap_or("at an unknown time");

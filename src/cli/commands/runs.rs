@@ -14,7 +14,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::table;
 use crate::client::{Client, RunFilter, WatchOptions};
-use crate::text::{error_chain, escape_for_terminal, human_bytes, human_count};
+use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count};
 
 /// Runs one of the subcommands against the API.
 pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
@@ -92,7 +92,7 @@ fn list_ledgers(context: &Context, limit: Option<u32>, list: ListFormat) -> Resu
         });
         let run = match ledger.runs {
             None => ledger.run.to_string(),
-            Some(_) => format!("{} ({})", ledger.subject(), ledger.run),
+            Some(runs) => format!("{} ({})", counted(runs, "run"), ledger.run),
         };
         vec![
             run,

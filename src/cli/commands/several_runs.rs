@@ -9,6 +9,7 @@
 //! expires before its turn is renewed by its download. Per run only its links and an idle task are in memory.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -25,7 +26,7 @@ use crate::cli::exit::Exit;
 use crate::cli::outputs;
 use crate::cli::report::{already_complete, already_loaded};
 use crate::cli::tables;
-use crate::client::{self, Client, OpenLedger, ResultFormat, Results, RunFilter, StateDir, WatchOptions, digest_of};
+use crate::client::{self, Client, OpenLedger, ResultFormat, Results, RunFilter, StateDir, WatchOptions};
 use crate::column::{Schema, TypeMerge};
 use crate::pipeline::{Output, Target};
 use crate::text::{counted, escape_for_terminal};
@@ -112,10 +113,7 @@ impl SeveralRuns<'_> {
             return Ok(());
         }
         if self.pull.results.all_blocks {
-            return Err(Failure::new(
-                Error::Usage("`--all-blocks` writes a file for each block of one run".to_owned()),
-                "choose a block of every run with `--block N`, or write run by run, each into a directory of its own",
-            ));
+            return Err(all_blocks_of_several());
         }
         for output in outputs::outputs(self.pull.plan, &context.settings, SET)? {
             if let Target::Table(_) = output.target {
@@ -201,24 +199,57 @@ impl SeveralRuns<'_> {
             let text = format!("left out {} of {total} runs that did not complete: {named}", others.len());
             context.screen.note(&escape_for_terminal(&text));
         }
-        let mut links = stream::iter(&completed)
-            .map(|run| client.result_links(&run.run, self.pull.formats, self.pull.wanted()))
-            .buffered(CALLS_AT_ONCE);
-        let mut results = Vec::with_capacity(completed.len());
-        while let Some(next) = links.try_next().await? {
-            results.push(next);
-            let share = results.len() as f64 / completed.len() as f64;
-            let detail = format!("{} of {}", results.len(), counted(completed.len() as u64, "run"));
-            context.screen.progress("requesting links", Some(share), &detail);
+        // Types are inferred from CSV by other rules than from JSON, so all are read in the first format that all have.
+        let least = AtomicUsize::new(0);
+        let mut results = self.request_links(context, client, &completed, &least).await?;
+        let common = self.pull.formats[least.load(Ordering::Relaxed)];
+        let other_format: Vec<usize> = (0..results.len()).filter(|&i| results[i].format != common).collect();
+        if common != self.pull.formats[0] {
+            let [preferred, common] = [self.pull.formats[0], common].map(ResultFormat::as_str);
+            let without = completed.iter().zip(&results).find(|(_, results)| results.format.as_str() == common);
+            let run = without.map(|(run, _)| run.run.to_string()).unwrap_or_default();
+            let text = format!("run {run} has no {preferred} results; using {common} of all {} runs", completed.len());
+            context.screen.note(&escape_for_terminal(&text));
         }
-        drop(links);
-        context.screen.clear();
+        let again: Vec<&EndedRun> = other_format.iter().map(|&i| &completed[i]).collect();
+        let again = self.request_links(context, client, again, &least).await?;
+        other_format.into_iter().zip(again).for_each(|(i, again)| results[i] = again);
         self.note_messages(context, &completed, &results);
         let declared = match self.pull.declared {
             Some(declared) => declared.clone(),
             None => declared_by_all(client, &completed).await,
         };
         Ok(Collected { runs: completed.into_iter().zip(results).collect(), declared, skipped: others.len() })
+    }
+
+    /// Requests the links of `runs`, a few calls at a time, and returns them in order. No format before number `least` is
+    /// asked for; the number grows when a run has none of the formats before another.
+    async fn request_links<'r>(
+        &self,
+        context: &Context,
+        client: &Client,
+        runs: impl IntoIterator<Item = &'r EndedRun, IntoIter: ExactSizeIterator>,
+        least: &AtomicUsize,
+    ) -> Result<Vec<Results>, Failure> {
+        let runs = runs.into_iter();
+        let total = runs.len();
+        let mut links = stream::iter(runs)
+            .map(async |run| {
+                let formats = &self.pull.formats[least.load(Ordering::Relaxed)..];
+                let results = client.result_links(&run.run, formats, self.pull.wanted()).await?;
+                let number = self.pull.formats.iter().position(|&format| format == results.format);
+                least.fetch_max(number.unwrap_or_default(), Ordering::Relaxed);
+                Ok::<_, client::Error>(results)
+            })
+            .buffered(CALLS_AT_ONCE);
+        let mut results = Vec::with_capacity(total);
+        while let Some(next) = links.try_next().await? {
+            results.push(next);
+            let detail = format!("{} of {total} runs", results.len());
+            context.screen.progress("requesting links", Some(results.len() as f64 / total as f64), &detail);
+        }
+        context.screen.clear();
+        Ok(results)
     }
 
     /// Waits for the end of all runs, and returns them in order. Under [`OnFailed::Fail`] it fails as soon as one is
@@ -327,11 +358,11 @@ impl SeveralRuns<'_> {
         }
     }
 
-    /// Prints the API's messages about result files, and the runs that have another format than the preferred one.
+    /// Prints the API's messages about result files.
     fn note_messages(&self, context: &Context, runs: &[EndedRun], results: &[Results]) {
-        let of_run = runs.iter().zip(results);
-        let messages: Vec<String> = of_run
-            .clone()
+        let messages: Vec<String> = runs
+            .iter()
+            .zip(results)
             .flat_map(|(run, results)| {
                 results.messages.iter().map(|(name, message)| format!("{}/{name}: {message}", run.run))
             })
@@ -342,22 +373,6 @@ impl SeveralRuns<'_> {
         if messages.len() > NAMED_RUNS {
             let more = (messages.len() - NAMED_RUNS) as u64;
             context.screen.note(&format!("the API has {} about result files", counted(more, "more message")));
-        }
-        let preferred = self.pull.formats[0];
-        let mut others: Vec<(ResultFormat, Vec<String>)> = Vec::new();
-        for (run, results) in of_run.filter(|(_, results)| results.format != preferred) {
-            match others.iter_mut().find(|(format, _)| *format == results.format) {
-                Some((_, runs)) => runs.push(run.run.to_string()),
-                None => others.push((results.format, vec![run.run.to_string()])),
-            }
-        }
-        for (format, runs) in others {
-            let [preferred, format] = [preferred, format].map(ResultFormat::as_str);
-            let n = runs.len();
-            let named = first_runs(runs.into_iter());
-            let text =
-                format!("using the {format} of {n} of {} runs, without {preferred} results: {named}", results.len());
-            context.screen.note(&escape_for_terminal(&text));
         }
     }
 
@@ -384,6 +399,14 @@ impl SeveralRuns<'_> {
             ),
         }
     }
+}
+
+/// Returns the error of `--all-blocks` with several runs.
+pub(super) fn all_blocks_of_several() -> Failure {
+    Failure::new(
+        Error::Usage("`--all-blocks` writes a file for each block of one run".to_owned()),
+        "choose a block of every run with `--block N`, or write run by run, each into a directory of its own",
+    )
 }
 
 /// Joins the first names, and counts the others.
@@ -413,9 +436,11 @@ async fn declared_by_all(client: &Client, runs: &[EndedRun]) -> Schema {
     merged.unwrap_or_default()
 }
 
-/// Returns the identities of result files in the manifest of a directory: results of the same files replace each other,
-/// and those of others are kept.
+/// Returns the identities of result files in the manifest of a directory, which are the prefixes of the names that the
+/// files of each run have alone: results of the same runs replace each other, and those of others are kept.
 fn sources_of(runs: &[RunFiles<'_>]) -> Vec<String> {
-    let of_link = |run: &RunFiles<'_>, block: Option<i64>| digest_of(&[&outputs::set_of_run(&run.run.0, block)]);
-    runs.iter().flat_map(|run| run.links.iter().map(move |link| of_link(run, link.block_number))).collect()
+    let sets = |run: &RunFiles<'_>| {
+        run.links.iter().map(|link| outputs::set_of_run(&run.run.0, link.block_number)).collect::<Vec<_>>()
+    };
+    runs.iter().flat_map(sets).collect()
 }

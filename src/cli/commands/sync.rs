@@ -150,7 +150,7 @@ async fn loaded_runs(context: &Context, args: &SyncArgs) -> Result<HashSet<Strin
             Some(_) => row.block == block,
             None => row.source.ends_with(FINAL_BLOCK),
         };
-        let same = listed.filter(|row| row.plan == plan && row.stands && is_same_block(row));
+        let same = listed.filter(|row| row.plan == plan && row.stands() && is_same_block(row));
         let runs: HashSet<String> = same.filter_map(|row| row.run_id).collect();
         common = Some(match common {
             None => runs,

@@ -37,5 +37,5 @@ pub(super) use open::{FinishedOutput, OutputWriter, closed_note};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;
 pub(super) use spec::OutputSpecs;
-pub(super) use table::SourcesEnd;
+pub(super) use table::{ChunkPosition, SourcesEnd};
 pub(super) use writer::{OrderCounts, WriterOptions};

@@ -8,9 +8,9 @@ use super::channel::ChannelWriter;
 use super::directory::{FinishedPartitions, PartitionedWriter};
 use super::file::{FinishedFile, OutputFile};
 use super::rows::EncodedRows;
-use super::table::{FinishedTable, SourcesEnd, TableWriter};
+use super::table::{ChunkPosition, FinishedTable, SourcesEnd, TableWriter};
 use super::writer::WriterOptions;
-use crate::column::Schema;
+use crate::column::{Batch, Schema};
 use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Output, Target};
@@ -198,6 +198,34 @@ impl OutputWriter {
             (Kind::Partitioned(_), _) => return Err(Error::Bug("rows for several files were not partitioned".into())),
         }
         Ok(None)
+    }
+
+    fn table(&mut self) -> Result<&mut TableWriter, Error> {
+        match &mut self.kind {
+            Kind::Table(table) => Ok(table),
+            _ => Err(Error::Bug("only a table is loaded in chunks".into())),
+        }
+    }
+
+    /// Returns the position of a load in chunks.
+    pub(crate) fn chunk_position(&mut self) -> Result<ChunkPosition, Error> {
+        self.table()?.chunk_position()
+    }
+
+    /// Counts rows that the table has from an earlier chunk.
+    pub(crate) fn skip_rows(&mut self, rows: u64) -> Result<(), Error> {
+        self.table()?.skip(rows);
+        Ok(())
+    }
+
+    /// Fails if the table, as the chunks before have left it, cannot hold one of these rows.
+    pub(crate) fn require_fit(&mut self, rows: &Batch) -> Result<(), Error> {
+        self.table()?.require_fit(rows)
+    }
+
+    /// Commits the chunk that ends before `next_record`, and begins the next one.
+    pub(crate) fn end_chunk(&mut self, columns: &Schema, next_record: u64, rejected: u64) -> Result<(), Error> {
+        self.table()?.end_chunk(columns, next_record, rejected)
     }
 
     /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns. `end` is for the ledgers of

@@ -71,6 +71,19 @@ impl RejectList {
         self.spans.len()
     }
 
+    /// Returns the records of valid records by their index among these, ascending, each from the start of the morsel.
+    pub(crate) fn records_of(&self, valid: &[u32]) -> Vec<u64> {
+        let mut rejected = self.spans.iter().map(|span| span.record).peekable();
+        let mut before = 0;
+        let record = |&index: &u32| {
+            while rejected.next_if(|record| *record <= index + before).is_some() {
+                before += 1;
+            }
+            u64::from(index + before)
+        };
+        valid.iter().map(record).collect()
+    }
+
     /// Drops the rejects behind the first `good` valid records. Returns the number of these records
     /// and the rejects before the last of them; 0 if `good` is 0.
     pub(crate) fn end_after(&mut self, good: u64) -> u64 {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::http::{Failure, Row, Session};
 use super::sql::{literal, quoted};
 use super::table::Table;
-use crate::warehouse::{CommitKey, LEDGER_TABLE, LedgerRow, LoadError};
+use crate::warehouse::{CommitKey, LEDGER_TABLE, LedgerRow, LoadError, LoadState};
 
 /// The state of a load in the ledger, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,20 +92,21 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn row(&self) -> LedgerRow {
         let entry = &self.entry;
-        let mode = match self.state {
-            State::Loaded => format!("{} (unfinished)", entry.mode),
-            State::Moved => entry.mode.clone(),
-            State::Replaced => format!("{} (replaced)", entry.mode),
-        };
         LedgerRow {
             key: entry.key.as_str().to_owned(),
             table: entry.table.clone(),
             run_id: entry.run_id.clone(),
             block: entry.block,
             source: entry.source.clone(),
-            mode,
+            mode: entry.mode.clone(),
             plan: entry.plan.clone(),
-            stands: self.state != State::Replaced,
+            state: match self.state {
+                State::Loaded => LoadState::Unfinished,
+                State::Moved => LoadState::Loaded,
+                State::Replaced => LoadState::Replaced,
+            },
+            set: None,
+            progress: None,
             rows: entry.rows,
             rejected: entry.rejected,
             digest: entry.digest.clone(),

@@ -51,6 +51,19 @@ impl Warehouse for ClickHouse {
         if name.name == LEDGER_TABLE {
             return unsupported("this table records the loads", "load into a table of another name");
         }
+        if !target.identity.members.is_empty() {
+            return unsupported(
+                "ClickHouse has no transaction in which several runs are recorded as loaded",
+                "load each run by a command of its own, or identify all of them together by a text of your own",
+            );
+        }
+        if target.commit_every.is_some() {
+            return unsupported(
+                "ClickHouse has no transaction in which the rows of a chunk and their record in the ledger appear together",
+                "load the rows at once: they wait in a stage and need no memory; or load parts of the input under texts of \
+                 your own",
+            );
+        }
         if let LoadMode::Merge { .. } = target.mode {
             return unsupported(
                 "ClickHouse has no transaction in which rows are merged by key",

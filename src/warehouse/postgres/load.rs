@@ -22,7 +22,7 @@ use tokio_postgres::CopyInSink;
 
 use super::copy::{CopyEncoder, HEADER, TRAILER};
 use super::layout::{Cast, Change, Layout, LoadColumn, Mapping, column_name};
-use super::ledger::{Claim, Entry, Ledger};
+use super::ledger::{Claim, Completion, Entry, Ledger};
 use super::session::Session;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
@@ -30,9 +30,10 @@ use super::table::Table;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::column::Schema;
 use crate::sink::UploadControl;
+use crate::warehouse::ledger::{EarlierRows, LedgerChunk};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
-    RowEncoder, TableLoad, TableTarget, Widening,
+    Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
+    LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
 };
 
 /// The column of a stage that numbers its rows, for a merge.
@@ -57,8 +58,10 @@ pub(super) struct PostgresLoad {
     is_created: bool,
     /// The key, if it is claimed.
     key: Option<CommitKey>,
-    /// The rows of an earlier load of the key that gives way.
-    replaced_rows: Option<u64>,
+    /// The earlier loads of the key whose rows give way.
+    replaced: Vec<EarlierRows>,
+    /// The chunks of the load that the table has.
+    progress: LoadProgress,
     /// True if the table was there and gets the column for the commit key.
     adds_load_column: bool,
     /// True if the server decides row by row what may be written, and so takes no COPY.
@@ -95,7 +98,8 @@ impl PostgresLoad {
         session.execute("DEALLOCATE ALL")?;
         let table = Table::find(&session, &target.table)?;
         let ledger = Ledger::of_schema(&table.schema);
-        ledger.create(&session)?;
+        let needs_details = !target.identity.members.is_empty() || target.commit_every.is_some();
+        ledger.create(&session, needs_details)?;
         // The server's limits for idle sessions and long statements are not for a load that waits for its source.
         // Each statement is to see what other loads have committed, whatever the default of the user or the database is.
         session.execute(
@@ -105,12 +109,10 @@ impl PostgresLoad {
         )?;
         let recorded = table.recorded();
         let key = target.identity.key_before(&recorded);
-        let mut replaced_rows = None;
+        let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
         if let Some(key) = &key {
-            let entry = Entry { key, table: &recorded, mode: target.mode.as_str(), identity: &target.identity };
-            match ledger.claim(&session, &entry, target.again)? {
-                Claim::Claimed => {}
-                Claim::Reclaimed(rows) => replaced_rows = Some(rows),
+            match claim(&ledger, &session, target, &recorded, key, target.again)? {
+                Claim::Claimed { earlier, progress: known } => (replaced, progress) = (earlier, known),
                 Claim::Loaded(row) => {
                     session.execute("ROLLBACK")?;
                     return Ok(Begun::Loaded(row));
@@ -150,7 +152,8 @@ impl PostgresLoad {
             made,
             is_created: false,
             key,
-            replaced_rows,
+            replaced,
+            progress,
             adds_load_column,
             has_row_policies,
             open: None,
@@ -166,6 +169,10 @@ impl PostgresLoad {
 
     fn mapping(&self) -> &Mapping {
         &self.encoder.mapping
+    }
+
+    fn claims(&self, key: &CommitKey) -> Vec<LoadClaim> {
+        self.target.identity.claims(&self.recorded, key)
     }
 
     fn misfits(&self, misfits: Vec<Misfit>) -> LoadError {
@@ -200,7 +207,7 @@ impl PostgresLoad {
     /// Returns true if rows of this layout can go straight into the table.
     fn goes_straight(&self, layout: &Layout) -> bool {
         let has_key = self.mapping().load_column.as_ref().is_none_or(|column| column.key.is_some());
-        let is_append = self.target.mode == LoadMode::Append && self.replaced_rows.is_none();
+        let is_append = self.target.mode == LoadMode::Append && self.replaced.is_empty();
         if self.adds_load_column || self.has_row_policies {
             return false;
         }
@@ -364,26 +371,21 @@ impl PostgresLoad {
     /// Moves the rows of the stages into the table.
     fn move_stages(&mut self, types: &BTreeMap<Arc<str>, String>, key: &CommitKey) -> Result<(), LoadError> {
         let load_column = self.mapping().load_column.clone();
-        if let Some(earlier) = self.replaced_rows
-            && let Some(LoadColumn { name, .. }) = &load_column
+        if let Some(LoadColumn { name, .. }) = &load_column
             && self.target.mode == LoadMode::Append
         {
-            let deleted = self.session.changed(&format!(
-                "DELETE FROM {} WHERE {} = {}",
-                self.sql_name,
-                quoted(name),
-                literal(key.as_str())
-            ))?;
-            if deleted == 0 && earlier > 0 && !self.is_empty()? {
-                return Err(LoadError::Unsupported {
-                    table: self.session.table().to_owned(),
-                    what: format!(
-                        "the earlier load has no rows with its key in the column `{name}`, so they cannot be replaced"
-                    ),
-                    hint: Some("delete its rows and its row in the table of loads by hand, and load again".to_owned()),
-                });
+            for earlier in std::mem::take(&mut self.replaced) {
+                let deleted = self.session.changed(&format!(
+                    "DELETE FROM {} WHERE {} = {}",
+                    self.sql_name,
+                    quoted(name),
+                    literal(&earlier.key)
+                ))?;
+                if deleted == 0 && earlier.rows > 0 && !self.is_empty()? {
+                    return Err(earlier.rows_without_key(self.session.table(), name));
+                }
+                self.notes.push(format!("replaced {deleted} rows of the earlier load"));
             }
-            self.notes.push(format!("replaced {deleted} rows of the earlier load"));
         }
         if self.target.mode == LoadMode::Replace {
             // Not TRUNCATE, after which transactions that began before would find the table empty.
@@ -393,7 +395,7 @@ impl PostgresLoad {
                 let deleted = self.session.changed(&format!("DELETE FROM {}", self.sql_name))?;
                 self.notes.push(format!("replaced {deleted} rows"));
             }
-            self.ledger.replace_others(&self.session, &self.recorded, key)?;
+            self.ledger.replace_others(&self.session, &self.recorded, &self.claims(key))?;
         }
         let mut columns: Vec<Arc<str>> = Vec::new();
         for column in self.stages.iter().flat_map(|stage| &stage.layout.columns) {
@@ -512,21 +514,23 @@ impl PostgresLoad {
     }
 
     /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
-    fn was_committed(&self, key: &CommitKey, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
+    fn was_committed(&self, key: &CommitKey, cancel: &UploadControl) -> Result<bool, LoadError> {
         let session = Session::open(&self.settings, self.session.table().to_owned(), cancel)?;
         session.execute("BEGIN")?;
-        let entry =
-            Entry { key, table: &self.recorded, mode: self.target.mode.as_str(), identity: &self.target.identity };
-        let claim = self.ledger.claim(&session, &entry, false)?;
+        let claim = claim(&self.ledger, &session, &self.target, &self.recorded, key, false)?;
         session.execute("ROLLBACK")?;
         match claim {
-            Claim::Loaded(row) => Ok(Some(row)),
-            Claim::Claimed | Claim::Reclaimed(_) => Ok(None),
+            Claim::Loaded(_) => Ok(true),
+            Claim::Claimed { progress, .. } => Ok(progress.chunks > self.progress.chunks),
         }
     }
 }
 
 impl TableLoad for PostgresLoad {
+    fn progress(&self) -> LoadProgress {
+        self.progress
+    }
+
     fn encoder(&self) -> Arc<dyn RowEncoder> {
         self.encoder.clone()
     }
@@ -605,17 +609,11 @@ impl TableLoad for PostgresLoad {
             Some(key) => key,
             None => {
                 let key = self.target.identity.key_after(&self.recorded, end.digests.as_deref())?;
-                let entry = Entry {
-                    key: &key,
-                    table: &self.recorded,
-                    mode: self.target.mode.as_str(),
-                    identity: &self.target.identity,
-                };
                 // A table that this load has made has no rows of an earlier one.
                 let is_new = self.made.is_some();
-                match self.ledger.claim(&self.session, &entry, self.target.again || is_new)? {
-                    Claim::Claimed => {}
-                    Claim::Reclaimed(rows) => self.replaced_rows = (!is_new).then_some(rows),
+                let again = self.target.again || is_new;
+                match claim(&self.ledger, &self.session, &self.target, &self.recorded, &key, again)? {
+                    Claim::Claimed { earlier, .. } => self.replaced = if is_new { Vec::new() } else { earlier },
                     Claim::Loaded(row) => {
                         self.already = Some(row);
                         return Ok(());
@@ -631,10 +629,33 @@ impl TableLoad for PostgresLoad {
         let types = self.widen(columns)?;
         self.move_stages(&types, &key)?;
         if is_new {
+            // Loads of an earlier table of this name went with it.
+            self.ledger.forget_dropped(&self.session, &self.recorded, &self.claims(&key))?;
             self.notes.push(format!("created the table {}", self.recorded));
         }
         let renamed = self.renamed(columns);
-        self.ledger.complete(&self.session, &key, end.rows, end.rejected, &end.digest(), &renamed)
+        let (claims, plan) = (self.claims(&key), self.target.identity.plan_digest());
+        let entry = Entry {
+            claims: &claims,
+            table: &self.recorded,
+            mode: self.target.mode.as_str(),
+            plan: &plan,
+            rows_have_keys: false,
+            in_chunks: end.chunk.is_some(),
+        };
+        let chunk = end.chunk.map(|chunk| {
+            let after = self.progress.after(end.rows, chunk.records);
+            (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
+        });
+        let completion = Completion {
+            claims: &claims,
+            rows: self.progress.rows + end.rows,
+            rejected: end.rejected,
+            digest: &end.digest(),
+            columns: &renamed,
+            chunk,
+        };
+        self.ledger.complete(&self.session, &entry, &completion)
     }
 
     fn commit(self: Box<Self>) -> Result<Committed, LoadError> {
@@ -647,7 +668,7 @@ impl TableLoad for PostgresLoad {
         let summary = LoadSummary {
             table: self.session.table().to_owned(),
             key: key.clone(),
-            rows: self.rows_counted,
+            rows: self.progress.rows + self.rows_counted,
             notes: self.notes.clone(),
         };
         match committed {
@@ -658,13 +679,33 @@ impl TableLoad for PostgresLoad {
             Err(error) => {
                 let table = self.session.table().to_owned();
                 match with_moment(self.session.cancel(), |control| self.was_committed(&key, control)) {
-                    Ok(Some(_)) => Ok(Committed::Loaded(summary)),
-                    Ok(None) => Err(error),
+                    Ok(true) => Ok(Committed::Loaded(summary)),
+                    Ok(false) => Err(error),
                     Err(cause) => Err(LoadError::Unknown { table, cause: cause.to_string() }),
                 }
             }
         }
     }
+}
+
+/// Claims the rows of the ledger that a load with this key has.
+fn claim(
+    ledger: &Ledger,
+    session: &Session,
+    target: &TableTarget,
+    recorded: &str,
+    key: &CommitKey,
+    again: bool,
+) -> Result<Claim, LoadError> {
+    let entry = Entry {
+        claims: &target.identity.claims(recorded, key),
+        table: recorded,
+        mode: target.mode.as_str(),
+        plan: &target.identity.plan_digest(),
+        rows_have_keys: target.mode == LoadMode::Append && target.load_column.is_some(),
+        in_chunks: target.commit_every.is_some(),
+    };
+    ledger.claim(session, &entry, again)
 }
 
 /// Time that is left for asking about a commit after a cancel.

@@ -96,8 +96,12 @@ impl Warehouse for Postgres {
         let session = Session::open(&self.settings, target.name(), cancel)?;
         let table = Table::find(&session, &target.table)?;
         let ledger = Ledger::of_schema(&table.schema);
-        match target.identity.key_before(&table.recorded()) {
-            Some(key) if ledger.exists(&session)? => ledger.find(&session, &key, target.mode.as_str()),
+        let recorded = table.recorded();
+        match target.identity.key_before(&recorded) {
+            Some(key) if !target.again && ledger.exists(&session)? => {
+                let claims = target.identity.claims(&recorded, &key);
+                ledger.find(&session, &claims, target.mode.as_str(), target.commit_every.is_some())
+            }
             _ => Ok(None),
         }
     }

@@ -25,9 +25,10 @@ use super::rowset::{Change, Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
+use crate::warehouse::ledger::{EarlierRows, LedgerChunk};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
-    RowEncoder, TableLoad, TableTarget, Widening,
+    Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
+    LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
 };
 
 /// The columns of a table at its end, in order, with their forms; `None` for those that never had a value.
@@ -45,8 +46,10 @@ pub(super) struct SqliteLoad {
     started_at: String,
     /// The key, if it is known.
     key: Option<CommitKey>,
-    /// True if an earlier load of the key gives way.
-    replaces_load: bool,
+    /// The earlier loads of the key whose rows give way.
+    replaced: Vec<EarlierRows>,
+    /// The chunks of the load that the table has.
+    progress: LoadProgress,
     /// True if rows that give way are deleted already.
     is_cleared: bool,
     /// True if the load has made its table.
@@ -71,7 +74,10 @@ impl SqliteLoad {
             let table = Table::find(db, &target.table)?;
             let key = target.identity.key_before(&table.recorded());
             let loaded = match &key {
-                Some(key) if !target.again => ledger::find(db, &table, key, target.mode.as_str())?,
+                Some(key) if !target.again => {
+                    let claims = target.identity.claims(&table.recorded(), key);
+                    ledger::find(db, &table, &claims, target.mode.as_str(), target.commit_every.is_some())?
+                }
                 _ => None,
             };
             Ok((table, key, loaded))
@@ -85,10 +91,18 @@ impl SqliteLoad {
         if let Some(row) = loaded {
             return Ok(Begun::Loaded(row));
         }
-        let replaces_load = match &key {
-            Some(key) => ledger::has_rows(&db, key)?,
-            None => false,
-        };
+        let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
+        if let Some(key) = &key {
+            let claims = target.identity.claims(&table.recorded(), key);
+            if !target.again {
+                progress = ledger::progress(&db, &table, &claims, target.commit_every.is_some())?;
+            }
+            if progress.chunks == 0 {
+                replaced = earlier_rows(&db, target, &table, key)?;
+                let own = claims.first().filter(|_| target.commit_every.is_some()).map(LoadClaim::row_key);
+                ledger::strike_chunks(&db, replaced.iter().map(|earlier| earlier.key.as_str()).chain(own))?;
+            }
+        }
         let merge_key = match &target.mode {
             LoadMode::Merge { key } => key.clone(),
             _ => Vec::new(),
@@ -111,7 +125,8 @@ impl SqliteLoad {
             type_merge: request.type_merge,
             started_at,
             key,
-            replaces_load,
+            replaced,
+            progress,
             is_cleared: false,
             is_created: false,
             stage: None,
@@ -187,11 +202,16 @@ impl SqliteLoad {
                 let deleted = self.db.changed(&format!("DELETE FROM {}", self.sql_name), [])?;
                 self.notes.push(format!("replaced {}", crate::text::counted(deleted, "row")));
             }
-            (LoadMode::Append, Some(name)) if self.replaces_load => {
-                let key = self.key.as_ref().map_or("", CommitKey::as_str);
-                let sql = format!("DELETE FROM {} WHERE {} = ?", self.sql_name, quoted(name));
-                let deleted = self.db.changed(&sql, [key])?;
-                self.notes.push(format!("replaced {} of the earlier load", crate::text::counted(deleted, "row")));
+            (LoadMode::Append, Some(name)) => {
+                for earlier in std::mem::take(&mut self.replaced) {
+                    let sql = format!("DELETE FROM {} WHERE {} = ?", self.sql_name, quoted(name));
+                    let deleted = self.db.changed(&sql, [&earlier.key])?;
+                    let any = format!("SELECT 1 FROM {} LIMIT 1", self.sql_name);
+                    if deleted == 0 && earlier.rows > 0 && !self.db.rows(&any, [], |_| Ok(()))?.is_empty() {
+                        return Err(earlier.rows_without_key(self.db.table(), name));
+                    }
+                    self.notes.push(format!("replaced {} of the earlier load", crate::text::counted(deleted, "row")));
+                }
             }
             _ => {}
         }
@@ -469,6 +489,10 @@ impl SqliteLoad {
 }
 
 impl TableLoad for SqliteLoad {
+    fn progress(&self) -> LoadProgress {
+        self.progress
+    }
+
     fn encoder(&self) -> Arc<dyn RowEncoder> {
         self.encoder.clone()
     }
@@ -546,12 +570,13 @@ impl TableLoad for SqliteLoad {
             Some(key) => key,
             None => {
                 let key = self.target.identity.key_after(&self.table.recorded(), end.digests.as_deref())?;
-                let found = ledger::find(&self.db, &self.table, &key, self.target.mode.as_str())?;
+                let claims = self.target.identity.claims(&self.table.recorded(), &key);
+                let found = ledger::find(&self.db, &self.table, &claims, self.target.mode.as_str(), false)?;
                 if let Some(row) = found.filter(|_| !self.target.again) {
                     self.already = Some(row);
                     return Ok(());
                 }
-                self.replaces_load = ledger::has_rows(&self.db, &key)?;
+                self.replaced = earlier_rows(&self.db, &self.target, &self.table, &key)?;
                 self.key = Some(key.clone());
                 key
             }
@@ -567,14 +592,18 @@ impl TableLoad for SqliteLoad {
         }
         self.complete_table(columns, &key)?;
         let entry = Entry {
-            key: &key,
+            claims: &self.target.identity.claims(&self.table.recorded(), &key),
             table: &self.table,
             mode: self.target.mode.as_str(),
-            identity: &self.target.identity,
-            rows: end.rows,
+            plan: &self.target.identity.plan_digest(),
+            rows: self.progress.rows + end.rows,
             rejected: end.rejected,
             digest: &end.digest(),
             started_at: &self.started_at,
+            chunk: end.chunk.map(|chunk| {
+                let after = self.progress.after(end.rows, chunk.records);
+                (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
+            }),
         };
         ledger::enter(&self.db, &entry)
     }
@@ -589,10 +618,24 @@ impl TableLoad for SqliteLoad {
         Ok(Committed::Loaded(LoadSummary {
             table: self.db.table().to_owned(),
             key,
-            rows: self.rows_counted,
+            rows: self.progress.rows + self.rows_counted,
             notes: self.notes,
         }))
     }
+}
+
+/// Returns the earlier loads of a key whose rows give way: none if the table is gone.
+fn earlier_rows(
+    db: &Database,
+    target: &TableTarget,
+    table: &Table,
+    key: &CommitKey,
+) -> Result<Vec<EarlierRows>, LoadError> {
+    if table.columns.is_none() {
+        return Ok(Vec::new());
+    }
+    let rows_have_keys = target.mode == LoadMode::Append && target.load_column.is_some();
+    ledger::earlier_rows(db, &target.identity.claims(&table.recorded(), key), rows_have_keys)
 }
 
 /// Returns a column of a new table in SQL.

@@ -85,8 +85,11 @@ impl Warehouse for Sqlite {
         let Some(db) = Database::open_existing(&self.location, target.name(), cancel)? else { return Ok(None) };
         let table = Table::find(&db, &target.table)?;
         match target.identity.key_before(&table.recorded()) {
-            Some(key) => ledger::find(&db, &table, &key, target.mode.as_str()),
-            None => Ok(None),
+            Some(key) if !target.again => {
+                let claims = target.identity.claims(&table.recorded(), &key);
+                ledger::find(&db, &table, &claims, target.mode.as_str(), target.commit_every.is_some())
+            }
+            _ => Ok(None),
         }
     }
 
