@@ -21,7 +21,9 @@ pub(super) struct Entry<'a> {
     pub(super) started_at: &'a str,
 }
 
-const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, plan, state = 'loaded', rows, rejected, digest, loaded_at, drawoff";
+/// The columns of a load. Rows of a table that was dropped are gone, as if they had been replaced.
+const COLUMNS: &str = "commit_key, table_name, run_id, block, source, mode, plan, state = 'loaded' AND EXISTS (SELECT 1 \
+     FROM main.sqlite_schema WHERE type = 'table' AND name = table_name COLLATE NOCASE), rows, rejected, digest, loaded_at, drawoff";
 
 /// The time now, in SQL.
 const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')";
