@@ -7,6 +7,8 @@ mod support;
 
 mod bulk;
 #[cfg(feature = "clickhouse")]
+mod clickhouse_edges;
+#[cfg(feature = "clickhouse")]
 mod clickhouse_loads;
 mod columnar_input;
 mod commands;
@@ -54,6 +56,8 @@ mod sql;
 mod sql_exact;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_edges;
 mod start_doubts;
 mod starts;
 mod state;

@@ -76,6 +76,12 @@ pub(crate) async fn sync(context: &Context, args: SyncArgs) -> Result<Exit, Fail
 /// Fails for outputs that cannot hold several runs.
 fn check_outputs(context: &Context, args: &SyncArgs) -> Result<(), Failure> {
     let usage = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
+    if args.plan.load.load_key.is_some() {
+        return usage(
+            "`--load-key` identifies one load, and `sync` makes one of each run".to_owned(),
+            "leave it out: each load is identified by its run",
+        );
+    }
     for output in outputs::outputs(&args.plan, &context.settings, "part")? {
         match &output.target {
             Target::Directory(_) => {}
@@ -136,6 +142,10 @@ async fn loaded_runs(context: &Context, args: &SyncArgs) -> Result<HashSet<Strin
     let mut common: Option<HashSet<String>> = None;
     for Output { target, .. } in outputs {
         let Target::Table(target) = target else { return Ok(HashSet::new()) };
+        // The first load creates the file.
+        if target.warehouse.file().is_some_and(|file| !file.exists()) {
+            return Ok(HashSet::new());
+        }
         let (plan, block) = (target.identity.plan_digest(), args.results.block);
         let cancel = UploadControl::default();
         let own = cancel.clone();

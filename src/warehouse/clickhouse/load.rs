@@ -14,7 +14,7 @@ use super::convert::{converted, has_json};
 use super::encode::RowBinaryEncoder;
 use super::http::{Failure, Session};
 use super::layout::{Change, Layout, LayoutColumn, Mapping};
-use super::ledger::{Entry, Ledger};
+use super::ledger::{Entry, Ledger, State};
 use super::owner;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
@@ -35,6 +35,13 @@ const INSERT_BYTES: usize = 32 << 20;
 const INSERT_SETTINGS: &str = "async_insert = 0, insert_deduplicate = 0, input_format_null_as_default = 0, \
      input_format_with_names_use_header = 1, input_format_with_types_use_header = 1, max_insert_block_size = 1000000000, \
      min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, max_partitions_per_insert_block = 0";
+
+/// Settings of an INSERT into columns of the type `JSON`: texts stay texts, whether they look like times or not, and lists of
+/// several types keep the type of each item.
+const JSON_SETTINGS: &str = ", input_format_binary_read_json_as_string = 1, input_format_try_infer_dates = 0, \
+     input_format_try_infer_datetimes = 0, input_format_json_read_bools_as_numbers = 0, \
+     input_format_json_read_bools_as_strings = 0, input_format_json_read_numbers_as_strings = 0, \
+     input_format_json_try_infer_numbers_from_strings = 0";
 
 /// Waits before rows are sent again.
 const WAITS: [Duration; 4] =
@@ -145,7 +152,7 @@ impl ClickHouseLoad {
             target: target.clone(),
             table,
             ledger,
-            encoder: Arc::new(RowBinaryEncoder { mapping }),
+            encoder: Arc::new(RowBinaryEncoder { mapping, table: target.name() }),
             definition,
             token: owner::token(),
             stages: Vec::new(),
@@ -239,7 +246,8 @@ impl ClickHouseLoad {
 
     /// Gives the last stage the columns of this layout, or makes the next one if they have other forms.
     fn stage_for(&mut self, layout: &Layout) -> Result<(), LoadError> {
-        if self.stages.last().is_none_or(|last| !last.layout.agrees(layout)) {
+        let has_filled = self.has_filled(layout)?;
+        if self.stages.last().is_none_or(|last| has_filled || !last.layout.agrees(layout)) {
             self.wait_for_insert()?;
             let stage = self.make_stage(layout)?;
             self.stages.push(stage);
@@ -261,6 +269,22 @@ impl ClickHouseLoad {
         Ok(())
     }
 
+    /// Returns true if rows of the last stage have the table's default in a column that first appears in `layout`. At the end
+    /// they get null there, by which they are as if the column had been known. Fails where the column takes no null.
+    fn has_filled(&self, layout: &Layout) -> Result<bool, LoadError> {
+        let sent = |stage: &Stage| stage.rows + self.running.as_ref().map_or(0, |insert| insert.rows);
+        let (mut has_filled, mut misfits) = (false, Vec::new());
+        for column in layout.columns.iter().filter(|column| self.mapping().with_default(&column.name).is_some()) {
+            let lacks = |stage: &Stage| sent(stage) > 0 && stage.layout.find(&column.name).is_none();
+            match column.ty.is_nullable() {
+                true => has_filled |= self.stages.last().is_some_and(lacks),
+                false if self.stages.iter().any(lacks) => misfits.push(Misfit::late(&column.source)),
+                false => {}
+            }
+        }
+        if misfits.is_empty() { Ok(has_filled) } else { Err(self.misfits(misfits)) }
+    }
+
     /// Sends the rows that are pending, after the INSERT before has ended.
     fn send(&mut self) -> Result<(), LoadError> {
         if self.pending.rows == 0 {
@@ -280,7 +304,7 @@ impl ClickHouseLoad {
             pieces.insert(0, layout.header().into());
             let names: Vec<String> = layout.columns.iter().map(|column| quoted(&column.name)).collect();
             let has_json = layout.columns.iter().any(|column| has_json(&column.ty));
-            let json = if has_json { ", input_format_binary_read_json_as_string = 1" } else { "" };
+            let json = if has_json { JSON_SETTINGS } else { "" };
             format!(
                 "INSERT INTO {sql_name} ({}) SETTINGS {INSERT_SETTINGS}{json} FORMAT RowBinaryWithNamesAndTypes",
                 names.join(", ")
@@ -387,7 +411,8 @@ impl ClickHouseLoad {
         }
         // Rows that were only of the column for nothing are brought into others.
         let has_rows_of_nothing = self.definition.is_none() && self.stages[0].began_empty && self.stages[0].rows > 0;
-        if self.stages.len() == 1 && !has_rows_of_nothing && self.stages[0].layout.agrees(layout) {
+        let is_final = self.stages.len() == 1 && self.stages[0].layout.agrees(layout) && !self.has_filled(layout)?;
+        if is_final && !has_rows_of_nothing {
             self.stage_for(layout)?;
             self.complete_columns(&self.stages[0], columns)?;
             return Ok(self.stages[0].name.clone());
@@ -406,7 +431,13 @@ impl ClickHouseLoad {
                 let staged = &from.layout.columns;
                 let mut list: Vec<String> = staged.iter().map(|column| quoted(&column.name)).collect();
                 let mut values: Vec<String> = staged.iter().map(|column| converted(column, layout)).collect();
-                if staged.is_empty() {
+                for column in layout.columns.iter().filter(|column| from.layout.find(&column.name).is_none()) {
+                    if column.ty.is_nullable() && self.mapping().with_default(&column.name).is_some() {
+                        list.push(quoted(&column.name));
+                        values.push("NULL".to_owned());
+                    }
+                }
+                if list.is_empty() {
                     (list, values) = (vec![of_nothing.0.clone()], vec![of_nothing.1.clone()]);
                 }
                 let sql = format!(
@@ -507,6 +538,10 @@ impl ClickHouseLoad {
         let Some(definition) = &self.definition else {
             let list: Vec<String> = columns.iter().map(|(name, sql)| format!("{} {sql}", quoted(name))).collect();
             let list = if list.is_empty() { format!("{} UInt8", quoted(NOTHING)) } else { list.join(", ") };
+            // The rows of a table that is gone are gone, too. Before the new one is there, with which they would count again.
+            for known in self.ledger.list(&self.session, Some(&recorded))?.iter().filter(|known| known.is_gone) {
+                self.ledger.enter(&self.session, &known.entry, State::Replaced)?;
+            }
             self.session.execute(&format!(
                 "CREATE TABLE IF NOT EXISTS {sql_name} ({list}) ENGINE = MergeTree ORDER BY tuple()"
             ))?;

@@ -9,7 +9,7 @@
 //! from the first row on that needs a change of the table: the change locks readers out, so it comes last. Rows whose
 //! columns have other types than those of a stage begin the next one. A key that is known at the end is claimed there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +70,10 @@ pub(super) struct PostgresLoad {
     stages: Vec<Stage>,
     last_layout: Option<(Arc<Schema>, Layout)>,
     rows_sent: u64,
+    /// Those of them that went straight into the table.
+    rows_straight: u64,
+    /// Columns of rows so far for which the table has a default.
+    seen_defaults: BTreeSet<Arc<str>>,
     rows_counted: u64,
     bytes: u64,
     notes: Vec<String>,
@@ -148,7 +152,7 @@ impl PostgresLoad {
             ledger,
             recorded,
             sql_name: table.sql(),
-            encoder: Arc::new(CopyEncoder { mapping }),
+            encoder: Arc::new(CopyEncoder { mapping, table: target.name() }),
             made,
             is_created: false,
             key,
@@ -160,6 +164,8 @@ impl PostgresLoad {
             stages: Vec::new(),
             last_layout: None,
             rows_sent: 0,
+            rows_straight: 0,
+            seen_defaults: BTreeSet::new(),
             rows_counted: 0,
             bytes: 0,
             notes: Vec::new(),
@@ -220,6 +226,20 @@ impl PostgresLoad {
             }),
             None => !layout.needs_stage(),
         }
+    }
+
+    /// Fails if rows that went straight into the table have got its default in a column that first appears in `layout`: they
+    /// should have it only if no row has the column.
+    fn check_defaults(&mut self, layout: &Layout) -> Result<(), LoadError> {
+        let table = self.mapping().table.iter().flatten();
+        let with_default: Vec<Arc<str>> =
+            table.filter(|column| column.has_default).map(|column| column.name.clone()).collect();
+        let mut misfits = Vec::new();
+        for column in layout.columns.iter().filter(|column| with_default.contains(&column.name)) {
+            let is_late = self.seen_defaults.insert(column.name.clone()) && self.rows_straight > 0;
+            misfits.extend(is_late.then(|| Misfit::late(&column.source)));
+        }
+        if misfits.is_empty() { Ok(()) } else { Err(self.misfits(misfits)) }
     }
 
     /// Begins a COPY of rows with this layout.
@@ -588,9 +608,13 @@ impl TableLoad for PostgresLoad {
         let layout = self.layout(columns)?;
         if self.open.as_ref().is_none_or(|open| open.layout != layout) {
             self.close_copy()?;
+            self.check_defaults(&layout)?;
             self.open_copy(layout)?;
         }
         self.rows_sent += rows;
+        if self.stages.is_empty() {
+            self.rows_straight += rows;
+        }
         self.send(bytes.into())?;
         Ok(None)
     }
