@@ -151,7 +151,7 @@ impl Type {
 
     /// Returns the digits that numbers of this type may have; `None` for other types. They depend on the type alone, so
     /// that the digits of a column do not depend on where its rows were cut.
-    fn digits(&self) -> Option<Digits> {
+    pub(crate) fn digits(&self) -> Option<Digits> {
         let (integer, scale, exceeds_double) = match *self {
             // 2^53 and 2^63.
             Type::Int { fits_double: true } => (16, 0, false),

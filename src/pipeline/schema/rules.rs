@@ -319,6 +319,18 @@ impl SchemaRules {
         old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
     }
 
+    /// Returns the first column of integers beyond 64 bits in `old` that is text in `new`, of CSV sources. A decimal may be
+    /// wide enough for its numbers, for which the digits of all of them have to be known.
+    pub(crate) fn outgrown_decimal(&self, old: &Schema, new: &Schema) -> Option<Arc<str>> {
+        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
+            return None;
+        }
+        let outgrown = |o: &&Field| {
+            o.ty == Type::Decimal && new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text)
+        };
+        old.fields.iter().find(outgrown).map(|field| field.name.clone())
+    }
+
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a
     /// number keeps the digits of its cell, so doubles and decimals are carried as JSON text.
     pub(crate) fn as_written(&self, mut schema: Schema) -> Schema {
