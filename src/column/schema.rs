@@ -34,7 +34,7 @@ pub const MAX_COLUMN_LIMIT: usize = 1 << 16;
 pub const MAX_LEAVES: usize = MAX_COLUMNS;
 
 /// Significant digits of a decimal at most.
-const MAX_PRECISION: u8 = 38;
+pub const MAX_PRECISION: u8 = 38;
 
 /// Depth beyond which lists and objects are JSON text. A list takes three levels of Parquet's schema,
 /// and readers refuse more than 100.

@@ -555,6 +555,43 @@ fn a_decimal_of_csv_has_the_places_of_all_its_cells() {
     }
 }
 
+#[test]
+fn a_saved_decimal_takes_the_numbers_that_fit_in_it() {
+    let dir = TestDir::new();
+    let enforced = given(r#"{"name":"n","type":"decimal(19,2)"}"#);
+    let cells = ["12345678901234567.25", "0.100", "7", "0.125", "123456789012345678", "", "1e2", "-0.5"];
+    // A column beside it widens late, in some of them.
+    let (alone, beside) = (|cell: &&str| format!("{cell},1\n"), |cell: &&str| format!("{cell},{cell}\n"));
+    let texts = [cells.iter().map(alone).collect::<String>(), cells.iter().map(beside).collect()];
+    for (workers, morsel_bytes) in [(1, 1), (7, 1), (2, 1 << 20)] {
+        for (policy, rows) in
+            [SchemaPolicy::Evolve, SchemaPolicy::Freeze].into_iter().flat_map(|p| [(p, &texts[0]), (p, &texts[1])])
+        {
+            let fields = if policy == SchemaPolicy::Evolve { "" } else { r#",{"name":"x","type":"text"}"# };
+            let enforced = given(&format!(r#"{{"name":"n","type":"decimal(19,2)"}}{fields}"#));
+            let mut again = plan(dir.write("in.csv", format!("n,x\n{rows}")), &dir, "out.parquet", workers);
+            again.limits = tiny(workers, morsel_bytes);
+            again.schema = SchemaSource { enforced: Some(enforced), policy, ..SchemaSource::default() };
+            let report = run(again).unwrap();
+            assert_eq!((report.rows_written, &*words(&report.schema)[0]), (5, "n: decimal(19,2)"));
+            let reasons: Vec<Value> = rejects(&dir).iter().map(|reject| reject["reason"].clone()).collect();
+            let expected = |found| json!(format!("expected decimal(19,2) by the schema file, found {found}"));
+            assert_eq!(reasons, [expected("float"), expected("int"), expected("float")]);
+            let read = typed_rows(&dir.path("out.parquet"), &report.schema);
+            let values: Vec<&Value> = read.iter().map(|row| &row["n"]).collect();
+            assert_eq!(serde_json::to_string(&values).unwrap(), "[12345678901234567.25,0.10,7.00,null,-0.50]");
+        }
+    }
+    let source =
+        SchemaSource { enforced: Some(enforced.clone()), policy: SchemaPolicy::Fail, ..SchemaSource::default() };
+    let mut failing = plan(dir.write("in.csv", "n\n0.100\n7\n0.125\n"), &dir, "failed.parquet", 2);
+    failing.schema = source.clone();
+    assert!(matches!(run(failing), Err(Error::Schema { position, .. }) if position.line == 4));
+    let mut json = plan(dir.write("in.ndjson", "{\"n\":1.5}\n"), &dir, "failed.parquet", 1);
+    json.schema = source;
+    assert!(run(json).unwrap_err().to_string().contains("type decimal(19,2) for column `n`"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 

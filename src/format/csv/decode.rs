@@ -279,12 +279,7 @@ impl CsvDecoder {
             && self.names.iter().zip(columns).all(|(name, field)| *name == field.name);
         if same {
             let indices: Vec<_> = (0..self.names.len()).map(Some).collect();
-            return Mapping {
-                is_given: vec![false; indices.len()],
-                indices,
-                unknown: Vec::new(),
-                extra: Vec::new(),
-            };
+            return Mapping { is_given: vec![false; indices.len()], indices, unknown: Vec::new(), extra: Vec::new() };
         }
         let by_name: HashMap<&str, usize> = self.names.iter().enumerate().map(|(i, name)| (&**name, i)).collect();
         let indices: Vec<_> = columns.iter().map(|field| by_name.get(&*field.name).copied()).collect();

@@ -235,7 +235,8 @@ fn exact_int(cell: &[u8]) -> Option<f64> {
 /// `decimal(18,1)` then does not: if it were in the sample, the type would be `decimal(19,2)`, and where the sample ends is
 /// no property of the data.
 fn parse_scaled(value: &[u8], precision: u8, scale: u8, is_given: bool) -> Option<i128> {
-    let fits = is_given || digits_of_number(value).is_some_and(|(integer, s)| integer <= precision - scale && s <= scale);
+    let fits =
+        is_given || digits_of_number(value).is_some_and(|(integer, s)| integer <= precision - scale && s <= scale);
     if fits { number::parse_scaled(value, precision, scale) } else { None }
 }
 
@@ -252,9 +253,7 @@ pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, is_given: bool, decode_c
         Type::Int { .. } => number::parse_int(value).is_some(),
         Type::Decimal => number::parse_decimal(value).is_some(),
         Type::Float => number::parse_float(value).is_some() || exact_int(value).is_some(),
-        Type::Fixed(Fixed::Decimal { precision, scale }) => {
-            parse_scaled(value, *precision, *scale, is_given).is_some()
-        }
+        Type::Fixed(Fixed::Decimal { precision, scale }) => parse_scaled(value, *precision, *scale, is_given).is_some(),
         Type::Text => true,
         nested => {
             let mut cells = NestedCells::default();

@@ -61,9 +61,7 @@ impl CsvDecoder {
             .iter()
             .zip(&mapping.indices)
             .filter(|(field, _)| !is_free(field))
-            .find_map(|(field, index)| {
-                self.misfit_of(bytes, fields, (*index)?, &field.ty, true, " by the schema file")
-            })
+            .find_map(|(field, index)| self.misfit_of(bytes, fields, (*index)?, &field.ty, true, " by the schema file"))
     }
 
     /// Checks the cell of a record in column `column` of the header against type `ty`, which `is_given` as in
