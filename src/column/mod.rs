@@ -12,6 +12,7 @@ mod fixed;
 pub mod json_text;
 pub mod number;
 mod open_keys;
+mod prune;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;

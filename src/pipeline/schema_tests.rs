@@ -66,6 +66,26 @@ fn evolve_widens_nested_fields() {
 }
 
 #[test]
+fn late_keys_do_not_make_a_row_group_each() {
+    let dir = TestDir::new();
+    let columns: Vec<Value> = (0..300).map(|i| json!({"id": i, format!("k{i}"): i})).collect();
+    let members = |i: usize| json!({"id": i, format!("o{}", i % 3): {format!("k{}", i / 3): 1}, "l": [{format!("m{}", i / 4): "x"}]});
+    let members: Vec<Value> = (0..300).map(members).collect();
+    for (rows, most) in [(columns, 3), (members, 12)] {
+        for workers in [1, 2, 7] {
+            let mut plan = plan(dir.write("in.ndjson", lines(&rows)), &dir, "out.parquet", workers);
+            plan.limits = Limits { row_group_bytes: 4 << 10, ..tiny(workers, 60) };
+            let report = run(plan).unwrap();
+            parquet_rows(&dir, &report, &rows);
+            let bytes = bytes::Bytes::from(std::fs::read(dir.path("out.parquet")).unwrap());
+            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+            let groups = reader.metadata().num_row_groups();
+            assert!(groups <= most, "{groups} row groups of {} rows by {workers} workers", rows.len());
+        }
+    }
+}
+
+#[test]
 fn freeze_rejects_and_fail_stops_at_the_exact_position() {
     let dir = TestDir::new();
     let known = format!("{KNOWN}\n").repeat(60);
