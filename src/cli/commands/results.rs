@@ -138,10 +138,13 @@ impl PullOptions<'_> {
         let mut retries = 0;
         let outcome = loop {
             match self.watch_and_write(context, client, run, session).await {
-                // Nothing of the load is in the table, or it is known there: the download begins again.
+                // Nothing of the load is in the table, or what is there is known: the download begins again.
                 Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
                     failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
-                    context.screen.note("beginning again: nothing of this load is in the table");
+                    context.screen.note(match self.plan.load.commit_every {
+                        None => "beginning again: nothing of this load is in the table",
+                        Some(_) => "beginning again, behind the chunks that are in the table",
+                    });
                     let wait = async {
                         tokio::time::sleep(Duration::from_secs(1 << retries)).await;
                         Ok(())
