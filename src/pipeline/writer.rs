@@ -721,6 +721,7 @@ impl<'a> Writer<'a> {
         let mut files = Vec::new();
         // Streams whose bytes were kept back come first: they can fail, the renames hardly.
         let (streams, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(FinishedOutput::is_stream);
+        let has_streams = !streams.is_empty();
         for output in streams {
             let note = closed_note(&output.name());
             match output.commit() {
@@ -731,7 +732,7 @@ impl<'a> Writer<'a> {
         }
         // A commit of a table can fail, the renames hardly.
         let (tables, others): (Vec<_>, Vec<_>) = others.into_iter().partition(FinishedOutput::is_table);
-        let is_tables_alone = others.is_empty() && !tables.is_empty();
+        let is_tables_alone = !has_streams && others.is_empty() && !tables.is_empty();
         let mut rows_there_before = u64::MAX;
         let mut loads = Vec::new();
         for table in tables {
