@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,18 +13,21 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::choices::{
-    ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, ReportFormat, SchemaFormat, SchemaFromArg,
+    ApiFormat, ColorChoice, ExplainFormat, FromFormat, ListFormat, OnFailed, ReportFormat, SchemaFormat, SchemaFromArg,
     SchemaPolicyArg,
 };
 use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
 use super::load_args::LoadArgs;
 use super::period::Period;
+use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
 use super::serve_flags::EngineFlags;
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_size};
+use super::values::{
+    Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size, parse_size,
+};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
 
@@ -127,7 +131,7 @@ pub(super) enum Command {
     /// Start a workflow run, watch it, and write its results
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Write the results of an existing run, after waiting for its end if it is still active
+    /// Write the results of existing runs, after waiting for the end of those that are still active
     #[command(after_help = PULL_EXAMPLES)]
     Pull(Box<PullArgs>),
     /// Write every completed run of a workflow that the target does not have yet
@@ -196,13 +200,8 @@ Examples:
   drawoff run \"Qualify companies\" --input companies.csv -o results.csv.gz
   cat rows.ndjson | drawoff run workflow.json --input - -o - | jq .name
   drawoff run 7c1e0a52-… --payload '[{\"company\": \"Acme\"}]' -o results.ndjson
-  drawoff run workflow.json --input companies.csv --all-blocks -o results/";
-
-const PULL_EXAMPLES: &str = "\
-Examples:
-  drawoff pull 5f0c2d1e-… -o people.parquet
-  drawoff pull 5f0c2d1e-… -o - --to csv | head
-  drawoff pull 5f0c2d1e-… --block 2 -o filtered.csv";
+  drawoff run workflow.json --input companies.csv --all-blocks -o results/
+  drawoff run \"Qualify companies\" --input companies.csv --rows-per-run 50000 -o companies.parquet";
 
 const CONVERT_EXAMPLES: &str = "\
 The format of an input is --from, else it is detected by content type, name and first bytes. The format of an
@@ -296,20 +295,57 @@ pub(super) struct ResultArgs {
     pub no_state: bool,
 }
 
+/// Arguments of commands that can start one run for each part of their input.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct PartArgs {
+    /// Cut the input by records, and start a run for each N of them; the results are written in the order of the input
+    #[arg(long, value_name = "N", help_heading = "Parts")]
+    pub rows_per_run: Option<NonZeroU64>,
+    /// Start a run for each part of the input of at most this size, such as 50MB, not compressed
+    #[arg(long, value_name = "SIZE", value_parser = parse_positive_size, help_heading = "Parts")]
+    pub bytes_per_run: Option<u64>,
+    /// Runs that are active at a time
+    #[arg(long, value_name = "N", default_value = "4", help_heading = "Parts")]
+    pub runs_at_once: NonZeroUsize,
+    /// What to do if the run of a part fails
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "fail", help_heading = "Parts")]
+    pub on_failed_part: OnFailed,
+    /// Start the parts again whose runs failed under an earlier command, and go on with the others
+    #[arg(long, conflicts_with_all = ["new_run", "no_state", "local"], help_heading = "Parts")]
+    pub retry_failed: bool,
+    /// Print the runs that would be started, with their rows, and start none
+    #[arg(long, help_heading = "Parts")]
+    pub dry_run: bool,
+}
+
+impl PartArgs {
+    /// Returns true if `inputs` are to be cut, or are several, which make one input.
+    pub(super) fn applies_to(&self, inputs: &[PathBuf]) -> bool {
+        self.rows_per_run.is_some()
+            || self.bytes_per_run.is_some()
+            || self.retry_failed
+            || self.dry_run
+            || inputs.len() > 1
+    }
+}
+
 /// Arguments of `drawoff run`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct RunArgs {
     /// Definition file, id, or exact name
     pub workflow: String,
-    /// Input file for a workflow that starts with `read_csv`, or `-` for standard input
+    /// Input file for a workflow that starts with `read_csv`, or `-` for standard input; several are one input
     #[arg(long, value_name = "FILE", conflicts_with = "payload", help_heading = "Input")]
-    pub input: Option<PathBuf>,
+    pub input: Vec<PathBuf>,
     /// Format of standard input: ndjson, csv, json [default: detected by its first bytes]
     #[arg(long, value_enum, value_name = "FORMAT", requires = "input", help_heading = "Input")]
     pub from: Option<FromFormat>,
     /// Rows for a workflow that starts with `webhook`: JSON, or @FILE (@- is standard input)
     #[arg(long, value_name = "JSON|@FILE", help_heading = "Input")]
     pub payload: Option<String>,
+    /// One run for each part of the input.
+    #[command(flatten)]
+    pub parts: PartArgs,
     /// Use a Workflows service inside this process, with a temporary store
     #[arg(long, help_heading = "Local service")]
     pub local: bool,
@@ -357,9 +393,12 @@ Examples:
 /// Arguments of `bulk people` and `bulk company`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct BulkArgs {
-    /// Input file (.csv, .json, .jsonl, .ndjson), or `-` for standard input
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// Input file (.csv, .json, .jsonl, .ndjson), or `-` for standard input; several are one input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// One job for each part of the input.
+    #[command(flatten)]
+    pub parts: PartArgs,
     /// JSON configuration of the job: `struct` (the fields to fill), `columns`, `tier` and others
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub fields: Option<PathBuf>,
@@ -392,8 +431,9 @@ pub(super) struct BulkArgs {
 /// Arguments of `drawoff pull`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct PullArgs {
-    /// Id of the run
-    pub run_id: String,
+    /// The runs to write.
+    #[command(flatten)]
+    pub selection: RunSelectionArgs,
     /// Format in which to download the results [default: ndjson if the run has it, else csv]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Results")]
     pub format: Option<ApiFormat>,

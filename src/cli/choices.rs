@@ -49,6 +49,15 @@ pub enum ApiFormat {
     Json,
 }
 
+/// The policy for runs that did not complete, among several whose results are written together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnFailed {
+    /// Write nothing, and name them
+    Fail,
+    /// Write the others, and end with exit code 3
+    Skip,
+}
+
 /// The records that columns and types are inferred from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaFromArg {

@@ -111,6 +111,14 @@ pub(super) enum Error {
     /// A bug in drawoff, or a system that refuses threads or signals.
     #[error("internal error: {0}")]
     Bug(String),
+    /// Runs of parts of an input failed, and so nothing was written.
+    #[error("{text}")]
+    Parts {
+        /// Parts and consequence.
+        text: String,
+        /// Exit code of the first failed run.
+        exit: Exit,
+    },
 }
 
 fn json_place(cause: &serde_json::Error) -> String {
@@ -266,13 +274,13 @@ fn exit_of(error: &Error) -> Exit {
             client::Error::Read { .. } => Exit::CannotRead,
             client::Error::Definition { .. } | client::Error::UploadKind { .. } => Exit::Usage,
             client::Error::AmbiguousName { .. } => Exit::Usage,
-            client::Error::Ended { end, .. } => match end {
-                RunEnd::Failed { .. } => Exit::RunFailed,
-                RunEnd::Cancelled => Exit::RunCancelled,
-                RunEnd::TimedOut => Exit::RunTimedOut,
-            },
+            client::Error::Ended { end, .. } => run_exit(end),
+            client::Error::SeveralEnded { ended, .. } => {
+                ended.first().map_or(Exit::RunFailed, |(_, end)| run_exit(end))
+            }
             client::Error::Deadline { .. } => Exit::DeadlinePassed,
             client::Error::UnknownWorkflow(_)
+            | client::Error::NoSuchRun(_)
             | client::Error::NoResults { .. }
             | client::Error::NoSuchBlock { .. }
             | client::Error::NoLink { .. } => Exit::NotFound,
@@ -315,6 +323,15 @@ fn exit_of(error: &Error) -> Exit {
         Error::Moved(error) => move_exit(error),
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
+        Error::Parts { exit, .. } => *exit,
+    }
+}
+
+fn run_exit(end: &RunEnd) -> Exit {
+    match end {
+        RunEnd::Failed { .. } => Exit::RunFailed,
+        RunEnd::Cancelled => Exit::RunCancelled,
+        RunEnd::TimedOut => Exit::RunTimedOut,
     }
 }
 
@@ -641,7 +658,7 @@ fn conflict_hint(cause: &io::Error) -> Option<&'static str> {
     Some(match cause.downcast_ref::<DirectoryConflict>()? {
         DirectoryConflict::HalfReplaced => "run that command again first, or write to another directory",
         DirectoryConflict::SharedSources => {
-            "convert all of these sources in one command, write to another directory, or remove this one first"
+            "write the results of all of these sources by one command, write to another directory, or remove this one first"
         }
         DirectoryConflict::WrittenMeanwhile => "the same command replaces them if it is run again",
     })

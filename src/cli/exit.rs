@@ -32,7 +32,7 @@ exits! {
     Success = 0, "success", "everything was done, also when the reader closed the pipe";
     Bug = 1, "bug", "a bug in drawoff";
     Usage = 2, "usage", "the command line, a setting or a definition is not valid";
-    Partial = 3, "partial", "done, but some records were rejected";
+    Partial = 3, "partial", "done, but some records were rejected, or some runs left out";
     BadData = 4, "bad data", "a record or a file's contents cannot be used";
     Mismatch = 5, "mismatch", "the row count differs from the API's row_count";
     SchemaChanged = 6, "schema changed", "a column appeared or changed where the output could not follow";

@@ -25,6 +25,7 @@ mod period;
 mod print;
 mod report;
 mod resume;
+mod run_selection;
 mod serve_flags;
 pub mod settings;
 mod shell;

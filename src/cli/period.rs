@@ -22,10 +22,19 @@ pub(super) struct Moment(i64);
 impl Period {
     /// Returns true if the run was queued within the period; runs without a time are in every period.
     pub(super) fn has(&self, run: &Run) -> bool {
-        let time = run.queued_at.as_ref().or(run.created_at.as_ref());
-        let Some(time) = time.and_then(|time| moment_of(time)) else { return true };
+        let Some(time) = time_of(run) else { return true };
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
+
+    /// Returns true if the period begins after the run was queued.
+    pub(super) fn begins_after(&self, run: &Run) -> bool {
+        self.since.is_some_and(|since| time_of(run).is_some_and(|time| time < since))
+    }
+}
+
+/// Returns the time that selects a run; `None` if the API has none.
+fn time_of(run: &Run) -> Option<Moment> {
+    run.queued_at.as_ref().or(run.created_at.as_ref()).and_then(|time| moment_of(time))
 }
 
 /// Reads a time of the API, whose fraction may have more digits than a microsecond.

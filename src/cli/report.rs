@@ -28,7 +28,9 @@ pub(super) struct OutputReport<'a> {
     pub outputs: &'a [Output],
     /// Counts and times of the engine.
     pub report: &'a Report,
-    /// Row count according to the API; `None` if it has none.
+    /// Number of runs whose results were written; 0 for other sources.
+    pub runs: usize,
+    /// Row count according to the API, of all runs together; `None` if it has none.
     pub expected_rows: Option<u64>,
     /// Bytes that earlier, interrupted attempts had downloaded already.
     pub repeated_bytes: u64,
@@ -93,7 +95,14 @@ impl OutputReport<'_> {
             lines.push("  stopped at the limit; the rest of the input was not read".to_owned());
         } else if let Some(expected) = self.expected_rows {
             // A difference is an error of the engine, so the counts are equal here.
-            lines.push(format!("  the count agrees with the API's row_count ({})", human_count(expected)));
+            let expected = human_count(expected);
+            lines.push(match self.runs {
+                0 | 1 => format!("  the count agrees with the API's row_count ({expected})"),
+                runs => {
+                    let runs = human_count(runs as u64);
+                    format!("  the counts of {runs} runs agree with the API's row_count ({expected} in all)")
+                }
+            });
         }
         lines.extend(
             r.loads.iter().map(|(name, outcome)| format!("  {}", escape_for_terminal(&load_line(name, outcome)))),
@@ -152,6 +161,7 @@ impl OutputReport<'_> {
             "rows_filtered": r.rows_filtered,
             "rows_added": r.rows_added,
             "rows_queried": r.rows_queried,
+            "runs": self.runs,
             "expected_rows": self.expected_rows,
             "bytes_in": r.bytes_in,
             "repeated_bytes": self.repeated_bytes,
@@ -294,6 +304,7 @@ mod tests {
             name: "a.parquet".into(),
             outputs: &[output],
             report: &report,
+            runs: 1,
             expected_rows: Some(5000),
             repeated_bytes: 0,
             recovered: Recovered { resumed: 2, fresh_links: 1, retries: 3, waited: Duration::from_secs(12) },

@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory};
 
 use super::args::Args;
+use super::run_selection::RunSelectionArgs;
 use super::shell::joined;
 use super::table_url::{redacted, table_url};
 use crate::api::RunId;
@@ -41,8 +42,8 @@ fn pull_from(typed: Vec<OsString>, run: &RunId) -> String {
             (None, Some(long)) => format!("--{long}"),
             (None, None) => continue,
         };
-        // `--again` is done by the interrupted command itself; a key command may contain secrets.
-        if ["again", "api_key_command"].contains(&id) {
+        // The run is named. `--again` is done by the interrupted command itself; a key command may contain secrets.
+        if ["again", "api_key_command"].contains(&id) || RunSelectionArgs::IDS.contains(&id) {
             continue;
         }
         let mut indices = given.indices_of(id).into_iter().flatten();
@@ -109,6 +110,8 @@ mod tests {
         let steps =
             ["drawoff", "run", "w", "--limit", "9", "--where", "-a > 1", "-o", "x", "--limit=3", "--where", "b"];
         assert_eq!(pull(&steps), "drawoff pull r-1 --limit 9 '--where=-a > 1' -o x --limit 3 --where b");
+        assert_eq!(pull(&["drawoff", "sync", "w", "--since", "7d", "-o", "x/"]), "drawoff pull r-1 -o x/");
+        assert_eq!(pull(&["drawoff", "pull", "last", "--workflow", "w", "-o", "x"]), "drawoff pull r-1 -o x");
         assert_eq!(pull(&["nonsense"]), "drawoff pull r-1");
     }
 }

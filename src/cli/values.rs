@@ -36,6 +36,14 @@ pub(super) fn codec_text(codec: ParquetCodec) -> String {
     }
 }
 
+/// Parses a size of at least one byte.
+pub(super) fn parse_positive_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("it must be at least one byte".to_owned()),
+        size => Ok(size),
+    }
+}
+
 /// Parses a delimiter: one ASCII character, `\t`, or `tab`.
 pub(super) fn parse_delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {

@@ -54,6 +54,9 @@ pub enum Error {
         /// Ids of the workflows with this name, at least two.
         ids: Vec<WorkflowId>,
     },
+    /// No run is what was looked for. The text says so.
+    #[error("{0}")]
+    NoSuchRun(String),
     /// The run ended in a state other than completed.
     #[error("run {run} {end}")]
     Ended {
@@ -61,6 +64,16 @@ pub enum Error {
         run: RunId,
         /// The state in which it ended.
         end: RunEnd,
+    },
+    /// Some of several runs ended in a state other than completed.
+    #[error("{} of {total} runs did not complete: {}", ended.len() + unexplained.len(), join_ends(ended, unexplained))]
+    SeveralEnded {
+        /// Number of all runs.
+        total: usize,
+        /// The first of them, at least one, each with the state in which it ended.
+        ended: Vec<(RunId, RunEnd)>,
+        /// The others.
+        unexplained: Vec<RunId>,
     },
     /// The deadline passed before the run ended. The run continues.
     #[error("run {run} is still {status} after {}", human_duration(*waited))]
@@ -133,6 +146,14 @@ impl std::fmt::Display for RunEnd {
             RunEnd::TimedOut => f.write_str("timed out and was stopped by the service"),
         }
     }
+}
+
+fn join_ends(ended: &[(RunId, RunEnd)], unexplained: &[RunId]) -> String {
+    let mut text = ended.iter().map(|(run, end)| format!("run {run} {end}")).collect::<Vec<_>>().join("; ");
+    if !unexplained.is_empty() {
+        text.push_str(&format!("; and {}", join(unexplained)));
+    }
+    text
 }
 
 fn join<T: ToString>(items: &[T]) -> String {

@@ -51,8 +51,8 @@ struct FileLink {
 }
 
 impl Client {
-    /// Returns links to the selected results in the first of `formats` that the run has. A list with a link without
-    /// URL is requested up to 4 times.
+    /// Returns links to the selected results in the first of `formats` that the run has, without the rows that the API adds
+    /// to links of small files. A list with a link without URL is requested up to 4 times.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Client {
             for tries in 1.. {
                 // Before the request: links live from some instant after it.
                 let asked = self.http().policy().clock.now();
-                let links = self.links(run, format).await?;
+                let links = self.links_without_rows(run, format).await?;
                 // An empty list means that the run does not have this format: try the next.
                 if links.is_empty() {
                     break;
@@ -94,6 +94,14 @@ impl Client {
         }
         let formats = formats.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(" or ");
         Err(Error::NoResults { run: run.clone(), formats })
+    }
+
+    /// Returns the links of [`Client::links`] without their inline rows. The lists of hundreds of runs are in memory at a
+    /// time, and the files have the rows.
+    async fn links_without_rows(&self, run: &RunId, format: ResultFormat) -> Result<Vec<DownloadLink>, Error> {
+        let mut links = self.links(run, format).await?;
+        links.iter_mut().for_each(|link| link.results = None);
+        Ok(links)
     }
 
     /// Waits before a list is requested again in which a URL is missing; returns false without waiting after the last
@@ -171,7 +179,7 @@ impl Links {
         };
         if !usable {
             let asked = self.client.http().policy().clock.now();
-            let links = match self.client.links(&self.run, self.format).await {
+            let links = match self.client.links_without_rows(&self.run, self.format).await {
                 Ok(links) => Ok(links),
                 // Only errors of `net` can be cloned for all waiting downloads.
                 Err(Error::Net(error)) => Err(error),

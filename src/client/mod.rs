@@ -32,9 +32,9 @@ pub use remaining::RemainingEstimate;
 pub use resolve::ResolvedWorkflow;
 pub use results::{BlockSelection, ResultFormat, Results, select_links};
 pub use state::{
-    CompletedOutput, EarlierFormStart, FileProgress, FilePulled, Ledger, OpenLedger, OpenStart, OpenWorkflow,
-    OutputRecord, RecordedStart, RecordedWorkflow, RejectsRecord, SeenLink, StartIdentity, StartSubject, StateDir,
-    StateError, age_at,
+    CompletedOutput, EarlierFormStart, FileProgress, FilePulled, Ledger, OpenLedger, OpenParts, OpenStart,
+    OpenWorkflow, OutputRecord, PartsIdentity, RecordedParts, RecordedStart, RecordedWorkflow, RejectsRecord, SeenLink,
+    StartIdentity, StartSubject, StateDir, StateError, age_at,
 };
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{PollPace, WatchOptions};

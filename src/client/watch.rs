@@ -128,13 +128,20 @@ impl Client {
     /// Fails with [`Error::Ended`] if the run failed, was cancelled or timed out. The error has the failed block and
     /// its message.
     pub async fn require_completed(&self, status: &LiveStatus) -> Result<(), Error> {
-        let end = match RunStatus::parse(&status.overall_status) {
-            RunStatus::Failed => self.failure(status).await,
-            RunStatus::Cancelled => RunEnd::Cancelled,
-            RunStatus::TimedOut => RunEnd::TimedOut,
-            _ => return Ok(()),
-        };
-        Err(Error::Ended { run: status.run_id.clone(), end })
+        match self.end_of(status).await {
+            Some(end) => Err(Error::Ended { run: status.run_id.clone(), end }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the state in which a run ended that failed, was cancelled or timed out; `None` for other states.
+    pub async fn end_of(&self, status: &LiveStatus) -> Option<RunEnd> {
+        match RunStatus::parse(&status.overall_status) {
+            RunStatus::Failed => Some(self.failure(status).await),
+            RunStatus::Cancelled => Some(RunEnd::Cancelled),
+            RunStatus::TimedOut => Some(RunEnd::TimedOut),
+            _ => None,
+        }
     }
 
     async fn failure(&self, status: &LiveStatus) -> RunEnd {

@@ -34,7 +34,7 @@ pub const MAX_COLUMN_LIMIT: usize = 1 << 16;
 pub const MAX_LEAVES: usize = MAX_COLUMNS;
 
 /// Significant digits of a decimal at most.
-const MAX_PRECISION: u8 = 38;
+pub const MAX_PRECISION: u8 = 38;
 
 /// Depth beyond which lists and objects are JSON text. A list takes three levels of Parquet's schema,
 /// and readers refuse more than 100.
@@ -151,7 +151,7 @@ impl Type {
 
     /// Returns the digits that numbers of this type may have; `None` for other types. They depend on the type alone, so
     /// that the digits of a column do not depend on where its rows were cut.
-    fn digits(&self) -> Option<Digits> {
+    pub(crate) fn digits(&self) -> Option<Digits> {
         let (integer, scale, exceeds_double) = match *self {
             // 2^53 and 2^63.
             Type::Int { fits_double: true } => (16, 0, false),

@@ -125,7 +125,7 @@ pub(crate) fn value(array: &dyn Array, ty: &Type, row: usize) -> Value {
         Type::Int { .. } => json!(array.as_primitive::<Int64Type>().value(row)),
         Type::Decimal => {
             let digits = array.as_primitive::<Decimal128Type>().value(row);
-            u64::try_from(digits).map(|d| json!(d)).or_else(|_| i64::try_from(digits).map(|d| json!(d))).unwrap()
+            Value::Number(digits.to_string().parse().unwrap())
         }
         Type::Float => json!(array.as_primitive::<Float64Type>().value(row)),
         Type::Fixed(fixed) => {

@@ -13,6 +13,8 @@
 //! }
 //! ```
 //!
+//! A column can also be `decimal(P,S)`: numbers of P digits, S of them after the point.
+//!
 //! Besides these, a field may have remarks: the origin of its type (`from`, `set_by`) and its meaning
 //! (`description`). They are ignored on reading. Any other member is an error, so that a misspelled
 //! one is noticed.
@@ -22,7 +24,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use crate::column::{
-    Field, Fixed, MAX_COLUMNS, MAX_LEAVES, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type, is_open_ended,
+    Field, Fixed, MAX_COLUMNS, MAX_LEAVES, MAX_PRECISION, MAX_STRUCT_FIELDS, MAX_TYPE_DEPTH, Schema, Type,
+    is_open_ended,
 };
 use crate::position::FieldPath;
 
@@ -79,10 +82,16 @@ fn fields_json(
     fields
         .iter()
         .map(|field| {
+            let is_column = path.is_root();
             let path = path.field(&field.name);
             let mut members = Map::new();
             members.insert("name".into(), json!(&*field.name));
-            add_type(&field.ty, &path, &mut members, remark);
+            match &field.ty {
+                Type::Fixed(decimal @ Fixed::Decimal { .. }) if is_column => {
+                    members.insert("type".into(), json!(decimal.to_string()));
+                }
+                ty => add_type(ty, &path, &mut members, remark),
+            }
             remark(&path, &mut members);
             Value::Object(members)
         })
@@ -117,7 +126,7 @@ fn add_type(
         scalar => {
             let is = |known: &Type| known == scalar || matches!((known, scalar), (Type::Int { .. }, Type::Int { .. }));
             // Raw text and cast types are not in the table; such columns are shown as JSON.
-            // A decimal with a scale is inferred again from the same cells; the file has no word for it.
+            // A decimal inside of a column, which only Parquet and Arrow sources have, is inferred again.
             let word = if matches!(scalar, Type::Fixed(Fixed::Decimal { .. })) { "null" } else { "json" };
             let word = SCALARS.iter().find(|(_, known)| is(known)).map_or(word, |(word, _)| word);
             members.insert("type".into(), json!(word));
@@ -227,7 +236,7 @@ fn read_type(
     known.extend(is_field.then_some("name"));
     known.extend(REMARKS);
     known_members(members, &known, path)?;
-    let Some(inside) = inside else { return scalar(word_node, word, path) };
+    let Some(inside) = inside else { return scalar(word_node, word, path, is_field && depth == 1) };
     let Some(inner) = member(members, inside) else {
         return Err(node.error(path, format!("missing `{inside}` of a {word}")));
     };
@@ -256,7 +265,7 @@ fn read_inner(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Type, E
             "struct" | "list" | "map" => {
                 Err(node.error(path, format!("a {word} must be an object with `type` and its contents")))
             }
-            word => scalar(node, word, path),
+            word => scalar(node, word, path, false),
         },
         _ => {
             let members = node.object(path, "a type must be a name, or an object with `type`")?;
@@ -265,16 +274,28 @@ fn read_inner(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Type, E
     }
 }
 
-fn scalar(node: &Node<'_>, word: &str, path: &FieldPath) -> Result<Type, Error> {
-    match SCALARS.iter().find(|(known, _)| *known == word) {
-        Some((_, ty)) => Ok(ty.clone()),
-        None => {
-            let words: Vec<&str> = SCALARS.iter().map(|(word, _)| *word).collect();
-            let word = crate::text::escape_for_terminal(word);
-            let what = format!("unknown type `{word}`; use one of {}, struct, list, map", words.join(", "));
-            Err(node.error(path, what))
-        }
+fn scalar(node: &Node<'_>, word: &str, path: &FieldPath, is_column: bool) -> Result<Type, Error> {
+    if let Some((_, ty)) = SCALARS.iter().find(|(known, _)| *known == word) {
+        return Ok(ty.clone());
     }
+    if let Some(digits) = word.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
+        return match decimal(digits) {
+            Some(decimal) if is_column => Ok(Type::Fixed(decimal)),
+            Some(_) => Err(node.error(path, format!("only a column can be {word}; use type `json`"))),
+            None => Err(node.error(path, "a decimal has 1 to 38 digits, as in decimal(19,2)".into())),
+        };
+    }
+    let words: Vec<&str> = SCALARS.iter().map(|(word, _)| *word).collect();
+    let word = crate::text::escape_for_terminal(word);
+    let what = format!("unknown type `{word}`; use one of {}, decimal(P,S), struct, list, map", words.join(", "));
+    Err(node.error(path, what))
+}
+
+/// Parses the precision and the scale of a decimal, `19,2`; `None` for anything else.
+fn decimal(digits: &str) -> Option<Fixed> {
+    let (precision, scale) = digits.split_once(',')?;
+    let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+    ((1..=MAX_PRECISION).contains(&precision) && scale <= precision).then_some(Fixed::Decimal { precision, scale })
 }
 
 fn member<'a, 't>(members: &'a [(String, Node<'t>)], name: &str) -> Option<&'a Node<'t>> {
@@ -434,6 +455,27 @@ mod tests {
         assert_eq!(written(&schema), text);
         assert_eq!(written(&Schema::default()), "{\n  \"drawoff_schema\": 1,\n  \"fields\": []\n}\n");
         assert_eq!(read(&written(&Schema::default())), Ok(Schema::default()));
+    }
+
+    #[test]
+    fn a_column_may_be_a_decimal_with_a_scale() {
+        let decimal = |precision, scale| Type::Fixed(Fixed::Decimal { precision, scale });
+        let schema = Schema::new(vec![
+            Field::new("a", decimal(19, 2)),
+            Field::new("b.c", decimal(38, 38)),
+            Field::new("l", Type::List(Box::new(decimal(19, 2)))),
+        ]);
+        let text = written(&schema);
+        assert!(text.contains(r#"{"name":"a","type":"decimal(19,2)"}"#), "{text}");
+        let read_back = read(&text).unwrap();
+        assert_eq!(read_back.fields[..2], schema.fields[..2]);
+        assert_eq!(read_back.fields[2].ty, Type::List(Box::new(Type::Null)));
+        let column = |ty: &str| format!("{{\"drawoff_schema\":1,\"fields\":[{{\"name\":\"a\",\"type\":{ty}}}]}}");
+        for ty in ["decimal()", "decimal(39,2)", "decimal(0,0)", "decimal(2,3)", "decimal(19)", "decimal(19,-1)"] {
+            assert!(wrong(&column(&format!("{ty:?}"))).contains("a decimal has 1 to 38 digits"), "{ty}");
+        }
+        let inner = column("\"list\",\"item\":\"decimal(19,2)\"");
+        assert!(wrong(&inner).contains("only a column can be decimal(19,2)"), "{}", wrong(&inner));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! ```text
 //!   morsels read but not yet encoded       <= a quarter of the memory, by permits inside them
 //! + the open row group, encoded            <= an eighth of the memory, and an item group
+//! + rows whose columns are not settled     <= a quarter of an item group and a morsel, per worker
 //! + pages that are not full, per worker    <= the input of the worker's group so far, so an item group;
 //!                                             1 MiB per leaf column of wide rows
 //! + group results that wait in order       <= (workers + 1) x about 0.3 of an item group;
@@ -41,6 +42,10 @@ use super::plan::Limits;
 /// eye.
 const MAX_GROUP_BYTES: usize = 16 << 20;
 
+/// Bytes of rows that may wait for their columns where item groups are small, if that is no more than a 64th of the memory for
+/// all workers. By eye.
+const MIN_UNSETTLED_BYTES: usize = 1 << 20;
+
 /// The shares of the memory of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -48,6 +53,8 @@ pub(super) struct Sizes {
     pub in_flight_bytes: u64,
     /// Input bytes of an item group for Parquet outputs. The writer joins the row groups of several into larger ones.
     pub group_bytes: usize,
+    /// Bytes of rows that wait in a worker until their columns are settled.
+    pub unsettled_bytes: usize,
     /// Encoded bytes at which the writer closes a row group.
     pub row_group_bytes: usize,
     /// Bytes that an output of several files buffers, over all of its files.
@@ -62,9 +69,12 @@ impl Sizes {
         let in_flight_bytes = (limits.max_memory_bytes / 4).max(2 * morsel);
         let share = usize::try_from(in_flight_bytes / 2 / workers as u64).unwrap_or(usize::MAX);
         let most = usize::try_from(limits.max_memory_bytes / 8).unwrap_or(usize::MAX);
+        let group_bytes = share.min(MAX_GROUP_BYTES).min(limits.row_group_bytes).max(limits.morsel_bytes);
+        let least_unsettled = usize::try_from(limits.max_memory_bytes / 64 / workers as u64).unwrap_or(usize::MAX);
         Sizes {
             in_flight_bytes,
-            group_bytes: share.min(MAX_GROUP_BYTES).min(limits.row_group_bytes).max(limits.morsel_bytes),
+            group_bytes,
+            unsettled_bytes: (group_bytes / 4).max(least_unsettled.min(MIN_UNSETTLED_BYTES)),
             row_group_bytes: limits.row_group_bytes.min(most),
             buffered_bytes: most,
         }

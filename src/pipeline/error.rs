@@ -200,6 +200,16 @@ pub enum PlanError {
     /// The records do not fit the enforced schema.
     #[error(transparent)]
     Contract(#[from] BrokenContract),
+    /// The enforced schema has a decimal with a scale, and a source is JSON.
+    #[error(
+        "the schema has type {ty} for column `{path}`, which JSON records do not have; their numbers are float, or json with all digits"
+    )]
+    DecimalOfJson {
+        /// The column.
+        path: FieldPath,
+        /// Its type.
+        ty: String,
+    },
     /// A partition column or a sort column does not exist.
     #[error("{purpose}: there is no column `{name}` ({})", known_names(known))]
     NoColumn {

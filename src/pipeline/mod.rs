@@ -13,7 +13,7 @@
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
-//! message prepared chunks worker writer threads run tables explain query execute read
+//! message prepared chunks worker writer threads run tables explain query execute read cut
 //! ```
 //!
 //! `input` turns sources into items, and `schema` knows no output. The first line of `output` is the workers' half,
@@ -26,6 +26,7 @@ mod budget;
 mod cell_kinds;
 mod channel;
 mod chunks;
+mod cut;
 mod error;
 mod execute;
 mod explain;
@@ -49,6 +50,7 @@ mod writer;
 
 pub use cell_kinds::TextColumn;
 pub use channel::BatchSender;
+pub use cut::{Cutter, Part, PartFormat, PartLimits};
 pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionError, PlanError, SchemaChange};
 pub use execute::execute;
 pub use explain::{Explained, explain_steps};

@@ -295,7 +295,7 @@ fn parquet_rows(path: &std::path::Path, schema: &Schema) -> Vec<Value> {
 }
 
 /// Reads the rows of a Parquet file, with JSON text as text.
-fn typed_rows(path: &std::path::Path, schema: &Schema) -> Vec<Map<String, Value>> {
+pub(super) fn typed_rows(path: &std::path::Path, schema: &Schema) -> Vec<Map<String, Value>> {
     let bytes = bytes::Bytes::from(std::fs::read(path).expect("a file"));
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
     let mut rows = Vec::new();

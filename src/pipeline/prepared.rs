@@ -106,6 +106,10 @@ impl Prepared {
         }
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let rules = rules.with_source_columns(source_columns);
+        let is_json = |item: &Item| matches!(item, Item::Morsel(_, info) if info.csv.is_none());
+        if sample.iter().any(is_json) {
+            rules.require_types_of_json()?;
+        }
         let outputs = OutputSpecs::of(plan, type_merge, encoders);
         // Ordered steps before row groups force one worker, which sees all rows in order: a row group is encoded
         // before the writer could apply a step. Text is ordered by the writer, which then applies those steps.

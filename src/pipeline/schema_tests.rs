@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::oracle_tests::typed_rows;
 use super::tests::{TestDir, lines, output, run, tiny};
 use super::*;
 use crate::column::{Field, Schema, Type};
@@ -61,6 +62,26 @@ fn evolve_widens_nested_fields() {
             ["id: int", "hq: struct<city: text, zip: int>", "people: list<struct<n: json, mail: text>>", "new: bool"]
         );
         parquet_rows(&dir, &report, &rows);
+    }
+}
+
+#[test]
+fn late_keys_do_not_make_a_row_group_each() {
+    let dir = TestDir::new();
+    let columns: Vec<Value> = (0..300).map(|i| json!({"id": i, format!("k{i}"): i})).collect();
+    let members = |i: usize| json!({"id": i, format!("o{}", i % 3): {format!("k{}", i / 3): 1}, "l": [{format!("m{}", i / 4): "x"}]});
+    let members: Vec<Value> = (0..300).map(members).collect();
+    for (rows, most) in [(columns, 3), (members, 12)] {
+        for workers in [1, 2, 7] {
+            let mut plan = plan(dir.write("in.ndjson", lines(&rows)), &dir, "out.parquet", workers);
+            plan.limits = Limits { row_group_bytes: 4 << 10, ..tiny(workers, 60) };
+            let report = run(plan).unwrap();
+            parquet_rows(&dir, &report, &rows);
+            let bytes = bytes::Bytes::from(std::fs::read(dir.path("out.parquet")).unwrap());
+            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+            let groups = reader.metadata().num_row_groups();
+            assert!(groups <= most, "{groups} row groups of {} rows by {workers} workers", rows.len());
+        }
     }
 }
 
@@ -508,8 +529,125 @@ fn a_described_schema_counts_misfits_of_a_schema_file() {
     assert_eq!((position.line, position.byte, reject.path.as_str()), (2, 8, "a"));
 }
 
+/// Cells that need few or many digits before and after the point, in every order of which a column has one type.
+const NUMBERS: [&str; 22] = [
+    "",
+    "0",
+    "12",
+    "1.5",
+    "0.10",
+    "0.100",
+    "-2.25",
+    "-0",
+    "-0.0",
+    "1e2",
+    "99999999999999999",
+    "9223372036854775807",
+    "12345678901234567890",
+    "-123456789012345678901234567890",
+    "99999999999999999.9",
+    "12345678901234567.25",
+    "0.1000000000000000055",
+    "0.30000000000000004",
+    "1234567890123456789012345678901234567.5",
+    "99999999999999999999999999999999999999",
+    "007",
+    "x",
+];
+
+#[test]
+fn a_decimal_of_csv_has_the_places_of_all_its_cells() {
+    let dir = TestDir::new();
+    let rest = "1.5\n".repeat(10);
+    for (cells, expected) in [
+        (["99999999999999999.9", "0.10"], "n: decimal(19,2)"),
+        (["0.1000000000000000055", "0"], "n: decimal(35,19)"),
+        (["99999999999999999.9", "99999999999999999"], "n: decimal(20,1)"),
+        (["12345678901234567890", "2"], "n: decimal(21,1)"),
+        (["12345678901234567.25", "-0"], "n: text"),
+    ] {
+        for (workers, morsel_bytes) in [(1, 1), (1, 1 << 20), (2, 10), (7, 1)] {
+            let text = format!("n\n{}\n{rest}{}\n", cells[0], cells[1]);
+            let mut plan = ExecutionPlan::new(dir.write("in.csv", text), output(&dir.path("out.parquet")));
+            plan.limits = tiny(workers, morsel_bytes);
+            assert_eq!(words(&run(plan).unwrap().schema), [expected], "{cells:?} {workers} {morsel_bytes}");
+        }
+    }
+}
+
+#[test]
+fn a_saved_decimal_takes_the_numbers_that_fit_in_it() {
+    let dir = TestDir::new();
+    let enforced = given(r#"{"name":"n","type":"decimal(19,2)"}"#);
+    let cells = ["12345678901234567.25", "0.100", "7", "0.125", "123456789012345678", "", "1e2", "-0.5"];
+    // A column beside it widens late, in some of them.
+    let (alone, beside) = (|cell: &&str| format!("{cell},1\n"), |cell: &&str| format!("{cell},{cell}\n"));
+    let texts = [cells.iter().map(alone).collect::<String>(), cells.iter().map(beside).collect()];
+    for (workers, morsel_bytes) in [(1, 1), (7, 1), (2, 1 << 20)] {
+        for (policy, rows) in
+            [SchemaPolicy::Evolve, SchemaPolicy::Freeze].into_iter().flat_map(|p| [(p, &texts[0]), (p, &texts[1])])
+        {
+            let fields = if policy == SchemaPolicy::Evolve { "" } else { r#",{"name":"x","type":"text"}"# };
+            let enforced = given(&format!(r#"{{"name":"n","type":"decimal(19,2)"}}{fields}"#));
+            let mut again = plan(dir.write("in.csv", format!("n,x\n{rows}")), &dir, "out.parquet", workers);
+            again.limits = tiny(workers, morsel_bytes);
+            again.schema = SchemaSource { enforced: Some(enforced), policy, ..SchemaSource::default() };
+            let report = run(again).unwrap();
+            assert_eq!((report.rows_written, &*words(&report.schema)[0]), (5, "n: decimal(19,2)"));
+            let reasons: Vec<Value> = rejects(&dir).iter().map(|reject| reject["reason"].clone()).collect();
+            let expected = |found| json!(format!("expected decimal(19,2) by the schema file, found {found}"));
+            assert_eq!(reasons, [expected("float"), expected("int"), expected("float")]);
+            let read = typed_rows(&dir.path("out.parquet"), &report.schema);
+            let values: Vec<&Value> = read.iter().map(|row| &row["n"]).collect();
+            assert_eq!(serde_json::to_string(&values).unwrap(), "[12345678901234567.25,0.10,7.00,null,-0.50]");
+        }
+    }
+    let source =
+        SchemaSource { enforced: Some(enforced.clone()), policy: SchemaPolicy::Fail, ..SchemaSource::default() };
+    let mut failing = plan(dir.write("in.csv", "n\n0.100\n7\n0.125\n"), &dir, "failed.parquet", 2);
+    failing.schema = source.clone();
+    assert!(matches!(run(failing), Err(Error::Schema { position, .. }) if position.line == 4));
+    let mut json = plan(dir.write("in.ndjson", "{\"n\":1.5}\n"), &dir, "failed.parquet", 1);
+    json.schema = source;
+    assert!(run(json).unwrap_err().to_string().contains("type decimal(19,2) for column `n`"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// Numbers of CSV that need a double, a decimal or text: the type of the column is the same for all morsel sizes and
+    /// numbers of threads, and so are the values.
+    #[test]
+    fn types_of_csv_numbers_do_not_depend_on_the_cuts(
+        early in prop::collection::vec(prop::sample::select(&NUMBERS[..]), 1..4),
+        late in prop::collection::vec(prop::sample::select(&NUMBERS[..]), 1..4),
+        repeated in 0usize..12,
+        workers in prop::sample::select(vec![1usize, 2, 7]),
+        morsel_bytes in prop::sample::select(vec![10usize, 25, 60, 300, 4096]),
+    ) {
+        let dir = TestDir::new();
+        let cells = early.iter().chain(std::iter::repeat_n(&early[early.len() - 1], repeated)).chain(&late);
+        let text: String = std::iter::once("n,i\n".to_owned()).chain(cells.map(|cell| format!("{cell},1\n"))).collect();
+        let mut expected = None;
+        for (workers, morsel_bytes) in [(1, 1 << 20), (workers, morsel_bytes)] {
+            let mut found = Vec::new();
+            for name in ["out.parquet", "out.arrow", "out.ndjson", "out.csv"] {
+                let (format, compression) = crate::format::detect::output_format_of_path(&dir.path(name)).unwrap();
+                let mut plan = ExecutionPlan::new(dir.write("in.csv", &text), output(&dir.path(name)));
+                (plan.outputs[0].format, plan.outputs[0].compression) = (format, compression);
+                plan.limits = tiny(workers, morsel_bytes);
+                let report = run(plan).unwrap();
+                found.push(match name {
+                    "out.parquet" => format!("{:?}", typed_rows(&dir.path(name), &report.schema)),
+                    "out.arrow" => String::new(),
+                    name => dir.read(name),
+                });
+                found.extend(words(&report.schema));
+            }
+            let expected = expected.get_or_insert_with(|| found.clone());
+            prop_assert_eq!(&found, &*expected, "{} workers, morsels of {}", workers, morsel_bytes);
+        }
+    }
 
     /// Keys of a few kinds in nested objects: the schema is the same for all morsel sizes and numbers of threads.
     #[test]

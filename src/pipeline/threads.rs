@@ -95,6 +95,13 @@ pub(super) fn with_workers<T>(
     Ok(result)
 }
 
+/// Morsels of the smallest item groups, unless they have [`MIN_GROUP_BYTES`]: a group makes row groups of its own, and those
+/// of a few records would cost more for their columns than for their rows. By eye.
+const MIN_GROUP_MORSELS: usize = 64;
+
+/// Input bytes of the smallest item groups, or one morsel. By eye.
+const MIN_GROUP_BYTES: usize = 64 << 10;
+
 /// The reader's thread: divides the items into groups and sends them to workers.
 struct Dispatcher {
     reader: SourceReader,
@@ -160,7 +167,8 @@ impl Dispatcher {
     fn bytes_of_next_group(&self) -> usize {
         let half_of_a_share = self.reader.bytes_left().map(|left| left / (2 * self.workers as u64));
         let most = half_of_a_share.and_then(|half| usize::try_from(half).ok()).unwrap_or(usize::MAX);
-        self.group_bytes.min(most.max(self.morsel_bytes))
+        let least = self.morsel_bytes.max((self.morsel_bytes * MIN_GROUP_MORSELS).min(MIN_GROUP_BYTES));
+        self.group_bytes.min(most.max(least))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::new_null_array;
 use crossbeam_channel::{Receiver, Sender, select};
 
+use super::budget::Sizes;
 use super::error::{Error, PlanError};
 use super::input::{Item, SourceInfo, set_source_columns};
 use super::message::{GroupResult, InFlight, ItemGroup, ItemResult, MorselCounts, UnorderedRows};
@@ -33,6 +34,12 @@ pub(super) struct Worker {
     row_groups: Vec<RowGroups>,
     /// The columns after the steps that the open row groups have.
     columns: Arc<Schema>,
+    /// The schema that the last records of the open row groups were decoded with.
+    decoded: Arc<Schema>,
+    /// Rows that wait until their columns are settled; `None` if rows are encoded at once.
+    unsettled: Option<UnsettledRows>,
+    /// Bytes of such rows that wait at most.
+    max_unsettled_bytes: usize,
     /// Records that this worker has met, which are all before the next if it is the only one.
     records_before: u64,
 }
@@ -43,6 +50,15 @@ struct RowGroups {
     output: usize,
     options: ParquetOptions,
     builder: RowGroupBuilder,
+}
+
+/// Rows that are not encoded yet because a member of an object came late: the chunks of an open row group cannot take
+/// further members. Were each such record to begin a row group, of all columns known by then, memory and time would grow
+/// with the square of the members. The rows have their own narrow types, and are widened once.
+#[derive(Default)]
+struct UnsettledRows {
+    batches: Vec<Batch>,
+    bytes: usize,
 }
 
 impl RowGroups {
@@ -112,12 +128,16 @@ impl Worker {
     pub(super) fn new(shared: &ExecutionState, pool: &BufferPool) -> Self {
         let steps = shared.prepared.worker_steps();
         let row_groups = RowGroups::of(&shared.prepared);
+        let sizes = Sizes::of(&shared.prepared.limits, shared.prepared.workers);
         Worker {
             shared: shared.clone(),
             steps,
             pool: pool.clone(),
             row_groups,
             columns: Arc::default(),
+            decoded: Arc::default(),
+            unsettled: None,
+            max_unsettled_bytes: sizes.unsettled_bytes,
             records_before: 0,
         }
     }
@@ -141,7 +161,13 @@ impl Worker {
                 recv(group.items) -> item => item,
                 recv(quitting) -> _ => return None,
             };
-            let Ok(item) = item else { break self.finish_row_groups(&schema, &mut results) };
+            let Ok(item) = item else {
+                let waited = self.unsettled.is_some();
+                let finished = self.finish_row_groups(&mut results);
+                // Where members come late, they go on coming.
+                self.unsettled = waited.then(UnsettledRows::default);
+                break finished;
+            };
             if let Err(stop) = self.process_item(item, &mut schema, &mut results, &partials) {
                 break Err(stop);
             }
@@ -233,8 +259,6 @@ impl Worker {
                     let mismatch = Box::new(SchemaMismatch { schema: wider, byte: 0, line: 0, record: 0, what });
                     return Err(ItemResult::SchemaMismatch { mismatch, why, source, byte_offset: 0 });
                 }
-                // A row group has one schema.
-                self.finish_row_groups(schema, results)?;
                 *schema = Arc::new(wider);
             }
         }
@@ -261,13 +285,14 @@ impl Worker {
         self.apply_steps(batch, counts, bytes, spans, schema, results)
     }
 
-    /// Closes all open row groups and appends them as results; `decoded` is the schema of their records.
-    fn finish_row_groups(&mut self, decoded: &Arc<Schema>, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+    /// Closes all open row groups and appends them as results.
+    fn finish_row_groups(&mut self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+        self.settle_rows()?;
         for open in &mut self.row_groups {
             let groups = open.builder.take().map_err(ItemResult::Failed)?;
             groups.iter().for_each(|group| self.shared.prepared.outputs.note_plain_columns(group));
             if !groups.is_empty() {
-                results.push(ItemResult::RowGroups { output: open.output, groups, decoded: decoded.clone() });
+                results.push(ItemResult::RowGroups { output: open.output, groups, decoded: self.decoded.clone() });
             }
         }
         Ok(())
@@ -299,8 +324,6 @@ impl Worker {
                         let what = format!("decoding cannot go on at {}", mismatch.what);
                         return Err(ItemResult::Failed(Error::Bug(what)));
                     }
-                    // A row group has one schema.
-                    self.finish_row_groups(schema, results)?;
                     *schema = Arc::new(wider);
                 }
             }
@@ -309,7 +332,6 @@ impl Worker {
         // Flags such as "every integer fits a double" must reach the rows' schema.
         let seen = schema.join(&observed, self.rules().type_merge);
         if seen != **schema {
-            self.finish_row_groups(schema, results)?;
             *schema = Arc::new(seen);
         }
         // Only the last record of a source can lack a line end. An array ends with its bracket instead. If such a
@@ -409,7 +431,7 @@ impl Worker {
                 return Ok(());
             }
             (step_counts, taken) = (applied.counts, applied.rows_until_limit);
-            self.encode(&applied.batch, schema, results)?;
+            self.encode(&applied.batch, bytes, schema, results)?;
             if taken.is_some() {
                 break;
             }
@@ -420,7 +442,7 @@ impl Worker {
         results.insert(counts_at, ItemResult::Counts(Box::new(counts)));
         // The limit is reached: this group ends here, and the writer discards all later ones.
         if taken.is_some() {
-            self.finish_row_groups(schema, results)?;
+            self.finish_row_groups(results)?;
             return Err(ItemResult::Enough);
         }
         Ok(())
@@ -437,7 +459,14 @@ impl Worker {
     }
 
     /// Encodes rows after the steps for every output: appends them as results, or writes them to the open row groups.
-    fn encode(&mut self, batch: &Batch, schema: &Arc<Schema>, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+    /// `bytes` is the size of their records.
+    fn encode(
+        &mut self,
+        batch: &Batch,
+        bytes: usize,
+        schema: &Arc<Schema>,
+        results: &mut Vec<ItemResult>,
+    ) -> Result<(), ItemResult> {
         if self.shared.prepared.outputs.has_rows() {
             results.push(ItemResult::Encoded(
                 encode_rows(&self.shared.prepared.outputs, batch, schema).map_err(ItemResult::Failed)?,
@@ -445,17 +474,64 @@ impl Worker {
         }
         if !self.row_groups.is_empty() {
             let columns = self.steps.output_schema(schema).map_err(|error| ItemResult::Failed(error.into()))?;
-            // The open groups may be from an earlier item group with a narrower schema.
             if *self.columns != columns {
-                self.finish_row_groups(schema, results)?;
-                self.columns = Arc::new(columns);
+                self.widen_row_groups(columns, results)?;
             }
-            let outputs = &self.shared.prepared.outputs;
-            for RowGroups { options, builder, .. } in &mut self.row_groups {
-                builder.write(batch, || outputs.layout(&self.columns, options)).map_err(ItemResult::Failed)?;
+            self.decoded = schema.clone();
+            match &mut self.unsettled {
+                None => self.write_rows(batch)?,
+                Some(unsettled) => {
+                    let batch = batch.pruned();
+                    unsettled.bytes += bytes + batch.size_beside_morsel();
+                    unsettled.batches.push(batch);
+                    if unsettled.bytes >= self.max_unsettled_bytes {
+                        self.settle_rows()?;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Gives the open row groups the columns `columns`. Where a column has another carrier now they are closed, and the
+    /// rows after them wait for a while.
+    fn widen_row_groups(&mut self, columns: Schema, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+        let can_wait = self.unsettled.is_some() && self.is_widening(&columns);
+        if !can_wait && (self.unsettled.is_some() || !self.row_groups.iter().all(|o| o.builder.can_widen(&columns))) {
+            self.finish_row_groups(results)?;
+            self.unsettled = Some(UnsettledRows::default());
+        }
+        if self.unsettled.is_none() {
+            let outputs = &self.shared.prepared.outputs;
+            for RowGroups { options, builder, .. } in &mut self.row_groups {
+                builder.widen(|| outputs.layout(&columns, options)).map_err(ItemResult::Failed)?;
+            }
+        }
+        self.columns = Arc::new(columns);
+        Ok(())
+    }
+
+    /// Returns true if rows with the columns so far can be cast to `columns`.
+    fn is_widening(&self, columns: &Schema) -> bool {
+        self.columns.fields.iter().all(|narrow| {
+            let wide = columns.position(&narrow.name).map(|i| &columns.fields[i].ty);
+            wide.is_some_and(|wide| wide.join(&narrow.ty, self.rules().type_merge) == *wide)
+        })
+    }
+
+    /// Writes rows to the open row groups.
+    fn write_rows(&mut self, batch: &Batch) -> Result<(), ItemResult> {
+        let outputs = &self.shared.prepared.outputs;
+        for RowGroups { options, builder, .. } in &mut self.row_groups {
+            builder.write(batch, || outputs.layout(&self.columns, options)).map_err(ItemResult::Failed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that wait to the open row groups.
+    fn settle_rows(&mut self) -> Result<(), ItemResult> {
+        let unsettled = self.unsettled.take().unwrap_or_default();
+        unsettled.batches.iter().try_for_each(|batch| self.write_rows(batch))
     }
 }
 

@@ -510,6 +510,12 @@ impl<'a> Writer<'a> {
         if rules.loses_spelling(&known, &joined) || rules.loses_spelling(seen, &joined) {
             return Err(self.schema_error(SchemaChange::Apart(FixedSchema::SpellingLost)));
         }
+        // Long integers of CSV have no count of their digits any more, so that beside a fraction only text is wide enough. A
+        // repeated pass counts them.
+        let outgrown = rules.outgrown_decimal(&known, &joined).or_else(|| rules.outgrown_decimal(seen, &joined));
+        if let Some(name) = outgrown.filter(|_| self.may_start_over) {
+            return Err(self.schema_error(SchemaChange::TypeChanged(name.to_string())));
+        }
         // Before its first rows, an output with fixed columns still takes any.
         if rules.demands.columns_fixed && self.has_written_rows() && joined.fields.len() > known.fields.len() {
             return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));

@@ -121,6 +121,20 @@ pub struct Misfit {
     pub what: String,
 }
 
+impl Misfit {
+    /// Returns the misfit of a column that first appears after rows were stored without it, which have got the value that
+    /// the table gives to rows without the column, and not null.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "sqlite", feature = "clickhouse")),
+        expect(dead_code, reason = "no target has columns with defaults")
+    )]
+    pub(crate) fn late(column: &str) -> Self {
+        let what = "was first seen after rows were stored, which have got the default of the table; name it in an explicit \
+             schema";
+        Misfit { column: column.to_owned(), what: what.to_owned() }
+    }
+}
+
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "column `{}` {}", self.column, self.what)

@@ -26,6 +26,8 @@ pub mod clickhouse;
 mod described;
 mod error;
 mod identity;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod json_text;
 mod ledger;
 mod load;
 mod modes;

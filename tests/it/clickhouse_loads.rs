@@ -358,9 +358,11 @@ fn drawn_rows_are_read_back_as_they_were() {
                 let same = match (column, expected, found) {
                     (_, Value::Null, found) => found.is_null(),
                     ("c3" | "any", expected, Value::String(text)) => {
-                        // The record's own text.
                         let value: Value = serde_json::from_str(&text.replace("\\ud800", "\\ufffd")).unwrap();
-                        value == *expected && line.contains(text.as_str())
+                        let is_nested = expected.is_array() || expected.is_object();
+                        let same_number = expected.is_number() && value.as_f64() == expected.as_f64();
+                        // Of nested values the record's own text.
+                        same_number || value == *expected && (!is_nested || line.contains(text.as_str()))
                     }
                     ("c4", expected, found) => expected.as_f64() == found.as_f64(),
                     (_, expected, found) => expected == found,

@@ -162,7 +162,7 @@ fn a_column_that_comes_late_gives_no_row_the_default() {
         server.psql(&db, "CREATE TABLE required (v int NOT NULL DEFAULT 7, w int)");
         run(&url, "required.ndjson", "required")
             .code(exit::LOAD_REFUSED)
-            .says("`v` takes no null, and was first seen after");
+            .says("`v` was first seen after rows were stored");
         assert_eq!(server.psql(&db, "SELECT count(*) FROM required"), "0");
     }
     if let Some(shim) = ClickHouseShim::start() {

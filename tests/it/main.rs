@@ -7,6 +7,8 @@ mod support;
 
 mod bulk;
 #[cfg(feature = "clickhouse")]
+mod clickhouse_edges;
+#[cfg(feature = "clickhouse")]
 mod clickhouse_loads;
 mod columnar_input;
 mod commands;
@@ -32,6 +34,7 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod parts;
 #[cfg(feature = "postgres")]
 mod postgres_connection;
 #[cfg(feature = "postgres")]
@@ -55,6 +58,8 @@ mod sql;
 mod sql_exact;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_edges;
 mod start_doubts;
 mod starts;
 mod state;

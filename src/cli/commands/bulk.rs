@@ -1,12 +1,15 @@
 //! `bulk`: starts a bulk job over a file with the configuration of `--fields`. The job is a run, so its results are
 //! written by the code of `run`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::Value;
 
+use super::earlier_start::StartName;
+use super::input::Input;
 use super::ledger_session::{self, StateNeed};
+use super::parts::{PartsRequest, run_parts};
 use super::resolve::StartWork;
 use super::results::PullOptions;
 use super::run::{self, pull_started_run};
@@ -44,7 +47,10 @@ pub(crate) async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit
     let graph = bulk_graph(&config);
     let declared = declared_types(&graph);
     let pull = job.pull(&formats, &declared);
-    pull.check(context, &[&args.file]).await?;
+    if !args.parts.dry_run {
+        let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+        pull.check(context, &files).await?;
+    }
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
     }
@@ -95,15 +101,17 @@ impl BulkJob<'_> {
         workflow: &ResolvedWorkflow,
         pull: &PullOptions<'_>,
     ) -> Result<Exit, Failure> {
-        let request = StartRequest {
-            work: StartWork::Workflow(workflow),
-            input: Some((&self.args.file, self.args.from)),
-            payload: Some(&self.config),
-            bulk: Some(self.kind),
-            new_run: self.args.new_run,
-            once: self.args.once.as_deref(),
-        };
+        let BulkArgs { files, from, parts, new_run, once, .. } = self.args;
+        let (work, new_run, once) = (StartWork::Workflow(workflow), *new_run, once.as_deref());
         run::require_fitting_steps(&self.args.plan.steps.steps()?, &declared_types(&workflow.graph))?;
+        let (payload, bulk) = (Some(&self.config), Some(self.kind));
+        if parts.applies_to(files) {
+            let request = PartsRequest { work, inputs: files, from: *from, payload, bulk, new_run, once, args: parts };
+            return run_parts(context, client, state, &request, pull).await;
+        }
+        let input = Input::open(context, &files[0], *from).await?;
+        let name = once.map_or(StartName::Work, StartName::Once);
+        let request = StartRequest { work, input: Some(&input), payload, bulk, new_run, name };
         let started = start(context, client, state, &request, pull.formats).await?;
         pull_started_run(context, client, state, &started, &workflow.name, self.args.local, pull).await
     }

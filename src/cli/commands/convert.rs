@@ -62,6 +62,7 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
         name,
         outputs: &outputs,
         report: &report,
+        runs: 0,
         expected_rows: None,
         repeated_bytes: 0,
         recovered: context.recovered(),

@@ -89,9 +89,44 @@ pub(super) enum Doubt {
     Permanent(String),
 }
 
-/// Returns how the user starts another run, as an imperative.
-pub(super) fn start_another(is_named: bool) -> &'static str {
-    if is_named { "choose another `--once` name to start another run" } else { "start another run with `--new-run`" }
+/// What identifies a start besides its work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StartName<'a> {
+    /// Nothing: the last start of the same work is the same start until its results are written.
+    Work,
+    /// The name that the user gave it, under which there is only one run.
+    Once(&'a str),
+    /// A part of an input, by a name of which there is only one.
+    Part {
+        /// The name.
+        name: &'a str,
+        /// The user chose the name of which this one is made.
+        is_once: bool,
+    },
+}
+
+impl StartName<'_> {
+    /// Returns the name; `None` for a start by its work.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            StartName::Work => None,
+            StartName::Once(name) | StartName::Part { name, .. } => Some(name),
+        }
+    }
+
+    fn is_named(&self) -> bool {
+        self.text().is_some()
+    }
+
+    /// Returns how the user starts another run, as an imperative.
+    pub(super) fn start_another(&self) -> &'static str {
+        match self {
+            StartName::Work => "start another run with `--new-run`",
+            StartName::Once(_) => "choose another `--once` name to start another run",
+            StartName::Part { is_once: false, .. } => "start all parts again with `--new-run`",
+            StartName::Part { is_once: true, .. } => "choose another `--once` name to start all parts again",
+        }
+    }
 }
 
 /// Returns true if `start` was requested with another API key than that of `client`: it may be of another organisation,
@@ -106,22 +141,22 @@ pub(super) async fn earlier_start(
     client: &Client,
     state: &StateDir,
     earlier: &RecordedStart,
-    is_named: bool,
+    name: StartName<'_>,
 ) -> Result<EarlierStart, Failure> {
     let Some(run) = &earlier.run else {
         return match earlier.age() < START_LIFE && !is_of_another_key(client, earlier) {
             true => Ok(EarlierStart::Unknown),
-            false => doubtful_start(client, state, earlier, is_named).await,
+            false => doubtful_start(client, state, earlier, name).await,
         };
     };
     // A ledger that cannot be read is no proof of delivery, so it counts as undelivered.
     let ledger = state.peek(&endpoint_of(client), run).ok().flatten();
     let is_delivered = ledger.is_some_and(|ledger| ledger.delivered_at.is_some());
-    if is_delivered && !is_named {
+    if is_delivered && !name.is_named() {
         return Ok(EarlierStart::Over);
     }
     let ago = human_duration(earlier.age());
-    let another = start_another(is_named);
+    let another = name.start_another();
     let status = match client.live_status(run).await {
         Ok(status) => RunStatus::parse(&status.overall_status),
         Err(client::Error::Net(error)) if error.kind() == Kind::NotFound && error.is_from_api() => {
@@ -135,7 +170,7 @@ pub(super) async fn earlier_start(
                     ));
                 }
                 None if earlier.age() < GRACE => return Ok(EarlierStart::Run(run.clone(), "a moment ago")),
-                None if is_named => {
+                None if name.is_named() => {
                     return unproven(format!("the run of this name is gone; {another}"));
                 }
                 None if !listed.covers(earlier.age().saturating_add(CLOCK_SKEW)) => {
@@ -160,8 +195,9 @@ pub(super) async fn earlier_start(
             }));
         }
     };
-    if is_named {
-        return Ok(EarlierStart::Run(run.clone(), "under this `--once` name"));
+    if name.is_named() {
+        let why = if let StartName::Part { .. } = name { "by this command before" } else { "under this `--once` name" };
+        return Ok(EarlierStart::Run(run.clone(), why));
     }
     if !status.is_terminal() {
         return Ok(EarlierStart::Run(run.clone(), "which is active"));
@@ -180,10 +216,10 @@ async fn doubtful_start(
     client: &Client,
     state: &StateDir,
     earlier: &RecordedStart,
-    is_named: bool,
+    name: StartName<'_>,
 ) -> Result<EarlierStart, Failure> {
     let candidates = candidates(client, state, earlier).await?;
-    let another = start_another(is_named);
+    let another = name.start_another();
     let fail = |doubt: String, hint: String| {
         let error = Error::UnknownFate {
             workflow: earlier.workflow_name.clone(),
@@ -212,9 +248,9 @@ pub(super) async fn require_no_run(
     client: &Client,
     state: &StateDir,
     start: &RecordedStart,
-    is_named: bool,
+    name: StartName<'_>,
 ) -> Result<(), Doubt> {
-    let another = start_another(is_named);
+    let another = name.start_another();
     if is_of_another_key(client, start) {
         let hint = format!("the start was requested before with another API key; use that key, or {another}");
         return Err(Doubt::Permanent(hint));

@@ -22,8 +22,10 @@ use crate::text::human_bytes;
 pub(super) struct Input {
     upload: Arc<Upload>,
     path: PathBuf,
-    /// Temporary file of a pipe, removed when the input is dropped.
+    /// Temporary file of a pipe or a part, removed when the input is dropped.
     _temporary: Option<NamedTempFile>,
+    /// True if its progress is shown.
+    is_shown: bool,
 }
 
 impl Input {
@@ -42,7 +44,7 @@ impl Input {
                     Upload::open_as(path, format!("{stem}.{}", extension(from)))?
                 }
             };
-            return Ok(Input { upload: Arc::new(upload), path: path.to_owned(), _temporary: None });
+            return Ok(Input { upload: Arc::new(upload), path: path.to_owned(), _temporary: None, is_shown: true });
         }
         context.screen.progress("reading the input", None, "");
         let named = (!is_stdin).then(|| path.to_owned());
@@ -60,12 +62,21 @@ impl Input {
         let (file, first_byte) = copied?;
         let from = from.unwrap_or(format_of_first_byte(first_byte));
         let upload = Upload::open_as(file.path(), format!("input.{}", extension(from)))?;
-        Ok(Input { upload: Arc::new(upload), path: file.path().to_owned(), _temporary: Some(file) })
+        Ok(Input { upload: Arc::new(upload), path: file.path().to_owned(), _temporary: Some(file), is_shown: true })
+    }
+
+    /// Makes an input of a temporary file that is complete, to be uploaded as `name`. Its way is not shown.
+    pub(super) fn temporary(file: NamedTempFile, name: String) -> Result<Self, Failure> {
+        let upload = Upload::open_as(file.path(), name)?;
+        let path = file.path().to_owned();
+        Ok(Input { upload: Arc::new(upload), path, _temporary: Some(file), is_shown: false })
     }
 
     /// Returns the digest of the contents to upload, and the extension that names their format. Reads the whole file.
     pub(super) async fn digest(&self, context: &Context) -> Result<(String, String), Failure> {
-        context.screen.progress("reading the input", None, "");
+        if self.is_shown {
+            context.screen.progress("reading the input", None, "");
+        }
         let upload = Arc::clone(&self.upload);
         let digest = tokio::task::spawn_blocking(move || upload.digest());
         let read = |cause| Error::Read { path: self.path.clone(), cause };
@@ -74,7 +85,9 @@ impl Input {
                 Ok(digest.await.map_err(|error| Error::Bug(error.to_string()))?.map_err(read)?)
             })
             .await;
-        context.screen.clear();
+        if self.is_shown {
+            context.screen.clear();
+        }
         digest
     }
 
@@ -102,6 +115,9 @@ impl Input {
         context: &Context,
         sending: impl Future<Output = Result<T, client::Error>>,
     ) -> Result<T, Failure> {
+        if !self.is_shown {
+            return context.unless_interrupted(async { Ok(sending.await?) }).await;
+        }
         let (sent, total) = (self.upload.sent(), self.upload.size_bytes());
         // `sending` and the redraws share one task: an upload that ends drops the timer.
         let mut draw = tokio::time::interval(Duration::from_millis(200));

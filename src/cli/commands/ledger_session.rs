@@ -1,4 +1,4 @@
-//! The ledger of the current run: finds outputs that are already complete, and records progress while results are
+//! The ledger of the current run, or of several that are written together: finds outputs that are already complete, and records progress while results are
 //! written. Without a state directory it records nothing, and a ledger that cannot be written never fails the command.
 
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ pub(super) fn endpoint_of(client: &Client) -> String {
     client.http().base().as_str().trim_end_matches('/').to_owned()
 }
 
-/// The open ledger of one run, or none: then nothing is recorded, and every output is written.
+/// The open ledger of one run or of a set of runs, or none: then nothing is recorded, and every output is written.
 pub(crate) struct LedgerSession {
     open: Option<OpenLedger>,
     saved: Instant,
@@ -81,23 +81,35 @@ impl LedgerSession {
         run: &RunId,
         to_stdout: bool,
     ) -> Result<Self, Failure> {
+        LedgerSession::open_set(context, state, client, std::slice::from_ref(run), to_stdout)
+    }
+
+    /// Opens the ledger of `runs` as one set, as [`LedgerSession::open`] does that of one run.
+    pub(crate) fn open_set(
+        context: &Context,
+        state: Option<&StateDir>,
+        client: &Client,
+        runs: &[RunId],
+        to_stdout: bool,
+    ) -> Result<Self, Failure> {
         let Some(state) = state else { return Ok(LedgerSession::disabled()) };
-        let open = match state.ledger(&endpoint_of(client), run) {
+        let open = match state.ledger_of_runs(&endpoint_of(client), runs) {
             Err(StateError::Busy { .. }) if to_stdout => return Ok(LedgerSession::disabled()),
             Err(error @ StateError::Busy { .. }) => {
-                return Err(Failure::new(
-                    error,
-                    format!(
+                let hint = match runs {
+                    [run] => format!(
                         "wait for the run with `drawoff runs watch {run}`, or write its results here as well with `--no-state`"
                     ),
-                ));
+                    _ => "wait for that process, or write the results here as well with `--no-state`".to_owned(),
+                };
+                return Err(Failure::new(error, hint));
             }
             opened => opened?,
         };
         if let Some(damaged) = &open.damaged_copy {
-            let damaged = damaged.display();
+            let (subject, damaged) = (open.ledger.subject(), damaged.display());
             context.screen.note(&format!(
-                "the ledger of run {run} was damaged and is now in {damaged}; its results are written again"
+                "the ledger of {subject} was damaged and is now in {damaged}; its results are written again"
             ));
         }
         // The lock is held, so no other process is writing these outputs.

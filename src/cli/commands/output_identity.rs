@@ -7,11 +7,12 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::results::RunFiles;
 use crate::api::DownloadLink;
 use crate::cli::args::PipelineArgs;
 use crate::cli::sinks::SinkArgs;
 use crate::cli::values::codec_text;
-use crate::client::{ResultFormat, digest_of, digest_of_file};
+use crate::client::{digest_of, digest_of_file};
 use crate::column::Schema;
 use crate::format::parquet::SortKey;
 use crate::format::{ArrowForm, Compression, CsvBooleans, CsvOptions, OutputFormat, ParquetOptions};
@@ -20,27 +21,31 @@ use crate::pipeline::{Directory, OnBadRecord, Output, Target};
 /// Version of the written form.
 const VERSION: u32 = 1;
 
-/// Returns the digest in hexadecimal. `max_record_bytes` is the longest record that is read; `declared` are the types that
-/// the workflow declares. Reads the files of schema, steps and tables: their contents count, not their paths.
+/// Returns the digest in hexadecimal. `runs` are the result files in order; `max_record_bytes` is the longest record that is
+/// read; `declared` are the types that the workflows declare. Reads the files of schema, steps and tables: their contents
+/// count, not their paths.
 pub(super) fn output_identity(
-    format: ResultFormat,
-    links: &[DownloadLink],
+    runs: &[RunFiles<'_>],
     outputs: &[Output],
     plan: &PipelineArgs,
     max_record_bytes: u64,
     declared: &Schema,
 ) -> String {
-    let files: Vec<Value> = links
-        .iter()
-        .map(|link| json!([link.filename, link.block_number, link.row_count, link.file_size, link.created_at]))
-        .collect();
+    let (format, files) = match runs {
+        // The ledger that this digest is in is that of the run.
+        [run] => (run.format.as_str(), files_form(run.links)),
+        runs => {
+            let form = |run: &RunFiles<'_>| json!([run.run, run.format.as_str(), files_form(run.links)]);
+            ("runs", runs.iter().map(form).collect())
+        }
+    };
     let declared: Vec<Value> =
         declared.fields.iter().map(|field| json!([field.name.as_ref(), field.ty.to_string()])).collect();
     let form = json!([
         VERSION,
         // Another version may convert the same records to other bytes.
         env!("CARGO_PKG_VERSION"),
-        format.as_str(),
+        format,
         files,
         outputs.iter().map(output_form).collect::<Vec<_>>(),
         plan_form(plan),
@@ -48,6 +53,14 @@ pub(super) fn output_identity(
         declared,
     ]);
     digest_of(&[&form.to_string()])
+}
+
+/// Returns what identifies the contents of result files: not their signed URLs, which change.
+fn files_form(links: &[DownloadLink]) -> Vec<Value> {
+    links
+        .iter()
+        .map(|link| json!([link.filename, link.block_number, link.row_count, link.file_size, link.created_at]))
+        .collect()
 }
 
 /// Returns everything but the records that determines the contents of one output. Its path does not.
@@ -160,7 +173,9 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::api::{RunId, WorkflowId};
     use crate::cli::args::{Args, Command, TopCommand};
+    use crate::client::ResultFormat;
     use crate::column::{Field, Type};
     use crate::format::ParquetCodec;
 
@@ -183,8 +198,10 @@ mod tests {
         let link: DownloadLink =
             serde_json::from_str(r#"{"filename":"a.ndjson","row_count":3,"block_number":1,"download_url":"u"}"#)
                 .unwrap();
+        let (run, workflow) = (RunId("r1".into()), WorkflowId("w1".into()));
         let identity = |flags: &[&str], codec, links: &[DownloadLink], declared: &Schema| {
-            output_identity(ResultFormat::Ndjson, links, &[output(codec)], &plan(flags), 1, declared)
+            let run = RunFiles { run: &run, workflow: &workflow, format: ResultFormat::Ndjson, links };
+            output_identity(&[run], &[output(codec)], &plan(flags), 1, declared)
         };
         let (snappy, none) = (ParquetCodec::Snappy, Schema::default());
         let links = [link.clone()];
@@ -213,6 +230,13 @@ mod tests {
         all.push(identity(&[], snappy, &[], &none));
         let declared = Schema { fields: vec![Field::new("a", Type::Bool)] };
         all.push(identity(&[], snappy, &links, &declared));
+        // The order of several runs counts, and which of them has which files.
+        let other = RunId("r2".into());
+        let of = |run, links| RunFiles { run, workflow: &workflow, format: ResultFormat::Ndjson, links };
+        let of_runs = |runs: &[RunFiles<'_>]| output_identity(runs, &[output(snappy)], &plan(&[]), 1, &none);
+        all.push(of_runs(&[of(&run, &links), of(&other, &links)]));
+        all.push(of_runs(&[of(&other, &links), of(&run, &links)]));
+        all.push(of_runs(&[of(&run, &links), of(&other, &[])]));
         let n = all.len();
         all.sort();
         all.dedup();

@@ -1,5 +1,6 @@
 //! The results of a run, for `run`, `bulk` and `pull`: waits for the run, requests the links of its result files, and
-//! streams the downloads into outputs, except those that the ledger proves complete.
+//! streams the downloads into outputs, except those that the ledger proves complete. Results of several runs take the
+//! same way from their links on; [`super::several_runs`] collects these.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger_session::LedgerSession;
 use super::output_identity::output_identity;
-use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
+use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
@@ -37,7 +38,7 @@ const MAX_LOAD_RETRIES: u32 = 4;
 pub(super) const FINAL_BLOCK: &str = " (final)";
 
 /// Time to wait for the response to the cancellation of a run.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl From<ApiFormat> for ResultFormat {
     fn from(format: ApiFormat) -> Self {
@@ -67,17 +68,41 @@ pub(crate) struct PullOptions<'a> {
     pub again: bool,
 }
 
-/// The run that results belong to.
-struct RunResults<'a> {
-    format: ResultFormat,
-    /// Types that the run's workflow declares; empty if they are unknown.
-    declared: &'a Schema,
-    run: &'a RunId,
-    workflow: &'a str,
+/// Result files of one run.
+#[derive(Clone, Copy)]
+pub(super) struct RunFiles<'a> {
+    pub run: &'a RunId,
+    pub workflow: &'a WorkflowId,
+    pub format: ResultFormat,
+    pub links: &'a [DownloadLink],
+}
+
+/// The results that one group of outputs gets, as one sequence of records.
+pub(super) struct PulledResults<'a> {
+    /// Files of one run, or of several in the order of their records.
+    pub runs: &'a [RunFiles<'a>],
+    /// Types that the workflows declare; empty if they are unknown.
+    pub declared: &'a Schema,
+}
+
+impl<'a> PulledResults<'a> {
+    /// Returns all files in the order of their records, each with those of its run.
+    fn files(&self) -> impl Iterator<Item = (&'a RunFiles<'a>, &'a DownloadLink)> {
+        self.runs.iter().flat_map(|run| run.links.iter().map(move |link| (run, link)))
+    }
+
+    /// Returns the name of a file in messages. Files of different runs may have the same name.
+    fn name_of(&self, run: &RunFiles<'_>, link: &DownloadLink) -> String {
+        match self.runs {
+            [_] => link.filename.clone(),
+            _ => format!("{}/{}", run.run, link.filename),
+        }
+    }
 }
 
 impl PullOptions<'_> {
-    fn wanted(&self) -> BlockSelection {
+    /// Returns the selection of blocks.
+    pub(super) fn wanted(&self) -> BlockSelection {
         match (self.results.all_blocks, self.results.block) {
             (true, _) => BlockSelection::All,
             (false, Some(block)) => BlockSelection::Block(block),
@@ -135,27 +160,7 @@ impl PullOptions<'_> {
         run: &RunId,
         session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        let mut retries = 0;
-        let outcome = loop {
-            match self.watch_and_write(context, client, run, session).await {
-                // Nothing of the load is in the table, or what is there is known: the download begins again.
-                Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
-                    failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
-                    context.screen.note(match self.plan.load.commit_every {
-                        None => "beginning again: nothing of this load is in the table",
-                        Some(_) => "beginning again, behind the chunks that are in the table",
-                    });
-                    let wait = async {
-                        tokio::time::sleep(Duration::from_secs(1 << retries)).await;
-                        Ok(())
-                    };
-                    context.unless_interrupted(wait).await?;
-                    retries += 1;
-                }
-                outcome => break outcome,
-            }
-        };
-        match outcome {
+        match with_load_retries(context, async || self.watch_and_write(context, client, run, session).await).await {
             Ok(exit) => {
                 session.record(context, OpenLedger::delivered);
                 Ok(exit)
@@ -210,7 +215,7 @@ impl PullOptions<'_> {
             let words = [self.formats[0].as_str(), format.as_str()];
             context.screen.note(&format!("the run has no {} results; using {}", words[0], words[1]));
         }
-        let from = RunResults { format, declared: &declared, run, workflow: &status.workflow_id.0 };
+        let files_of = |links| RunFiles { run, workflow: &status.workflow_id, format, links };
         // Under `--all-blocks` each file has an output of its own; otherwise all files are one sequence of records.
         let outputs = if self.results.all_blocks {
             let names: Vec<_> = links.iter().map(|link| (link.filename.as_str(), link.block_number)).collect();
@@ -235,7 +240,8 @@ impl PullOptions<'_> {
                 exit = worse(exit, already_loaded(context, self.plan.report, &outputs, &loaded));
                 continue;
             }
-            let contents = self.contents(context, &from, links, &outputs);
+            let from = PulledResults { runs: &[files_of(links)], declared: &declared };
+            let contents = self.contents(context, &from, &outputs);
             let complete = if self.again { None } else { session.complete_outputs(&outputs, &contents).await };
             let missing: Option<VecDeque<Download>> = complete.is_none().then(|| start(opens));
             files.push((outputs, links, complete, missing));
@@ -244,7 +250,8 @@ impl PullOptions<'_> {
             let done = match (complete, missing) {
                 (Some(done), _) => already_complete(context, self.plan.report, &outputs, &done),
                 (None, missing) => {
-                    self.write(context, &from, links, missing.unwrap_or_default(), outputs, session).await?
+                    let from = PulledResults { runs: &[files_of(links)], declared: &declared };
+                    self.write(context, &from, missing.unwrap_or_default(), outputs, session).await?
                 }
             };
             exit = worse(exit, done);
@@ -277,51 +284,48 @@ impl PullOptions<'_> {
         failure.with_hint(hint)
     }
 
-    /// Streams `downloads`, one for each of `links`, in order into `outputs`, which get the same records.
-    async fn write(
+    /// Streams `downloads`, one for each file of `from`, in order into `outputs`, which get the same records.
+    pub(super) async fn write(
         &self,
         context: &Context,
-        from: &RunResults<'_>,
-        links: &[DownloadLink],
+        from: &PulledResults<'_>,
         downloads: VecDeque<Download>,
         outputs: Vec<Output>,
         session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        let (name, contents) = (outputs::target_names(&outputs), self.contents(context, from, links, &outputs));
+        let (name, contents) = (outputs::target_names(&outputs), self.contents(context, from, &outputs));
         let mut files = Vec::new();
         let (mut sources, mut stoppers, mut total_bytes) = (Vec::new(), Vec::new(), Some(0));
-        for (i, (link, mut download)) in links.iter().zip(downloads).enumerate() {
+        for (i, ((run, link), mut download)) in from.files().zip(downloads).enumerate() {
             // Only `jobs` downloads run at once. The others connect when their turn comes, which keeps their links
             // fresh.
             if i < context.settings.jobs.value {
                 context
                     .unless_interrupted(async {
                         let opened = download.opened().await;
-                        opened.map_err(|cause| Error::Download { name: link.filename.clone(), cause }.into())
+                        opened.map_err(|cause| Error::Download { name: from.name_of(run, link), cause }.into())
                     })
                     .await?;
             }
             stoppers.push(download.stopper());
-            files.push(FilePulled {
-                filename: link.filename.clone(),
-                block: link.block_number,
-                bytes: download.size_bytes(),
-            });
-            total_bytes = total_bytes.zip(download.size_bytes()).map(|(a, b)| a + b);
-            let source = result_source(link, from.format, download);
-            sources.push(Source { run: Some(from.run.0.as_str().into()), ..source });
+            // The record of a set of runs has their number alone: it is saved once a second.
+            if let [_] = from.runs {
+                files.push(FilePulled {
+                    filename: link.filename.clone(),
+                    block: link.block_number,
+                    bytes: download.size_bytes(),
+                });
+            }
+            total_bytes = total_bytes.zip(download.size_bytes().or(link.file_size)).map(|(a, b)| a + b);
+            let source = result_source(link, run.format, download);
+            let name = from.name_of(run, link).into();
+            sources.push(Source { name, run: Some(run.run.0.as_str().into()), ..source });
         }
         // Of the tables alone: results are RFC 4180.
         let dialect = InputDialect::of_settings(&context.settings)?;
         let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &dialect, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
-        let blocks: Vec<String> = links.iter().filter_map(|link| Some(link.block_number?.to_string())).collect();
-        let mut add_metadata = |key: &str, value: String| plan.metadata.push((format!("drawoff.{key}"), value));
-        add_metadata("run", from.run.to_string());
-        add_metadata("workflow", from.workflow.to_owned());
-        if !blocks.is_empty() {
-            add_metadata("block", blocks.join(","));
-        }
+        plan.metadata.extend(metadata(from));
         // From here on a kill is recorded as an interrupted attempt.
         let repeated_bytes = session.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
         let note =
@@ -340,7 +344,8 @@ impl PullOptions<'_> {
             name,
             outputs: &outputs,
             report: &report,
-            expected_rows: links.iter().map(|link| link.row_count).sum(),
+            runs: from.runs.len(),
+            expected_rows: from.files().map(|(_, link)| link.row_count).sum(),
             repeated_bytes,
             recovered: context.recovered(),
             elapsed: self.start.elapsed(),
@@ -350,10 +355,55 @@ impl PullOptions<'_> {
 
     /// Returns the digest of everything that determines the contents of `outputs`: the result files and the conversion.
     /// Flags without an effect on the contents are reset first, so that a new flag counts unless it is added to them.
-    fn contents(&self, context: &Context, from: &RunResults<'_>, links: &[DownloadLink], outputs: &[Output]) -> String {
+    pub(super) fn contents(&self, context: &Context, from: &PulledResults<'_>, outputs: &[Output]) -> String {
         let max_record_bytes = context.settings.max_record_bytes.value;
-        output_identity(from.format, links, outputs, self.plan, max_record_bytes, from.declared)
+        output_identity(from.runs, outputs, self.plan, max_record_bytes, from.declared)
     }
+}
+
+/// Calls `write` again, after a wait, when the system of a table was lost: nothing of the load is in the table then, or it
+/// is known there.
+pub(super) async fn with_load_retries(
+    context: &Context,
+    mut write: impl AsyncFnMut() -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let mut retries = 0;
+    loop {
+        match write().await {
+            Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
+                failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
+                context.screen.note("beginning again: rows that are in the table are not loaded twice");
+                let wait = async {
+                    tokio::time::sleep(Duration::from_secs(1 << retries)).await;
+                    Ok(())
+                };
+                context.unless_interrupted(wait).await?;
+                retries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Returns the entries of a Parquet or Arrow file about the results in it: their runs, workflows and blocks.
+fn metadata(from: &PulledResults<'_>) -> Vec<(String, String)> {
+    let runs = from.runs.iter().map(|run| run.run.0.as_str()).collect();
+    let mut workflows: Vec<&str> = Vec::new();
+    let mut blocks: Vec<String> = Vec::new();
+    for (run, link) in from.files() {
+        if !workflows.contains(&&*run.workflow.0) {
+            workflows.push(&run.workflow.0);
+        }
+        let block = link.block_number.map(|number| number.to_string());
+        // Each block of a run once; of several runs, each number once.
+        blocks.extend(block.filter(|block| from.runs.len() == 1 || !blocks.contains(block)));
+    }
+    let joined = |key: &str, values: Vec<&str>| (format!("drawoff.{key}"), values.join(","));
+    let mut metadata = vec![joined("run", runs), joined("workflow", workflows)];
+    if !blocks.is_empty() {
+        metadata.push(joined("block", blocks.iter().map(String::as_str).collect()));
+    }
+    metadata
 }
 
 /// Returns true if the system of a table was lost, or cannot be reached now.
@@ -362,7 +412,7 @@ fn is_lost_target(error: &Error) -> bool {
 }
 
 /// Cancels the run of an interrupted command and replaces the hint on resuming by the result.
-async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
+pub(super) async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
     match tokio::time::timeout(CANCEL_TIMEOUT, client.cancel(run)).await {
         Ok(Ok(_)) => failure.with_hint(format!("run {run} was cancelled")),
         Ok(Err(error)) => failure.with_hint(format!(
@@ -375,7 +425,7 @@ async fn cancelled(client: &Client, run: &RunId, failure: Failure) -> Failure {
 }
 
 /// Returns the first exit code that is not a success.
-fn worse(a: Exit, b: Exit) -> Exit {
+pub(super) fn worse(a: Exit, b: Exit) -> Exit {
     if a == Exit::Success { b } else { a }
 }
 

@@ -2,12 +2,15 @@
 //! local one inside this process. Starting is in `start`, results are in `results`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::Value;
 
+use super::earlier_start::StartName;
+use super::input::Input;
 use super::ledger_session::{self, LedgerSession, StateNeed};
+use super::parts::{PartsRequest, run_parts};
 use super::resolve::{self, SOURCES_WITHOUT_INPUT, StartWork};
 use super::results::PullOptions;
 use super::start::{StartRequest, StartedRun, start};
@@ -41,8 +44,11 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Fa
         again: false,
     };
     // The definition file counts as an input, too: no output may replace it.
-    let inputs: Vec<&Path> = args.input.as_deref().into_iter().chain([Path::new(&args.workflow)]).collect();
-    pull.check(context, &inputs).await?;
+    let inputs: Vec<&Path> = args.input.iter().map(PathBuf::as_path).chain([Path::new(&args.workflow)]).collect();
+    require_input_of_parts(&args)?;
+    if !args.parts.dry_run {
+        pull.check(context, &inputs).await?;
+    }
     // Read before the API is contacted, because it may be a file or standard input.
     let payload = match args.payload.clone() {
         None => None,
@@ -134,7 +140,7 @@ async fn start_and_pull(
     payload: Option<Value>,
     pull: &PullOptions<'_>,
 ) -> Result<Exit, Failure> {
-    let (has_input, has_payload) = (args.input.is_some(), payload.is_some());
+    let (has_input, has_payload) = (!args.input.is_empty(), payload.is_some());
     // Before an input from a pipe is consumed.
     client.http().require_key().map_err(client::Error::from)?;
     let argument = WorkflowArgument::read(&args.workflow)?;
@@ -149,16 +155,42 @@ async fn start_and_pull(
     };
     require_fitting_input(work.name(), work.graph(), has_input, has_payload)?;
     require_fitting_steps(&args.plan.steps.steps()?, &declared_types(work.graph()))?;
+    if args.parts.applies_to(&args.input) {
+        let request = PartsRequest {
+            work,
+            inputs: &args.input,
+            from: args.from,
+            payload: None,
+            bulk: None,
+            new_run: args.new_run,
+            once: args.once.as_deref(),
+            args: &args.parts,
+        };
+        return run_parts(context, client, state, &request, pull).await;
+    }
+    let input = match args.input.first() {
+        Some(path) => Some(Input::open(context, path, args.from).await?),
+        None => None,
+    };
     let request = StartRequest {
         work,
-        input: args.input.as_deref().map(|path| (path, args.from)),
+        input: input.as_ref(),
         payload: payload.as_ref(),
         bulk: None,
         new_run: args.new_run,
-        once: args.once.as_deref(),
+        name: args.once.as_deref().map_or(StartName::Work, StartName::Once),
     };
     let started = start(context, client, state, &request, pull.formats).await?;
     pull_started_run(context, client, state, &started, work.name(), args.local, pull).await
+}
+
+/// Fails if the flags of parts are given without an input to cut.
+fn require_input_of_parts(args: &RunArgs) -> Result<(), Failure> {
+    if args.input.is_empty() && args.parts.applies_to(&args.input) {
+        let error = Error::Usage("only an input file can be cut into parts".to_owned());
+        return Err(Failure::new(error, "specify it with `--input FILE`, or `--input -` for standard input"));
+    }
+    Ok(())
 }
 
 /// Fails if the types that the workflow declares show that its rows would be refused by a step. A run may cost credits, so

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::ledger_session::{StateNeed, state_dir};
 use super::results::watch;
+use super::run_list::list_runs;
 use crate::api::{DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::RunsCommand;
 use crate::cli::choices::ListFormat;
@@ -13,10 +14,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::table;
 use crate::client::{Client, RunFilter, WatchOptions};
-use crate::text::{error_chain, escape_for_terminal, human_bytes, human_count};
-
-/// Known values of `--status`. Others are sent with a note, because the API may have added some.
-const STATUS_WORDS: [&str; 7] = ["queued", "running", "completed", "failed", "cancelled", "timeout", "active"];
+use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count};
 
 /// Runs one of the subcommands against the API.
 pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
@@ -31,12 +29,8 @@ pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<
                 Some(text) => Some(client.find_workflow(&text).await?.id),
                 None => None,
             };
-            if let Some(word) = status.as_ref().filter(|word| !STATUS_WORDS.contains(&word.as_str())) {
-                let word = escape_for_terminal(word);
-                context.screen.note(&format!("unknown status `{word}`; known are {}", STATUS_WORDS.join(", ")));
-            }
-            let mut runs = client.runs(&RunFilter { status, workflow, limit }).await?;
-            runs.retain(|run| period.has(run));
+            let filter = RunFilter { status, workflow, limit };
+            let runs = list_runs(context, &client, &filter, &period).await?.runs;
             table::write_list(list.output, &runs, &["RUN", "WORKFLOW", "STATUS", "QUEUED", "COMPLETED"], |run| {
                 let or_dash = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
                 let status = RunStatus::parse(&run.status).as_str().to_owned();
@@ -96,8 +90,12 @@ fn list_ledgers(context: &Context, limit: Option<u32>, list: ListFormat) -> Resu
             let names: Vec<String> = output.paths().map(|path| path.display().to_string()).collect();
             format!("{} ({progress})", names.join(" + "))
         });
+        let run = match ledger.runs {
+            None => ledger.run.to_string(),
+            Some(runs) => format!("{} ({})", counted(runs, "run"), ledger.run),
+        };
         vec![
-            ledger.run.to_string(),
+            run,
             workflow.unwrap_or_else(|| "-".into()),
             ledger.updated_at.clone(),
             ledger.delivered_at.clone().unwrap_or_else(|| "-".into()),

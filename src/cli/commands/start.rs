@@ -5,18 +5,15 @@
 //! found or created (`resolve`), the input is uploaded, the idempotency key is saved, and the start is requested. A
 //! record is dropped only when the API itself refused the start and no attempt can have been accepted.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::earlier_start::{
-    Doubt, EarlierStart, adopt_earlier_form, earlier_start, require_no_run, runs_since, start_another,
+    Doubt, EarlierStart, StartName, adopt_earlier_form, earlier_start, require_no_run, runs_since,
 };
 use super::input::Input;
 use super::ledger_session::endpoint_of;
 use super::resolve::StartWork;
 use crate::api::{BulkKind, HandleId, RunId, WorkflowId};
-use crate::cli::choices::FromFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::client::{
@@ -50,16 +47,16 @@ pub(crate) struct StartedRun {
 pub(super) struct StartRequest<'a> {
     /// Workflow to run.
     pub work: StartWork<'a>,
-    /// Input file, with its format if `--from` sets one.
-    pub input: Option<(&'a Path, Option<FromFormat>)>,
+    /// Input file.
+    pub input: Option<&'a Input>,
     /// Rows in the request, or the configuration of a bulk job.
     pub payload: Option<&'a Value>,
     /// Kind of bulk job, whose file is part of the start request; `None` for a run of a workflow.
     pub bulk: Option<BulkKind>,
     /// True to start another run even if one with the same identity is active.
     pub new_run: bool,
-    /// Name that the user gave to the start, under which there is only one run.
-    pub once: Option<&'a str>,
+    /// Name of the start.
+    pub name: StartName<'a>,
 }
 
 /// Starts the run of `request`, or attaches to the run that an earlier command started with the same identity. Without
@@ -72,12 +69,10 @@ pub(super) async fn start(
     formats: &[ResultFormat],
 ) -> Result<StartedRun, Failure> {
     let name = escape_for_terminal(request.work.name());
-    let input = match request.input {
-        Some((path, from)) => Some(Input::open(context, path, from).await?),
-        None => None,
-    };
+    let is_named = request.name.text().is_some();
+    let input = request.input;
     // The file of a bulk job is part of the start request and is not uploaded before it.
-    let to_upload = input.as_ref().filter(|_| request.bulk.is_none());
+    let to_upload = input.filter(|_| request.bulk.is_none());
     let options = |start: &RecordedStart| StartOptions {
         input: start.input.clone(),
         payload: request.payload.cloned(),
@@ -90,15 +85,15 @@ pub(super) async fn start(
         let key = IdempotencyKey::fresh(&workflow.0);
         let options = StartOptions { input: handle, payload: request.payload.cloned(), formats: formats.to_vec(), key };
         context.set_resume_hint(UNKNOWN_WITHOUT_STATE_HINT.to_owned());
-        let started = request.send(context, client, &workflow, input.as_ref(), &options).await;
+        let started = request.send(context, client, &workflow, input, &options).await;
         let started = started.map_err(|failure| match is_outcome_unknown(&failure) {
             true => failure.with_hint(UNKNOWN_WITHOUT_STATE_HINT),
             false => failure,
         })?;
-        context.screen.note(&format!("run {} of {name} started", started.run));
+        request.note(context, &format!("run {} of {name} started", started.run));
         return Ok(StartedRun { run: started.run, key: Some(options.key), workflow, attached: false });
     };
-    let identity = request.identity(context, client, input.as_ref()).await?;
+    let identity = request.identity(context, client, input).await?;
     // Holds the lock of this identity, so that two equal commands at once do not both start a run.
     let mut slot = state.start(&identity).map_err(|error| match error {
         StateError::Busy { .. } => {
@@ -109,12 +104,11 @@ pub(super) async fn start(
     // An earlier start without a response, which is requested again under its own key.
     let mut repeated = None;
     if let Some(earlier) = request.recorded(context, client, state, &mut slot, &identity).await? {
-        let is_named = request.once.is_some();
-        match context.unless_interrupted(earlier_start(context, client, state, &earlier, is_named)).await? {
+        match context.unless_interrupted(earlier_start(context, client, state, &earlier, request.name)).await? {
             EarlierStart::Over => {}
             EarlierStart::Run(run, why) => {
                 let another = if is_named { "" } else { "; `--new-run` starts another" };
-                context.screen.note(&format!("already started as {run}, {why}{another}"));
+                request.note(context, &format!("already started as {run}, {why}{another}"));
                 return Ok(StartedRun { run, key: Some(earlier.key), workflow: earlier.workflow, attached: true });
             }
             // The API may have started the run or not: the same key makes it decide.
@@ -141,24 +135,23 @@ pub(super) async fn start(
     slot.save(&start)?;
     let workflow = start.workflow.clone();
     context.set_resume_hint(UNKNOWN_HINT.to_owned());
-    let mut started = request.send(context, client, &workflow, input.as_ref(), &options(&start)).await;
+    let mut started = request.send(context, client, &workflow, input, &options(&start)).await;
     if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_refused_by_api) {
         // The handle of the earlier upload may have expired. A fresh upload is safe, because the key is the same.
         start.input = upload(context, client, to_upload).await?;
         slot.save(&start)?;
-        started = request.send(context, client, &workflow, input.as_ref(), &options(&start)).await;
+        started = request.send(context, client, &workflow, input, &options(&start)).await;
     }
     let started = match started {
         Ok(started) => started,
         Err(failure) => {
-            let is_named = request.once.is_some();
-            let after = after_failure(context, client, state, &mut slot, &start, is_repeated, is_named, failure);
+            let after = after_failure(context, client, state, &mut slot, &start, is_repeated, request.name, failure);
             return Err(after.await);
         }
     };
     let run = started.run;
     // A fresh key cannot have started a run before, whatever the response says.
-    let attached = (is_repeated || request.once.is_some()) && started.already_started;
+    let attached = (is_repeated || is_named) && started.already_started;
     // Saved before the run is printed: a reader of that line may kill this process and repeat the command.
     start.run = Some(run.clone());
     if let Err(error) = slot.save(&start) {
@@ -166,9 +159,9 @@ pub(super) async fn start(
         context.screen.always(&format!("{error}; the run continues"));
     }
     match attached {
-        true if request.once.is_some() => context.screen.note(&format!("already started as {run}")),
-        true => context.screen.note(&format!("already started as {run}; `--new-run` starts another")),
-        false => context.screen.note(&format!("run {run} of {name} started")),
+        true if is_named => request.note(context, &format!("already started as {run}")),
+        true => request.note(context, &format!("already started as {run}; `--new-run` starts another")),
+        false => request.note(context, &format!("run {run} of {name} started")),
     }
     if (is_repeated || started.maybe_repeated) && !started.already_started {
         note_possible_duplicates(context, client, state, &start, &run).await?;
@@ -199,8 +192,15 @@ async fn note_possible_duplicates(
 }
 
 impl StartRequest<'_> {
+    /// Prints a note on the start of a run, unless it is one of many, which their command tells of.
+    fn note(&self, context: &Context, text: &str) {
+        if !matches!(self.name, StartName::Part { .. }) {
+            context.screen.note(text);
+        }
+    }
+
     /// Returns the identity of the start. Reads the whole input for its digest.
-    async fn identity(
+    pub(super) async fn identity(
         &self,
         context: &Context,
         client: &Client,
@@ -221,8 +221,8 @@ impl StartRequest<'_> {
             StartWork::Workflow(workflow) => StartSubject::Workflow { name: &workflow.name, id: &workflow.id },
         };
         let identity = StartIdentity::new(&endpoint_of(client), subject, input, payload.as_deref());
-        Ok(match self.once {
-            Some(once) => identity.once(once),
+        Ok(match self.name.text() {
+            Some(name) => identity.once(name),
             None => identity,
         })
     }
@@ -241,21 +241,30 @@ impl StartRequest<'_> {
             return Ok(None);
         }
         let recorded = slot.previous().map_err(|error| {
-            let another = start_another(self.once.is_some());
+            let another = self.name.start_another();
             Failure::new(
                 error,
                 format!("it may belong to an active run: list runs with `drawoff runs ls`, or {another}"),
             )
         })?;
-        match (recorded, self.once) {
-            (Some(recorded), Some(once)) if !recorded.has_same_work(identity) => {
+        match (recorded, self.name.text()) {
+            (Some(recorded), Some(name)) if !recorded.has_same_work(identity) => {
                 let run = recorded.run.as_ref().map(|run| format!(" (run {run})")).unwrap_or_default();
-                let text = format!(
-                    "`--once {once}` was used {} ago to start {}{run} with another workflow, input or payload",
-                    human_duration(recorded.age()),
-                    recorded.workflow_name
-                );
-                Err(Failure::new(Error::Usage(escape_for_terminal(&text)), "choose another name for this start"))
+                let ago = human_duration(recorded.age());
+                let workflow = recorded.workflow_name;
+                let (text, hint) = match self.name {
+                    StartName::Part { .. } => (
+                        format!("the input has changed: {ago} ago this part of it had other records{run}"),
+                        self.name.start_another(),
+                    ),
+                    _ => (
+                        format!(
+                            "`--once {name}` was used {ago} ago to start {workflow}{run} with another workflow, input or payload"
+                        ),
+                        "choose another name for this start",
+                    ),
+                };
+                Err(Failure::new(Error::Usage(escape_for_terminal(&text)), hint))
             }
             (None, None) => {
                 let adopted = adopt_earlier_form(client, state, slot, identity, self.work);
@@ -313,7 +322,7 @@ async fn after_failure(
     slot: &mut OpenStart,
     start: &RecordedStart,
     is_repeated: bool,
-    is_named: bool,
+    name: StartName<'_>,
     failure: Failure,
 ) -> Failure {
     let Error::Client(client::Error::Net(error)) = failure.error() else { return failure };
@@ -321,7 +330,7 @@ async fn after_failure(
     let is_over = if error.is_certain_refusal() && !is_repeated {
         Ok(())
     } else if is_refused {
-        let no_run = async { Ok(require_no_run(client, state, start, is_named).await) };
+        let no_run = async { Ok(require_no_run(client, state, start, name).await) };
         context.unless_interrupted(no_run).await.unwrap_or(Err(Doubt::Temporary))
     } else {
         Err(Doubt::Temporary)

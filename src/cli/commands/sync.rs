@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger_session::{self, LedgerSession, StateNeed};
 use super::results::{FINAL_BLOCK, PullOptions};
+use super::run_list::{ListedRuns, MOST_RUNS, list_runs};
 use crate::api::{Run, RunStatus};
 use crate::cli::args::SyncArgs;
 use crate::cli::context::Context;
@@ -17,9 +18,6 @@ use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
 use crate::warehouse::{LedgerRow, LoadMode};
-
-/// The most runs that the API lists; it has no pages.
-const MOST_RUNS: u32 = 500;
 
 /// The outcome of one round over all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub(crate) async fn sync(context: &Context, args: SyncArgs) -> Result<Exit, Fail
             workflow: Some(workflow.id.clone()),
             limit: Some(MOST_RUNS),
         };
-        let listed = context.unless_interrupted(async { Ok(client.runs(&filter).await?) }).await;
+        let listed = context.unless_interrupted(list_runs(context, &client, &filter, &args.period)).await;
         let round = match listed {
             Ok(runs) => round(context, &args, &client, runs).await,
             Err(failure) => Err(failure),
@@ -80,6 +78,12 @@ pub(crate) async fn sync(context: &Context, args: SyncArgs) -> Result<Exit, Fail
 /// Fails for outputs that cannot hold several runs.
 fn check_outputs(context: &Context, args: &SyncArgs) -> Result<(), Failure> {
     let usage = |what: String, hint: &str| Err(Failure::new(Error::Usage(what), hint));
+    if args.plan.load.load_key.is_some() {
+        return usage(
+            "`--load-key` identifies one load, and `sync` makes one of each run".to_owned(),
+            "leave it out: each load is identified by its run",
+        );
+    }
     for output in outputs::outputs(&args.plan, &context.settings, "part")? {
         match &output.target {
             Target::Directory(_) => {}
@@ -102,12 +106,10 @@ fn check_outputs(context: &Context, args: &SyncArgs) -> Result<(), Failure> {
 }
 
 /// Writes the runs among `runs`, newest first, that the target does not have.
-async fn round(context: &Context, args: &SyncArgs, client: &Client, runs: Vec<Run>) -> Result<Round, Failure> {
-    let is_cut = runs.len() >= MOST_RUNS as usize;
+async fn round(context: &Context, args: &SyncArgs, client: &Client, listed: ListedRuns) -> Result<Round, Failure> {
+    let ListedRuns { runs, is_cut, since } = listed;
     if is_cut {
-        // Newest first.
-        let oldest = runs.last().and_then(|run| run.queued_at.as_deref().or(run.created_at.as_deref()));
-        let since = oldest.map(|time| format!(", queued since {time}")).unwrap_or_default();
+        let since = since.map(|time| format!(", queued since {time}")).unwrap_or_default();
         context.screen.note(&escape_for_terminal(&format!(
             "the API lists the newest {MOST_RUNS} completed runs only{since}: older ones were not looked at, and may be \
              missing; write them with `drawoff pull RUN`"
@@ -117,7 +119,7 @@ async fn round(context: &Context, args: &SyncArgs, client: &Client, runs: Vec<Ru
     let mut round = Round { is_cut, ..Round::default() };
     // Only these: a later state may be a new word of the API.
     let wanted = runs.into_iter().rev().filter(|run| RunStatus::parse(&run.status) == RunStatus::Completed);
-    for run in wanted.filter(|run| args.period.has(run)) {
+    for run in wanted {
         if loaded.contains(&run.job_id.0) {
             round.present += 1;
             continue;
@@ -146,6 +148,10 @@ async fn loaded_runs(context: &Context, args: &SyncArgs) -> Result<HashSet<Strin
     let mut common: Option<HashSet<String>> = None;
     for Output { target, .. } in outputs {
         let Target::Table(target) = target else { return Ok(HashSet::new()) };
+        // The first load creates the file.
+        if target.warehouse.file().is_some_and(|file| !file.exists()) {
+            return Ok(HashSet::new());
+        }
         let (plan, block) = (target.identity.plan_digest(), args.results.block);
         let cancel = UploadControl::default();
         let own = cancel.clone();

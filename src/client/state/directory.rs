@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::StateError;
 use super::ledger::{self, Ledger, OpenLedger};
-use super::start::{self, EarlierFormStart, OpenStart, StartIdentity};
+use super::parts::{self, OpenParts, PartsIdentity, RecordedParts};
+use super::start::{self, EarlierFormStart, OpenStart, RecordedStart, StartIdentity};
 use super::workflow::OpenWorkflow;
 use crate::api::RunId;
 
@@ -18,7 +19,7 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the directory at `root`, created if it does not exist. Fails if no file can be created in it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        for directory in ["starts", "runs", "workflows"].map(|name| root.join(name)) {
+        for directory in ["starts", "runs", "workflows", "parts"].map(|name| root.join(name)) {
             // A read-only directory must fail now, not after the run was started and paid for.
             let writable = create_directory(&directory).and_then(|()| tempfile::tempfile_in(&directory).map(drop));
             writable.map_err(|cause| StateError::Unusable { path: directory, cause })?;
@@ -36,6 +37,22 @@ impl StateDir {
         OpenStart::open(&self.root.join("starts"), identity)
     }
 
+    /// Reads the last start with this identity without locking it; `None` if there is none.
+    pub fn peek_start(&self, identity: &StartIdentity) -> Result<Option<RecordedStart>, StateError> {
+        start::peek(&self.root.join("starts"), identity)
+    }
+
+    /// Opens the record of an input's parts, locked until it is dropped. `anew` begins other ones, except under a name
+    /// that the caller chose.
+    pub fn parts(&self, identity: &PartsIdentity, anew: bool) -> Result<OpenParts, StateError> {
+        OpenParts::open(&self.root.join("parts"), identity, anew)
+    }
+
+    /// Reads the parts of an input without locking them; `None` if none are begun.
+    pub fn peek_parts(&self, identity: &PartsIdentity) -> Result<Option<RecordedParts>, StateError> {
+        parts::peek(&self.root.join("parts"), identity)
+    }
+
     /// Reads the starts that earlier versions recorded under another form of identity.
     pub fn earlier_form_starts(&self) -> Result<Vec<EarlierFormStart>, StateError> {
         start::earlier_form(&self.root.join("starts"))
@@ -49,7 +66,13 @@ impl StateDir {
 
     /// Opens the ledger of a run at `endpoint`, locked until it is dropped; an empty one if there is none.
     pub fn ledger(&self, endpoint: &str, run: &RunId) -> Result<OpenLedger, StateError> {
-        OpenLedger::open(&self.root.join("runs"), endpoint, run)
+        self.ledger_of_runs(endpoint, std::slice::from_ref(run))
+    }
+
+    /// Opens the ledger of the results of `runs` as one sequence of records, in which their order counts; that of the run
+    /// if there is only one. Locked until it is dropped; an empty one if there is none.
+    pub fn ledger_of_runs(&self, endpoint: &str, runs: &[RunId]) -> Result<OpenLedger, StateError> {
+        OpenLedger::open(&self.root.join("runs"), endpoint, runs)
     }
 
     /// Reads the ledger of a run without locking it; `None` if there is none.

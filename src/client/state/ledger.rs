@@ -1,5 +1,5 @@
-//! The ledger of one run: its links, the outputs written from it, and the progress of each. It lets a repeated command
-//! skip outputs that are complete and intact; without it everything is downloaded again.
+//! The ledger of one run, or of several whose results are written together: the outputs written from them, and the progress
+//! of each. It lets a repeated command skip outputs that are complete and intact; without it everything is downloaded again.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -12,17 +12,21 @@ use super::lock::Lock;
 use super::stamp::now;
 use crate::api::{DownloadLink, RunId, WorkflowId};
 use crate::client::IdempotencyKey;
-use crate::client::digest::{digest_of_file, file_stem};
+use crate::client::digest::{digest_of, digest_of_file, file_stem};
 use crate::secret::SecretUrl;
+use crate::text::counted;
 
-/// The record of one run on this machine. The field names are the keys of the JSON file.
+/// The record of one run, or of a set of runs, on this machine. The field names are the keys of the JSON file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     /// Base URL of the API that has the run.
     pub endpoint: String,
-    /// Id of the run.
+    /// Id of the run; for a set of runs a name with the digest of their ids, since there may be thousands.
     pub run: RunId,
-    /// Id of its workflow; `None` until it is known.
+    /// Number of runs of the set; `None` for a single run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u64>,
+    /// Id of its workflow; `None` until it is known, and for a set of runs.
     pub workflow: Option<WorkflowId>,
     /// Name of the workflow; `None` unless the run was started here.
     pub workflow_name: Option<String>,
@@ -36,7 +40,7 @@ pub struct Ledger {
     pub status: Option<String>,
     /// Time at which a command had written all its outputs; `None` until then.
     pub delivered_at: Option<String>,
-    /// Links to the results, as last listed.
+    /// Links to the results, as last listed; empty for a set of runs.
     pub links: Vec<SeenLink>,
     /// Outputs that were begun; the last begun is the last of the list.
     pub outputs: Vec<OutputRecord>,
@@ -105,7 +109,7 @@ pub struct OutputRecord {
     pub began_at: String,
     /// Number of attempts, the current one included.
     pub attempts: u32,
-    /// Result files it is written from, in order.
+    /// Result files it is written from, in order; empty for a set of runs.
     pub files: Vec<FilePulled>,
     /// Progress of the last attempt, as of the last save.
     pub position: FileProgress,
@@ -230,10 +234,35 @@ pub struct OpenLedger {
     _lock: Lock,
 }
 
+impl Ledger {
+    /// Returns the name of what the ledger is of, such as `run 5f0c` or `the set of 200 runs`.
+    pub fn subject(&self) -> String {
+        subject(&self.run, self.runs)
+    }
+}
+
+fn subject(run: &RunId, runs: Option<u64>) -> String {
+    match runs {
+        None => format!("run {run}"),
+        Some(runs) => format!("this set of {}", counted(runs, "run")),
+    }
+}
+
+/// Returns the name of the set of `runs`, in which order counts, as the id of its ledger.
+fn set_id(runs: &[RunId]) -> RunId {
+    let ids: Vec<&str> = runs.iter().map(|run| run.0.as_str()).collect();
+    RunId(format!("runs-{}", &digest_of(&ids)[..32]))
+}
+
 impl OpenLedger {
-    pub(super) fn open(directory: &Path, endpoint: &str, run: &RunId) -> Result<Self, StateError> {
-        let path = ledger_path(directory, endpoint, run);
-        let lock = Lock::take(&path.with_extension("lock"), &format!("run {run}"))?;
+    /// Opens the ledger of one of `runs`, or of all of them together if there are several.
+    pub(super) fn open(directory: &Path, endpoint: &str, runs: &[RunId]) -> Result<Self, StateError> {
+        let (run, runs) = match runs {
+            [run] => (run.clone(), None),
+            runs => (set_id(runs), Some(runs.len() as u64)),
+        };
+        let path = ledger_path(directory, endpoint, &run);
+        let lock = Lock::take(&path.with_extension("lock"), &subject(&run, runs))?;
         let mut damaged_copy = None;
         let found = match document::read(&path) {
             // A ledger only saves work, so a damaged one is no error: it is kept for inspection, and an empty one used.
@@ -247,7 +276,8 @@ impl OpenLedger {
         };
         let ledger = found.unwrap_or_else(|| Ledger {
             endpoint: endpoint.to_owned(),
-            run: run.clone(),
+            run,
+            runs,
             workflow: None,
             workflow_name: None,
             key: None,

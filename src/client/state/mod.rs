@@ -1,12 +1,13 @@
 //! The state directory, kept between commands so that a run starts only once and finished outputs are not written
 //! again.
 //!
-//! It has three kinds of small JSON files, each with a lock file beside it against a second process:
+//! It has four kinds of small JSON files, each with a lock file beside it against a second process:
 //!
 //! - `starts/NAME-DIGEST.json`: the last start with one identity (endpoint, workflow, input, payload). Its idempotency
 //!   key is on disk before the request, the id of the run after the response.
 //! - `workflows/NAME-DIGEST.json`: the workflow that was created from one definition. Its id is on disk before the
 //!   request.
+//! - `parts/NAME-DIGEST.json`: the parts that one input is cut into: the name of their starts, and those started again.
 //! - `runs/RUN-DIGEST.json`: the ledger of one run: links, outputs begun and completed, progress of the downloads.
 //!
 //! A file is replaced atomically (written under another name, synced, renamed), so that a crash leaves the old or the
@@ -17,6 +18,7 @@ mod document;
 mod error;
 mod ledger;
 mod lock;
+mod parts;
 mod stamp;
 mod start;
 mod workflow;
@@ -26,6 +28,7 @@ pub use error::StateError;
 pub use ledger::{
     CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OutputRecord, RejectsRecord, SeenLink,
 };
+pub use parts::{OpenParts, PartsIdentity, RecordedParts};
 pub use stamp::age_at;
 pub use start::{EarlierFormStart, OpenStart, RecordedStart, StartIdentity, StartSubject};
 pub use workflow::{OpenWorkflow, RecordedWorkflow};

@@ -86,6 +86,16 @@ impl StartIdentity {
         StartIdentity { digest, once: Some(name.to_owned()), ..self }
     }
 
+    /// Returns the base URL of the API.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Returns the name of the workflow.
+    pub fn workflow_name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the digest in hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -188,9 +198,13 @@ pub struct OpenStart {
 }
 
 impl OpenStart {
-    pub(super) fn open(directory: &Path, identity: &StartIdentity) -> Result<Self, StateError> {
+    fn path(directory: &Path, identity: &StartIdentity) -> PathBuf {
         let name = identity.once.as_deref().unwrap_or(&identity.name);
-        let path = directory.join(file_stem(name, &[&identity.digest]) + ".json");
+        directory.join(file_stem(name, &[&identity.digest]) + ".json")
+    }
+
+    pub(super) fn open(directory: &Path, identity: &StartIdentity) -> Result<Self, StateError> {
+        let path = OpenStart::path(directory, identity);
         let resource = match &identity.once {
             Some(once) => format!("the start `{once}`"),
             None => format!("the start of workflow {} with this input", identity.name),
@@ -219,6 +233,11 @@ impl OpenStart {
             _ => remove(&self.path),
         }
     }
+}
+
+/// Reads the start with this identity without locking it; `None` if there is none.
+pub(super) fn peek(directory: &Path, identity: &StartIdentity) -> Result<Option<RecordedStart>, StateError> {
+    document::read(&OpenStart::path(directory, identity))
 }
 
 /// A start that an earlier version recorded under another digest.

@@ -51,6 +51,8 @@ struct Mapping {
     /// Index in the header per column of the schema; `None` if the source lacks it. The schema's extra column has no
     /// entry.
     indices: Vec<Option<usize>>,
+    /// True for columns of the schema whose types are given, one per entry of `indices`; see [`builder::Builder::new`].
+    is_given: Vec<bool>,
     /// Columns of the header that the schema lacks.
     unknown: Vec<usize>,
     /// Such columns if their values go into the schema's extra column; `unknown` is empty then.
@@ -87,6 +89,16 @@ impl CsvDecoder {
     #[must_use]
     pub fn with_dialect(self, dialect: &CsvDialect) -> Self {
         CsvDecoder { quote: dialect.quote, cells: CellRules::new(dialect).map(Arc::new), ..self }
+    }
+
+    /// Returns the delimiter of the records.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// Returns the quote of the records.
+    pub fn quote(&self) -> CsvQuote {
+        self.quote
     }
 
     /// Infers the columns of the header with the narrowest types that hold the values of this morsel.
@@ -175,6 +187,9 @@ impl CsvDecoder {
                     ty
                 }
             };
+            // The records that do not fit a given type were left out.
+            let given = enforced.as_ref().and_then(|(enforced, _)| given_decimal(*enforced, name));
+            let ty = given.filter(|_| ty != Type::Null).unwrap_or(ty);
             columns.push(Field { name: name.clone(), ty });
         }
         found.schema = Schema::new(columns);
@@ -245,9 +260,12 @@ impl CsvDecoder {
         if rules.extra.is_some() {
             mapping.extra = std::mem::take(&mut mapping.unknown);
         }
+        let may_widen = on_misfit == OnMisfit::SchemaMismatch;
+        for (is_given, field) in mapping.is_given.iter_mut().zip(&schema.fields) {
+            *is_given = !may_widen || rules.enforced.is_some_and(|enforced| gives_type(enforced, field));
+        }
         let enforced = rules.enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let enforced = enforced.as_ref();
-        let may_widen = on_misfit == OnMisfit::SchemaMismatch;
         let attempt = |check| self.try_decode(rewritten, schema, &mapping, check, rules).ok();
         // Up to three attempts, from the fastest to the one that checks most. Each check costs about a second parse of every
         // cell, and almost all morsels pass the first attempt.
@@ -270,15 +288,15 @@ impl CsvDecoder {
         let same = self.names.len() == columns.len()
             && self.names.iter().zip(columns).all(|(name, field)| *name == field.name);
         if same {
-            let indices = (0..self.names.len()).map(Some).collect();
-            return Mapping { indices, unknown: Vec::new(), extra: Vec::new() };
+            let indices: Vec<_> = (0..self.names.len()).map(Some).collect();
+            return Mapping { is_given: vec![false; indices.len()], indices, unknown: Vec::new(), extra: Vec::new() };
         }
         let by_name: HashMap<&str, usize> = self.names.iter().enumerate().map(|(i, name)| (&**name, i)).collect();
         let indices: Vec<_> = columns.iter().map(|field| by_name.get(&*field.name).copied()).collect();
         let mut known = vec![false; self.names.len()];
         indices.iter().flatten().for_each(|&i| known[i] = true);
         let unknown = (0..known.len()).filter(|&i| !known[i]).collect();
-        Mapping { indices, unknown, extra: Vec::new() }
+        Mapping { is_given: vec![false; indices.len()], indices, unknown, extra: Vec::new() }
     }
 
     /// Decodes, or fails with [`Misfit`] at a cell that `check` did not cover and that does not fit. Returns the number of
@@ -299,8 +317,8 @@ impl CsvDecoder {
         let mut builders: Vec<Option<Builder>> = schema
             .fields
             .iter()
-            .zip(&mapping.indices)
-            .map(|(field, index)| index.map(|_| Builder::new(&field.ty, morsel, capacity)))
+            .zip(mapping.indices.iter().zip(&mapping.is_given))
+            .map(|(field, (index, &is_given))| index.map(|_| Builder::new(&field.ty, is_given, morsel, capacity)))
             .collect();
         let mut as_read: Vec<Option<AsReadBuilder>> = schema
             .fields
@@ -638,6 +656,17 @@ impl CsvDecoder {
         }
         joined.resolved()
     }
+}
+
+/// Returns true if the schema that is enforced has the column `field` with a decimal type, as `field` has.
+fn gives_type(enforced: EnforcedColumns<'_>, field: &Field) -> bool {
+    given_decimal(enforced, &field.name).is_some_and(|ty| ty == field.ty)
+}
+
+/// Returns the decimal type that the enforced schema has for the column `name`; `None` for another type or no such column.
+fn given_decimal(enforced: EnforcedColumns<'_>, name: &str) -> Option<Type> {
+    let field = enforced.fields.iter().find(|field| *field.name == *name)?;
+    matches!(field.ty, Type::Fixed(_)).then(|| field.ty.clone())
 }
 
 /// Returns the reject of a malformed record; `None` if it is well-formed.

@@ -367,6 +367,14 @@ fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
     parts.iter().any(|part| part.iter().fold(false, special)) || rest.iter().fold(false, special)
 }
 
+/// Appends a text as a cell of RFC 4180 between commas; with quotes around it if it needs them or `is_quoted`.
+pub fn write_text_cell(text: &[u8], is_quoted: bool, out: &mut Vec<u8>) {
+    match is_quoted || needs_quotes(text, b',') {
+        true => write_quoted(text, out),
+        false => out.extend_from_slice(text),
+    }
+}
+
 fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     double_quotes(text, out);

@@ -17,6 +17,8 @@ use crate::position::FieldPath;
 pub struct Header {
     /// Column names, distinct and none of them empty.
     pub names: Arc<[Arc<str>]>,
+    /// The record of the names as in the source, without its line end; empty if the source has none.
+    pub record: Vec<u8>,
     /// Notes on renamed columns, for the report.
     pub notes: Vec<String>,
     /// Line breaks of the source up to the first record after the header.
@@ -137,6 +139,7 @@ impl HeaderSearch {
             let reject = Reject { offset: 0, path: FieldPath::root(), reason };
             return Err(BadHeader { is_too_wide: true, ..bad(reject, hint) });
         }
+        let text = if is_absent { Vec::new() } else { bytes[record.start..record.end].to_vec() };
         let (names, notes, cut) = if is_absent {
             let names = (1..=fields.len()).map(|i| format!("column_{i}").into()).collect::<Vec<_>>();
             // A blank line is a record of one column, and none of several.
@@ -160,7 +163,7 @@ impl HeaderSearch {
             lines -= memchr::memchr_iter(b'\n', &blank).count() as u64;
             blank.extend_from_slice(bytes);
             let rest = Morsel::from_vec(blank, byte_offset, morsel.source_index);
-            return Ok(Some((Header { names: names.into(), notes, lines }, rest)));
+            return Ok(Some((Header { names: names.into(), record: text, notes, lines }, rest)));
         }
         let rest = Morsel {
             bytes: morsel.bytes.slice(cut),
@@ -168,7 +171,7 @@ impl HeaderSearch {
             byte_offset: morsel.byte_offset + cut as u64,
             source_index: morsel.source_index,
         };
-        Ok(Some((Header { names: names.into(), notes, lines }, rest)))
+        Ok(Some((Header { names: names.into(), record: text, notes, lines }, rest)))
     }
 }
 

@@ -72,6 +72,18 @@ pub(super) fn is_number(value: &[u8]) -> bool {
     kind(value) & (BOOL | TEXT) == 0
 }
 
+/// Returns the digits before and after the point that a column of decimals needs for this value: for an integer those of
+/// its type. `None` for other text and for numbers of which no decimal is made.
+pub(super) fn digits_of_number(value: &[u8]) -> Option<(u8, u8)> {
+    match number::parse_int(value) {
+        Some(int) => {
+            let ty = Type::Int { fits_double: number::fits_double(int) };
+            ty.digits().map(|digits| (digits.integer, digits.scale))
+        }
+        None => Some(digits(value)).filter(|digits| digits.integer < Digits::UNKNOWN).map(|d| (d.integer, d.scale)),
+    }
+}
+
 /// Returns the digits of a number of kind [`NUMBER`].
 fn digits(value: &[u8]) -> Digits {
     let exceeds_double = number::parse_float(value).is_none();

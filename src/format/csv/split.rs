@@ -192,7 +192,7 @@ const NO_QUOTE: u16 = u16::MAX;
 
 impl<'a> Splitter<'a> {
     /// The reason of a malformed record whose last quote is open at the end of the morsel.
-    pub(super) const OPEN_QUOTE: &'static str = "the quote is not closed";
+    pub const OPEN_QUOTE: &'static str = "the quote is not closed";
 
     /// Makes a splitter at the first record of `morsel`. `delimiter` is an ASCII byte other than NUL,
     /// quote, CR and LF: the padding consists of NUL.

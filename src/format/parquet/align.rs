@@ -20,7 +20,7 @@ pub(super) fn aligned_schema(a: &Schema, b: &Schema, type_merge: TypeMerge) -> O
 }
 
 /// Returns true if all chunks of `narrow` are valid in `wide`, or hold only nulls. Transitive, as [`keeps_carrier`] is.
-fn is_kept(narrow: &Schema, wide: &Schema) -> bool {
+pub(super) fn is_kept(narrow: &Schema, wide: &Schema) -> bool {
     narrow.fields.iter().enumerate().all(|(i, field)| {
         let same = wide.fields.get(i).filter(|wide| wide.name == field.name);
         let wide = same.or_else(|| wide.fields.iter().find(|wide| wide.name == field.name));

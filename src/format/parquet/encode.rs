@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, new_null_array};
 use parquet::schema::types::ColumnPath;
 
+use super::align::is_kept;
 use super::leaf::{ChunkPart, EncoderScratch, GUESSED_BATCHES, LeafEncoder};
 use super::levels::{self, Entries};
 use super::order::{OrderCheck, Run};
 use super::{Error, Layout};
 use crate::column::Schema;
-use crate::column::{Batch, Field, cast_array};
+use crate::column::{Batch, Field, cast_array, keeps_carrier};
 
 /// Memory of a column's part besides its pages, in bytes: its bounds, its dictionary's table. By eye.
 const PART_OVERHEAD_BYTES: usize = 1024;
@@ -99,6 +100,41 @@ impl RowGroupEncoder {
         Ok(())
     }
 
+    /// Returns true if [`RowGroupEncoder::widen`] can give this part the columns of `wide`: all columns with values keep
+    /// their carriers, and the keys of the declared order their columns.
+    pub fn can_widen(&self, wide: &Schema) -> bool {
+        let narrow = &self.layout.schema;
+        let key = |schema: &Schema, name: &str| schema.position(name).map(|i| (i, schema.fields[i].ty.clone()));
+        is_kept(narrow, wide) && self.layout.sort_keys.iter().all(|of| key(narrow, &of.column) == key(wide, &of.column))
+    }
+
+    /// Gives the part further columns, in which all rows so far are null. `wide` is a layout of the same options, for
+    /// columns that [`RowGroupEncoder::can_widen`] accepts.
+    ///
+    /// Records that bring a key each, without end, would otherwise make a part each, of all columns known by then: their
+    /// memory and time would grow with the square of the keys.
+    pub fn widen(&mut self, wide: &Arc<Layout>) -> Result<(), Error> {
+        let narrow = std::mem::replace(&mut self.layout, wide.clone());
+        let mut leaves = std::mem::take(&mut self.leaves);
+        let starts = leaf_starts(&narrow.schema);
+        for (root, field) in wide.schema.fields.iter().enumerate() {
+            let known = narrow.column_index(root, &field.name);
+            let kept = known.filter(|&i| keeps_carrier(&narrow.schema.fields[i].ty, &field.ty));
+            for leaf in 0..field.ty.n_leaves() {
+                let index = self.leaves.len();
+                self.leaves.push(match kept {
+                    Some(i) => leaves[starts[i] + leaf].take().map(|leaf| leaf.moved_to(wide.descriptor.column(index))),
+                    None => {
+                        let mut encoder = wide.leaf_encoder(index);
+                        encoder.write_nulls(self.rows, &mut self.scratch)?;
+                        Some(encoder)
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the rows added so far.
     pub fn rows(&self) -> usize {
         self.rows
@@ -123,6 +159,16 @@ impl RowGroupEncoder {
         let order = self.order.map(OrderCheck::finish);
         Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes, order }, self.scratch))
     }
+}
+
+/// Returns the index of the first leaf of each column.
+fn leaf_starts(schema: &Schema) -> Vec<usize> {
+    let start = |next: &mut usize, field: &Field| {
+        let start = *next;
+        *next += field.ty.n_leaves();
+        Some(start)
+    };
+    schema.fields.iter().scan(0, start).collect()
 }
 
 /// Casts the columns of `batch` to those of `layout`.

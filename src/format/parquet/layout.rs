@@ -92,6 +92,11 @@ impl Layout {
         leaves.enumerate().map(move |(i, (leaf, &plain))| LeafEncoder::new(leaf.clone(), plain, hint(i)))
     }
 
+    /// Makes the encoder of one leaf column.
+    pub(super) fn leaf_encoder(&self, leaf: usize) -> LeafEncoder {
+        LeafEncoder::new(self.descriptor.column(leaf), self.plain[leaf], ColumnHint::default())
+    }
+
     /// Makes the scratch that the encoders of this layout's leaves share.
     pub(super) fn new_scratch(&self) -> Result<EncoderScratch, Error> {
         Ok(EncoderScratch::new(PageCodec::try_new(self.codec)?))

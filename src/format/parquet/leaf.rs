@@ -247,6 +247,29 @@ impl LeafEncoder {
         Ok(())
     }
 
+    /// Adds `rows` nulls of the whole column: the entries end at its outermost level.
+    pub(super) fn write_nulls(&mut self, mut rows: usize, scratch: &mut EncoderScratch) -> Result<(), Error> {
+        while rows > 0 {
+            let entries = rows.min(PAGE_ENTRIES);
+            rows -= entries;
+            self.pages.entries += entries as u64;
+            self.pages.nulls += entries as u64;
+            if self.repetition.width > 0 {
+                self.repetition.push_each(&vec![0; entries]);
+            }
+            self.definition.push_same(0, entries);
+            if self.definition.len >= PAGE_ENTRIES {
+                self.close_page(scratch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes it the encoder of another leaf with the same carrier and levels.
+    pub(super) fn moved_to(self, descriptor: ColumnDescPtr) -> Self {
+        LeafEncoder { descriptor, ..self }
+    }
+
     /// Returns the memory held, in bytes.
     pub(super) fn memory_size(&self) -> usize {
         self.pages.bytes + self.values.memory_size() + self.repetition.each.capacity() + self.definition.each.capacity()

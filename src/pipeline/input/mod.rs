@@ -9,6 +9,6 @@ mod sample;
 
 pub(super) use columns::{set_source_columns, source_columns};
 pub(super) use digest::SourceDigests;
-pub(super) use item::{Item, SourceInfo};
+pub(super) use item::{CsvSource, Item, SourceInfo};
 pub(super) use reader::SourceReader;
 pub(super) use sample::{can_be_reread, reopen, take_sample_on_thread};

@@ -2,8 +2,9 @@
 //! the files that they replace. Survives an interrupt at any point by a journal; encodes nothing.
 //!
 //! A directory may hold results of several runs and conversions, which readers take as one table. Files are replaced by
-//! those of the same set alone, and within the set of all conversions by those of the same sources. A new file never
-//! takes the name of a file that stays.
+//! those of the same set alone, and within a set that several executions share by those of the same sources. The sources of
+//! a set of runs are the sets that each of these runs would have alone, so that no rows are in a directory twice. A new file
+//! never takes the name of a file that stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -57,7 +58,7 @@ struct Manifest {
     writer: String,
     rows: u64,
     bytes: u64,
-    /// The sources of each conversion, as digests of their names.
+    /// The sources of each conversion, as digests of their names; of each set of runs, as the sets of its runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     conversions: BTreeMap<String, Vec<String>>,
     files: Vec<Entry>,
@@ -95,8 +96,19 @@ impl Manifest {
     fn replaced_by(&self, directory: &Directory) -> Result<Vec<&Entry>, DirectoryConflict> {
         let ours: BTreeSet<&String> = directory.sources.iter().collect();
         let mut replaced = Vec::new();
-        for entry in self.files.iter().filter(|entry| entry.set == directory.set) {
+        for entry in &self.files {
             let theirs = entry.conversion.as_ref().and_then(|conversion| self.conversions.get(conversion));
+            if entry.set != directory.set {
+                match theirs {
+                    _ if ours.contains(&entry.set) => replaced.push(entry),
+                    Some(theirs) if theirs.contains(&directory.set) && theirs.len() > 1 => {
+                        return Err(DirectoryConflict::SharedSources);
+                    }
+                    Some(theirs) if theirs.contains(&directory.set) => replaced.push(entry),
+                    _ => {}
+                }
+                continue;
+            }
             // Manifests of earlier versions do not name the sources.
             let common = theirs.map_or(0, |theirs| theirs.iter().filter(|source| ours.contains(source)).count());
             match theirs {
@@ -438,6 +450,50 @@ mod tests {
         assert_eq!(entries[0].path, "part-00001.csv");
         assert_eq!(std::fs::read(location.path().join("part-00001.csv")).unwrap(), b"c");
         assert!(b.read_journal().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_run_and_a_set_of_runs_with_it_replace_each_other_or_conflict() {
+        let entry = |path: &str, set: &str, conversion: Option<&str>| Entry {
+            path: path.to_owned(),
+            rows: 1,
+            bytes: 1,
+            sha256: String::new(),
+            set: set.to_owned(),
+            conversion: conversion.map(str::to_owned),
+        };
+        let manifest = Manifest {
+            version: 1,
+            writer: String::new(),
+            rows: 0,
+            bytes: 0,
+            conversions: [("ab", ["a", "b"].as_slice()), ("c", &["c"])]
+                .map(|(id, sources)| (id.to_owned(), sources.iter().map(|source| (*source).to_owned()).collect()))
+                .into(),
+            files: vec![entry("1", "runs", Some("ab")), entry("2", "runs", Some("c")), entry("3", "d", None)],
+        };
+        let replaced = |set: &str, sources: &[&str]| {
+            let directory = Directory {
+                path: "x".into(),
+                store: None,
+                set: set.to_owned(),
+                sources: sources.iter().map(|source| (*source).to_owned()).collect(),
+                no_clobber: false,
+                max_file_rows: None,
+                max_file_bytes: None,
+                partition_by: [].into(),
+            };
+            let replaced = manifest.replaced_by(&directory);
+            replaced.map(|entries| entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(replaced("runs", &["a", "b", "d"]).unwrap(), "1 3");
+        assert_eq!(replaced("runs", &["e", "f"]).unwrap(), "");
+        assert_eq!(replaced("c", &[]).unwrap(), "2");
+        assert_eq!(replaced("d", &[]).unwrap(), "3");
+        assert_eq!(replaced("e", &[]).unwrap(), "");
+        for (set, sources) in [("a", &[][..]), ("runs", &["a", "e"])] {
+            assert_eq!(replaced(set, sources), Err(DirectoryConflict::SharedSources), "{set}");
+        }
     }
 
     #[test]

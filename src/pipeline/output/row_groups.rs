@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::column::Batch;
+use crate::column::{Batch, Schema};
 use crate::format::parquet::{self, EncodedRowGroup, EncoderScratch, Layout, RowGroupEncoder};
 use crate::pipeline::error::Error;
 
@@ -66,6 +66,19 @@ impl RowGroupBuilder {
             if at == batch.rows {
                 return Ok(());
             }
+        }
+    }
+
+    /// Returns true if the open row group can take the columns `wide` too; false if full ones wait to be taken.
+    pub(crate) fn can_widen(&self, wide: &Schema) -> bool {
+        self.ready.is_empty() && self.encoder.as_ref().is_none_or(|encoder| encoder.can_widen(wide))
+    }
+
+    /// Gives the open row group, if there is one, the columns of `layout`, for which [`RowGroupBuilder::can_widen`] is true.
+    pub(crate) fn widen(&mut self, layout: impl Fn() -> Result<Arc<Layout>, parquet::Error>) -> Result<(), Error> {
+        match &mut self.encoder {
+            Some(encoder) => Ok(encoder.widen(&layout()?)?),
+            None => Ok(()),
         }
     }
 

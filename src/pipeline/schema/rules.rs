@@ -168,6 +168,17 @@ impl SchemaRules {
         }
     }
 
+    /// Fails if the contract has a decimal with a scale, which no number of JSON is read as.
+    pub(crate) fn require_types_of_json(&self) -> Result<(), PlanError> {
+        let fields = self.contract.iter().flat_map(|contract| &contract.fields);
+        match fields.into_iter().find(|field| matches!(field.ty, Type::Fixed(_))) {
+            None => Ok(()),
+            Some(Field { name, ty }) => {
+                Err(PlanError::DecimalOfJson { path: FieldPath::root().field(name), ty: ty.to_string() })
+            }
+        }
+    }
+
     /// Returns the first column of `schema` that breaks the contract: its values fit one by
     /// one, but its objects have together more keys than a struct can hold.
     pub(crate) fn broken_contract(&self, schema: &Schema) -> Option<BrokenContract> {
@@ -317,6 +328,17 @@ impl SchemaRules {
         };
         let lost = |o: &Field| new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
         old.fields.iter().any(|o| respelled(&o.ty) && lost(o))
+    }
+
+    /// Returns the first column of integers beyond 64 bits in `old` that is text in `new`, of CSV sources. A decimal may be
+    /// wide enough for its numbers, for which the digits of all of them have to be known.
+    pub(crate) fn outgrown_decimal(&self, old: &Schema, new: &Schema) -> Option<Arc<str>> {
+        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
+            return None;
+        }
+        let outgrown =
+            |o: &&Field| o.ty == Type::Decimal && new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
+        old.fields.iter().find(outgrown).map(|field| field.name.clone())
     }
 
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a

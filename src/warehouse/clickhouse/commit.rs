@@ -7,7 +7,7 @@ use super::http::{Failure, Session, code};
 use super::ledger::{Entry, Known, Ledger, State, entry_of};
 use super::sql::{literal, quoted};
 use super::table::Table;
-use crate::warehouse::{CommitKey, LedgerRow, LoadError, LoadMode};
+use crate::warehouse::{CommitKey, LEDGER_TABLE, LedgerRow, LoadError, LoadMode};
 
 /// Rounds of a loop that another loader can only disturb by taking the same steps.
 const ROUNDS: usize = 20;
@@ -120,13 +120,21 @@ impl Commit<'_> {
                 waited += REPLACEMENT_POLL;
             }
         }
-        let mut is_aligned = false;
+        let (mut is_aligned, mut is_made) = (false, false);
         while !self.has_moved(entry)? {
             let moved = if is_replacement { self.replace(entry) } else { self.append(entry) };
             match moved {
                 Ok(()) => self.ledger.enter(self.session, entry, State::Moved)?,
                 // Another loader may have dropped the stage, after it had moved all.
                 Err(Failure::Refused { code: code::UNKNOWN_TABLE, .. }) if self.has_moved(entry)? => {}
+                // The table was dropped after the attempt was chosen: it is made anew, as for any load.
+                Err(Failure::Refused { code: code::UNKNOWN_TABLE, .. })
+                    if !is_made && !self.exists(&self.table.name)? && self.exists(&entry.stage)? =>
+                {
+                    is_made = true;
+                    let (table, stage) = (self.table.sql(), self.table.sql_of(&entry.stage));
+                    self.session.execute(&format!("CREATE TABLE IF NOT EXISTS {table} AS {stage}"))?;
+                }
                 // A later load has given the table a column.
                 Err(Failure::Refused { code: code::INCOMPATIBLE_COLUMNS | code::NO_SUCH_COLUMN, .. })
                     if !is_aligned =>
@@ -135,13 +143,23 @@ impl Commit<'_> {
                     if let Err(error) = self.align(entry)
                         && !self.has_moved(entry)?
                     {
-                        return Err(error);
+                        return Err(unmoved(entry, error));
                     }
                 }
-                Err(failure) => return Err(self.error(failure)),
+                Err(failure) if failure.is_transient() => return Err(self.error(failure)),
+                Err(failure) => return Err(unmoved(entry, self.error(failure))),
             }
         }
         self.drop(&entry.stage)
+    }
+
+    fn exists(&self, name: &str) -> Result<bool, LoadError> {
+        let found = self.session.number(&format!(
+            "SELECT count() FROM system.tables WHERE database = {} AND name = {}",
+            literal(&self.table.database),
+            literal(name)
+        ))?;
+        Ok(found > 0)
     }
 
     fn has_moved(&self, entry: &Entry) -> Result<bool, LoadError> {
@@ -207,6 +225,21 @@ impl Commit<'_> {
                 literal(name)
             ))
         };
+        let (from, to) = (self.table.definition_of(self.session, &entry.stage)?, self.table.definition(self.session)?);
+        if let (Some(from), Some(to)) = (from, to)
+            && from.order() != to.order()
+        {
+            return Err(LoadError::Refused {
+                table: self.session.table().to_owned(),
+                cause: format!(
+                    "the table has become one with {}, while rows were loaded for one with {}",
+                    to.order().join(" "),
+                    from.order().join(" ")
+                ),
+                hint: Some("run the same command again".to_owned()),
+                is_transient: true,
+            });
+        }
         let (staged, own) = (columns(&entry.stage)?, columns(&self.table.name)?);
         for (from, to, name) in [(&own, &staged, &entry.stage), (&staged, &own, &self.table.name)] {
             for column in from {
@@ -223,15 +256,13 @@ impl Commit<'_> {
                         return Err(LoadError::Refused {
                             table: self.session.table().to_owned(),
                             cause: format!(
-                                "the column `{}` has become {} while rows with {} were loaded; they are complete in the \
-                                 table `{}`",
+                                "the column `{}` has become {} while rows with {} were loaded",
                                 column.text(0),
                                 if *name == entry.stage { column.text(1) } else { other.text(1) },
                                 if *name == entry.stage { other.text(1) } else { column.text(1) },
-                                entry.stage
                             ),
-                            hint: Some("give the column its former type, and run the same command again".to_owned()),
-                            is_transient: false,
+                            hint: Some("run the same command again".to_owned()),
+                            is_transient: true,
                         });
                     }
                     Some(_) => {}
@@ -283,5 +314,23 @@ impl Commit<'_> {
             hint: Some("run the same command again".to_owned()),
             is_transient: true,
         }
+    }
+}
+
+/// Makes the error of the rows of a chosen attempt that cannot move into the table.
+fn unmoved(entry: &Entry, error: LoadError) -> LoadError {
+    match error {
+        LoadError::Refused { table, cause, .. } => LoadError::Refused {
+            table,
+            cause: format!("{cause}; the rows that have not moved into it are in the table `{}`", entry.stage),
+            hint: Some(format!(
+                "make a table that they fit into, and run the same command again; or give them up: drop `{}`, and delete the \
+                 rows with the commit_key {} from {LEDGER_TABLE}",
+                entry.stage,
+                entry.key.as_str()
+            )),
+            is_transient: false,
+        },
+        other => other,
     }
 }

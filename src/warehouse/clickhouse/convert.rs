@@ -30,10 +30,7 @@ pub(super) fn converted(column: &LayoutColumn, layout: &Layout) -> String {
     match from_type {
         ColumnType::Text if to.is_json && !column.is_json => quoted_json(name.clone()),
         ColumnType::Text => name.clone(),
-        ColumnType::Float64 => {
-            let text = format!("toString({name})");
-            format!("if(match({text}, '^-?[0-9]+$'), concat({text}, '.0'), {text})")
-        }
+        ColumnType::Float64 => float_text(&name),
         // As they are written elsewhere, without zeros at the end.
         ColumnType::DateTime64(_) => quoted_json(format!(
             "concat(replaceRegexpOne(replaceOne(toString({name}, 'UTC'), ' ', 'T'), '\\\\.?0*$', ''), 'Z')"
@@ -41,6 +38,30 @@ pub(super) fn converted(column: &LayoutColumn, layout: &Layout) -> String {
         ColumnType::Date32 => quoted_json(format!("toString({name})")),
         _ => format!("toString({name})"),
     }
+}
+
+/// Returns the expression for the canonical text of a double: whole numbers of 64 bits as integers, since their column no longer
+/// tells 2 from 2.0; others as [`crate::column::number::write_float`] writes them. The server begins with exponents elsewhere.
+fn float_text(name: &str) -> String {
+    let text = format!("toString({name})");
+    // The digits, and the number of the last ones before an exponent.
+    let small = format!(
+        "concat(replaceRegexpOne({text}, '^(-?)0\\\\.0000(0?)([1-9])([0-9]*)$', '\\\\1\\\\3.\\\\4'), \
+         if(abs({name}) < 0.00001, 'e-06', 'e-05'))"
+    );
+    let large = format!(
+        "concat(replaceRegexpOne({text}, '^(-?[0-9])([0-9]*?)0*$', '\\\\1.\\\\2'), 'e+', \
+         toString(length(replaceOne({text}, '-', '')) - 1))"
+    );
+    let exponent =
+        format!("replaceRegexpOne(replaceRegexpOne({text}, 'e([0-9])', 'e+\\\\1'), 'e([-+])([0-9])$', 'e\\\\10\\\\2')");
+    format!(
+        "multiIf(not isFinite({name}), {text}, {name} = 0, if(startsWith({text}, '-'), '-0.0', '0'), \
+         {name} = trunc({name}) AND abs({name}) < 9223372036854775808, toString(toInt64({name})), \
+         position({text}, 'e') > 0, {exponent}, \
+         abs({name}) < 0.0001, replaceOne({small}, '.e', 'e'), \
+         abs({name}) >= 1e16, replaceOne({large}, '.e', 'e'), {text})"
+    )
 }
 
 #[cfg(test)]

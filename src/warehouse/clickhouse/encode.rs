@@ -12,20 +12,22 @@ use crate::column::json_text::{JsonValues, NullMembers};
 use crate::column::number::{fits_double, write_float};
 use crate::column::{Batch, Fixed, Type};
 use crate::position::FieldPath;
+use crate::warehouse::json_text::plain_text;
 use crate::warehouse::{LoadError, LoadRows, RowEncoder, UnfitRow};
 
 /// The encoder of a load.
 #[derive(Debug)]
 pub(super) struct RowBinaryEncoder {
     pub(super) mapping: Mapping,
+    /// The table in messages.
+    pub(super) table: String,
 }
 
 impl RowBinaryEncoder {
     fn columns<'a>(&self, batch: &'a Batch) -> Result<(Layout, Vec<Column<'a>>), LoadError> {
-        let layout = self.mapping.layout(&batch.schema).map_err(|misfits| {
-            let misfits: Vec<String> = misfits.iter().map(ToString::to_string).collect();
-            LoadError::Bug(format!("rows were encoded that do not fit the table: {}", misfits.join("; ")))
-        })?;
+        let layout = self.mapping.layout(&batch.schema);
+        // Of columns that appear late: the others are checked before the first row.
+        let layout = layout.map_err(|misfits| LoadError::Misfits { table: self.table.clone(), misfits })?;
         let columns = layout.columns.iter().map(|column| Column::new(column, batch)).collect();
         Ok((layout, columns))
     }
@@ -90,6 +92,13 @@ enum Values<'a> {
     Text(&'a StringViewArray),
     /// JSON text.
     Json(&'a StringViewArray),
+    /// JSON text for a column of several types that the load makes.
+    Mixed {
+        /// As the records have it.
+        as_read: &'a StringViewArray,
+        /// In the form that values have which were typed before the column became one of several types.
+        canonical: &'a StringViewArray,
+    },
     Fixed(&'a dyn Array, Fixed),
     /// Any type, by its JSON text.
     Other(JsonValues<'a>),
@@ -106,18 +115,31 @@ struct Column<'a> {
 impl<'a> Column<'a> {
     fn new(column: &LayoutColumn, batch: &'a Batch) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
-        // Nested values as their own text, with the keys and digits of the record.
-        let as_read = batch.as_read(column.index).filter(|as_read| as_read.ty == Type::Raw && is_nested(typed));
-        let (values, ty) = match as_read {
-            Some(as_read) => (&*as_read.array, &Type::Json),
-            None => (array, typed),
+        let is_text = matches!(column.ty.inner(), ColumnType::Text | ColumnType::FixedText(_));
+        let (values, ty): (&'a dyn Array, &Type) = match batch.as_read(column.index) {
+            // Nested values as their own text, with the keys and digits of the record.
+            Some(as_read) if as_read.ty == Type::Raw && is_nested(typed) => (&*as_read.array, &Type::Json),
+            // Numbers as they were read: whether 2 is 2.0 in a text must not depend on other records.
+            Some(as_read) if as_read.ty == Type::Raw && *typed == Type::Float && is_text => {
+                (&*as_read.array, &Type::Json)
+            }
+            Some(as_read) if as_read.ty == Type::Text && is_of_cells(typed) && is_text => {
+                (&*as_read.array, &Type::Text)
+            }
+            _ => (array, typed),
         };
+        let mixed = (*typed == Type::Json && column.is_json).then(|| array.as_string_view());
         let values = match ty {
             Type::Bool => Values::Bool(values.as_boolean()),
             Type::Int { .. } => Values::Int(values.as_primitive()),
             Type::Float => Values::Float(values.as_primitive()),
+            // Of nulls alone.
+            Type::Null => Values::Text(values.as_string_view()),
             Type::Text => Values::Text(values.as_string_view()),
-            Type::Json | Type::Raw => Values::Json(values.as_string_view()),
+            Type::Json | Type::Raw => match mixed {
+                Some(canonical) => Values::Mixed { as_read: values.as_string_view(), canonical },
+                None => Values::Json(values.as_string_view()),
+            },
             Type::Fixed(fixed) => Values::Fixed(values, *fixed),
             _ => Values::Other(
                 JsonValues::try_new(values, ty, NullMembers::Write).expect("the array is of the type of its schema"),
@@ -134,6 +156,9 @@ impl<'a> Column<'a> {
     /// Returns true if no value of the column can be refused.
     fn always_fits(&self) -> bool {
         match (&self.values, self.ty.inner()) {
+            (Values::Mixed { .. }, ColumnType::Text) => true,
+            // Not every string of JSON is Unicode.
+            (Values::Json(_), ColumnType::Text) => false,
             (_, ColumnType::Text)
             | (Values::Bool(_), ColumnType::Bool)
             | (Values::Int(_), ColumnType::Int { bytes: 8.., signed: true })
@@ -175,11 +200,17 @@ impl<'a> Column<'a> {
                 out.extend_from_slice(&(value as f64).to_le_bytes());
             }
             (Values::Float(values), ColumnType::Float64) => out.extend_from_slice(&values.value(row).to_le_bytes()),
-            (Values::Text(values) | Values::Json(values), ColumnType::Text) => {
-                write_bytes(values.value(row).as_bytes(), out);
+            (Values::Text(values), ColumnType::Text) => write_bytes(values.value(row).as_bytes(), out),
+            (Values::Mixed { as_read, canonical }, _) => {
+                let text = as_read.value(row);
+                // Nested values are never taken apart, and keep their text at any place.
+                let text = if text.starts_with(['{', '[']) { text } else { canonical.value(row) };
+                write_bytes(text.as_bytes(), out);
             }
             (Values::Text(values), ty) => return from_text(values.value(row), ty, out),
-            (Values::Json(values), ColumnType::FixedText(_)) => return from_text(values.value(row), ty, out),
+            (Values::Json(values), ColumnType::Text | ColumnType::FixedText(_)) => {
+                return from_text(&plain_text(values.value(row))?, ty, out);
+            }
             (Values::Json(values), ty) => return write_json_text(values.value(row).as_bytes(), ty, out),
             (Values::Fixed(array, fixed @ Fixed::Date), ColumnType::Date | ColumnType::Date32) => {
                 return write_days(i64::try_from(fixed.value(*array, row)).unwrap_or(i64::MAX), ty, out);
@@ -203,7 +234,7 @@ impl<'a> Column<'a> {
                             return write_json_text(&text, ty, out);
                         }
                     }
-                    Values::Text(_) | Values::Json(_) => {}
+                    Values::Text(_) | Values::Json(_) | Values::Mixed { .. } => {}
                 }
                 let text = std::str::from_utf8(&text).map_err(|_| "the value is not valid Unicode")?;
                 return from_text(text, ty, out);
@@ -221,4 +252,9 @@ fn write_json_text(text: &[u8], ty: &ColumnType, out: &mut Vec<u8>) -> Result<()
 /// Returns true for types of which JSON text keeps more than the typed column.
 fn is_nested(ty: &Type) -> bool {
     matches!(ty, Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_))
+}
+
+/// Returns true for types of which a cell of CSV may have another spelling.
+fn is_of_cells(ty: &Type) -> bool {
+    matches!(ty, Type::Float | Type::Int { .. } | Type::Decimal | Type::Bool | Type::Fixed(Fixed::Decimal { .. }))
 }

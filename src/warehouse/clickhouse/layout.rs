@@ -117,9 +117,11 @@ impl Mapping {
             };
             match column {
                 Ok(Some((ty, sql, change))) => {
-                    // Texts, dates and times have no quotes in a column of text.
+                    // Texts, dates and times have no quotes in a column of text. Nor has any text in a column of others,
+                    // of which only the table's owner knows what is in it.
                     let is_text = matches!(field.ty, Type::Text | Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }));
-                    let is_json = *ty.inner() == ColumnType::Text && !is_text;
+                    let is_own = self.table.is_none() || change == Some(Change::Add);
+                    let is_json = *ty.inner() == ColumnType::Text && !is_text && is_own;
                     let source = field.name.clone();
                     columns.push(LayoutColumn { index, source, name, ty, sql, is_json, change });
                 }
@@ -147,7 +149,9 @@ impl Mapping {
             return Err("is computed by the table".to_owned());
         }
         if *ty == Type::Null {
-            return Ok(None);
+            // A null is not the table's own value, and rows before and after the first value are alike.
+            let is_sent = column.has_default && column.ty.as_ref().is_some_and(ColumnType::is_nullable);
+            return Ok(column.ty.clone().filter(|_| is_sent).map(|ty| (ty, column.sql.clone(), None)));
         }
         let misfit = || format!("has {}, and the table has {}", described(ty), column.sql);
         let Some(own) = &column.ty else { return Err(misfit()) };
@@ -190,6 +194,13 @@ impl Mapping {
                 what: format!("is {} and has no default, and the rows do not have it", column.sql),
             })
             .collect()
+    }
+
+    /// Returns the column `name` of the table if it has another value than null in rows without it.
+    pub(super) fn with_default(&self, name: &str) -> Option<&TableColumn> {
+        let column = self.table.iter().flatten().find(|column| *column.name == *name)?;
+        let has_null = column.ty.as_ref().is_some_and(ColumnType::is_nullable) && !column.has_default;
+        (!has_null).then_some(column)
     }
 
     /// Returns true if the column `name` of the table takes no null.

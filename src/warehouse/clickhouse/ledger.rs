@@ -87,6 +87,8 @@ pub(super) struct Known {
     pub(super) entry: Entry,
     /// Time at which the rows had moved.
     pub(super) loaded_at: String,
+    /// True if the rows had moved into a table that is gone, and they with it; the state is `Replaced` then.
+    pub(super) is_gone: bool,
 }
 
 impl Known {
@@ -103,6 +105,7 @@ impl Known {
             state: match self.state {
                 State::Loaded => LoadState::Unfinished,
                 State::Moved => LoadState::Loaded,
+                State::Replaced if self.is_gone => LoadState::Dropped,
                 State::Replaced => LoadState::Replaced,
             },
             set: None,
@@ -208,9 +211,11 @@ impl Ledger {
     }
 
     fn select(&self, session: &Session, condition: &str, order: &str) -> Result<Vec<Known>, LoadError> {
+        let database = literal(&self.database);
         let rows = session.try_rows(&format!(
-            "SELECT commit_key, generation, toString(max(state)), {COLUMNS} FROM {} WHERE {condition} \
-             GROUP BY commit_key, generation {order}",
+            "SELECT commit_key, generation, toString(max(state)), {COLUMNS}, any(table_name) NOT IN (\
+             SELECT concat(database, '.', name) FROM system.tables WHERE database = {database}) \
+             FROM {} WHERE {condition} GROUP BY commit_key, generation {order}",
             self.table()
         ));
         let rows = rows.map_err(|failure: Failure| session.error(failure))?;
@@ -253,7 +258,8 @@ fn read(row: &Row) -> Option<Known> {
         columns: row.text(13),
         version: row.text(14),
     };
-    Some(Known { state, entry, loaded_at: row.text(15) })
+    let is_gone = state == State::Moved && row.number(16) == Some(1);
+    Some(Known { state: if is_gone { State::Replaced } else { state }, entry, loaded_at: row.text(15), is_gone })
 }
 
 /// Returns the entry in the comment of a table; `None` if there is no such table.

@@ -13,8 +13,8 @@ use super::commit::{Commit, Standing};
 use super::convert::{converted, has_json};
 use super::encode::RowBinaryEncoder;
 use super::http::{Failure, Session};
-use super::layout::{Change, Layout, LayoutColumn, MAX_NAME_BYTES, Mapping, TableColumn};
-use super::ledger::{Entry, Ledger};
+use super::layout::{Change, Layout, LayoutColumn, MAX_NAME_BYTES, Mapping};
+use super::ledger::{Entry, Ledger, State};
 use super::owner;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
@@ -36,6 +36,13 @@ const INSERT_BYTES: usize = 32 << 20;
 const INSERT_SETTINGS: &str = "async_insert = 0, insert_deduplicate = 0, input_format_null_as_default = 0, \
      input_format_with_names_use_header = 1, input_format_with_types_use_header = 1, max_insert_block_size = 1000000000, \
      min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, max_partitions_per_insert_block = 0";
+
+/// Settings of an INSERT into columns of the type `JSON`: texts stay texts, whether they look like times or not, and lists of
+/// several types keep the type of each item.
+const JSON_SETTINGS: &str = ", input_format_binary_read_json_as_string = 1, input_format_try_infer_dates = 0, \
+     input_format_try_infer_datetimes = 0, input_format_json_read_bools_as_numbers = 0, \
+     input_format_json_read_bools_as_strings = 0, input_format_json_read_numbers_as_strings = 0, \
+     input_format_json_try_infer_numbers_from_strings = 0";
 
 /// Waits before rows are sent again.
 const WAITS: [Duration; 4] =
@@ -147,7 +154,7 @@ impl ClickHouseLoad {
             target: target.clone(),
             table,
             ledger,
-            encoder: Arc::new(RowBinaryEncoder { mapping }),
+            encoder: Arc::new(RowBinaryEncoder { mapping, table: target.name() }),
             definition,
             token: owner::token(),
             stages: Vec::new(),
@@ -241,18 +248,8 @@ impl ClickHouseLoad {
 
     /// Gives the last stage the columns of this layout, or makes the next one if they have other forms.
     fn stage_for(&mut self, layout: &Layout) -> Result<(), LoadError> {
-        let has_rows = |last: &Stage| last.rows > 0 || self.running.is_some();
-        let defaults = match self.stages.last().filter(|last| has_rows(last)) {
-            Some(last) => self.new_defaults(last, layout),
-            None => Vec::new(),
-        };
-        if defaults.iter().any(|(_, takes_null)| !takes_null) {
-            let what = "takes no null, and was first seen after rows without it had got its default";
-            let required = defaults.into_iter().filter(|(_, takes_null)| !takes_null);
-            let misfits = required.map(|(column, _)| Misfit { column, what: what.to_owned() });
-            return Err(self.misfits(misfits.collect()));
-        }
-        if !defaults.is_empty() || self.stages.last().is_none_or(|last| !last.layout.agrees(layout)) {
+        let has_filled = self.has_filled(layout)?;
+        if self.stages.last().is_none_or(|last| has_filled || !last.layout.agrees(layout)) {
             self.wait_for_insert()?;
             let stage = self.make_stage(layout)?;
             self.stages.push(stage);
@@ -274,15 +271,20 @@ impl ClickHouseLoad {
         Ok(())
     }
 
-    /// Returns the columns with a default that `layout` has and the rows of a stage lack, and whether each takes null. These
-    /// rows have got the default; they are brought into another stage at the end, with null there. So the default is for
-    /// loads that lack the column, wherever in the data it is first seen.
-    fn new_defaults(&self, stage: &Stage, layout: &Layout) -> Vec<(String, bool)> {
-        let of_table = |column: &LayoutColumn| self.definition.as_ref()?.find(&column.name);
-        let new = layout.columns.iter().filter(|column| stage.layout.find(&column.name).is_none());
-        let defaults = new.filter_map(of_table).filter(|own| own.has_default);
-        let takes_null = |own: &TableColumn| own.ty.as_ref().is_some_and(ColumnType::is_nullable);
-        defaults.map(|own| (own.name.to_string(), takes_null(own))).collect()
+    /// Returns true if rows of the last stage have the table's default in a column that first appears in `layout`. At the end
+    /// they get null there, by which they are as if the column had been known. Fails where the column takes no null.
+    fn has_filled(&self, layout: &Layout) -> Result<bool, LoadError> {
+        let sent = |stage: &Stage| stage.rows + self.running.as_ref().map_or(0, |insert| insert.rows);
+        let (mut has_filled, mut misfits) = (false, Vec::new());
+        for column in layout.columns.iter().filter(|column| self.mapping().with_default(&column.name).is_some()) {
+            let lacks = |stage: &Stage| sent(stage) > 0 && stage.layout.find(&column.name).is_none();
+            match column.ty.is_nullable() {
+                true => has_filled |= self.stages.last().is_some_and(lacks),
+                false if self.stages.iter().any(lacks) => misfits.push(Misfit::late(&column.source)),
+                false => {}
+            }
+        }
+        if misfits.is_empty() { Ok(has_filled) } else { Err(self.misfits(misfits)) }
     }
 
     /// Sends the rows that are pending, after the INSERT before has ended.
@@ -304,7 +306,7 @@ impl ClickHouseLoad {
             pieces.insert(0, layout.header().into());
             let names: Vec<String> = layout.columns.iter().map(|column| quoted(&column.name)).collect();
             let has_json = layout.columns.iter().any(|column| has_json(&column.ty));
-            let json = if has_json { ", input_format_binary_read_json_as_string = 1" } else { "" };
+            let json = if has_json { JSON_SETTINGS } else { "" };
             format!(
                 "INSERT INTO {sql_name} ({}) SETTINGS {INSERT_SETTINGS}{json} FORMAT RowBinaryWithNamesAndTypes",
                 names.join(", ")
@@ -411,7 +413,8 @@ impl ClickHouseLoad {
         }
         // Rows that were only of the column for nothing are brought into others.
         let has_rows_of_nothing = self.definition.is_none() && self.stages[0].began_empty && self.stages[0].rows > 0;
-        if self.stages.len() == 1 && !has_rows_of_nothing && self.stages[0].layout.agrees(layout) {
+        let is_final = self.stages.len() == 1 && self.stages[0].layout.agrees(layout) && !self.has_filled(layout)?;
+        if is_final && !has_rows_of_nothing {
             self.stage_for(layout)?;
             self.complete_columns(&self.stages[0], columns)?;
             return Ok(self.stages[0].name.clone());
@@ -430,11 +433,13 @@ impl ClickHouseLoad {
                 let staged = &from.layout.columns;
                 let mut list: Vec<String> = staged.iter().map(|column| quoted(&column.name)).collect();
                 let mut values: Vec<String> = staged.iter().map(|column| converted(column, layout)).collect();
-                for (name, _) in self.new_defaults(from, layout) {
-                    list.push(quoted(&name));
-                    values.push("NULL".to_owned());
+                for column in layout.columns.iter().filter(|column| from.layout.find(&column.name).is_none()) {
+                    if column.ty.is_nullable() && self.mapping().with_default(&column.name).is_some() {
+                        list.push(quoted(&column.name));
+                        values.push("NULL".to_owned());
+                    }
                 }
-                if staged.is_empty() {
+                if list.is_empty() {
                     (list, values) = (vec![of_nothing.0.clone()], vec![of_nothing.1.clone()]);
                 }
                 let sql = format!(
@@ -535,6 +540,10 @@ impl ClickHouseLoad {
         let Some(definition) = &self.definition else {
             let list: Vec<String> = columns.iter().map(|(name, sql)| format!("{} {sql}", quoted(name))).collect();
             let list = if list.is_empty() { format!("{} UInt8", quoted(NOTHING)) } else { list.join(", ") };
+            // The rows of a table that is gone are gone, too. Before the new one is there, with which they would count again.
+            for known in self.ledger.list(&self.session, Some(&recorded))?.iter().filter(|known| known.is_gone) {
+                self.ledger.enter(&self.session, &known.entry, State::Replaced)?;
+            }
             self.session.execute(&format!(
                 "CREATE TABLE IF NOT EXISTS {sql_name} ({list}) ENGINE = MergeTree ORDER BY tuple()"
             ))?;

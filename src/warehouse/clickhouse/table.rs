@@ -22,11 +22,8 @@ pub(super) struct Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
     pub(super) columns: Vec<TableColumn>,
-    partition_key: String,
-    sorting_key: String,
-    primary_key: String,
-    sampling_key: String,
-    storage_policy: String,
+    /// The clauses behind the engine, such as `ORDER BY id` and `SETTINGS index_granularity = 8192`.
+    clauses: Vec<String>,
     /// Materialized views that read what is inserted.
     pub(super) views: Vec<String>,
 }
@@ -122,7 +119,7 @@ impl Table {
     /// Reads the definition of another table of its database.
     pub(super) fn definition_of(&self, session: &Session, name: &str) -> Result<Option<Definition>, LoadError> {
         let rows = session.rows(&format!(
-            "SELECT engine, partition_key, sorting_key, primary_key, sampling_key, storage_policy, \
+            "SELECT engine, engine_full, \
              arrayMap((d, t) -> concat(d, '.', t), dependencies_database, dependencies_table) \
              FROM system.tables WHERE database = {} AND name = {}",
             literal(&self.database),
@@ -158,43 +155,85 @@ impl Table {
                 is_in_key: row.number(3).unwrap_or(0) > 0,
             }
         });
-        Ok(Some(Definition {
-            columns: columns.collect(),
-            partition_key: row.text(1),
-            sorting_key: row.text(2),
-            primary_key: row.text(3),
-            sampling_key: row.text(4),
-            storage_policy: row.text(5),
-            views: row.texts(6),
-        }))
+        Ok(Some(Definition { columns: columns.collect(), clauses: clauses(&row.text(1)), views: row.texts(2) }))
     }
 }
 
 impl Definition {
-    /// Returns the engine of a stage, out of which partitions move into this table: one that drops no rows.
+    /// Returns the engine of a stage, out of which partitions move into this table: one that drops no rows, and with the
+    /// settings without which the keys are not allowed.
     pub(super) fn stage_engine(&self) -> String {
-        let in_brackets = |key: &str| format!("({key})");
         let mut engine = "ENGINE = MergeTree".to_owned();
-        if !self.partition_key.is_empty() {
-            engine.push_str(&format!(" PARTITION BY {}", in_brackets(&self.partition_key)));
-        }
-        if !self.primary_key.is_empty() && self.primary_key != self.sorting_key {
-            engine.push_str(&format!(" PRIMARY KEY {}", in_brackets(&self.primary_key)));
-        }
-        match self.sorting_key.is_empty() {
-            true => engine.push_str(" ORDER BY tuple()"),
-            false => engine.push_str(&format!(" ORDER BY {}", in_brackets(&self.sorting_key))),
-        }
-        if !self.sampling_key.is_empty() {
-            engine.push_str(&format!(" SAMPLE BY {}", in_brackets(&self.sampling_key)));
-        }
-        if !matches!(self.storage_policy.as_str(), "" | "default") {
-            engine.push_str(&format!(" SETTINGS storage_policy = {}", literal(&self.storage_policy)));
+        for clause in self.clauses.iter().filter(|clause| !clause.starts_with("TTL ")) {
+            engine.push(' ');
+            engine.push_str(clause);
         }
         engine
     }
 
+    /// Returns the clauses by which rows are partitioned and sorted. Partitions move only between tables that agree in them.
+    pub(super) fn order(&self) -> Vec<&str> {
+        let is_order = |clause: &&str| !clause.starts_with("TTL ") && !clause.starts_with("SETTINGS ");
+        self.clauses.iter().map(String::as_str).filter(is_order).collect()
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| *column.name == *name)
+    }
+}
+
+/// Words with which a clause behind an engine begins, in the server's order.
+const CLAUSES: [&str; 6] = ["PARTITION BY ", "PRIMARY KEY ", "ORDER BY ", "SAMPLE BY ", "TTL ", "SETTINGS "];
+
+/// Splits an engine as the server writes it, with its parameters, into the clauses behind it.
+fn clauses(engine: &str) -> Vec<String> {
+    let mut starts = Vec::new();
+    let (mut depth, mut quote) = (0usize, None);
+    let mut chars = engine.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (Some(_), '\\') => {
+                chars.next();
+            }
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '`' | '"') => quote = Some(c),
+            (None, '(' | '[') => depth += 1,
+            (None, ')' | ']') => depth = depth.saturating_sub(1),
+            (None, ' ') if depth == 0 => {
+                let rest = &engine[at + 1..];
+                let known = CLAUSES.iter().position(|clause| rest.starts_with(clause));
+                // A word within a clause, such as one of a rule of TTL, is not of an earlier kind.
+                if let Some(known) = known.filter(|known| starts.last().is_none_or(|(last, _)| known > last)) {
+                    starts.push((known, at + 1));
+                }
+            }
+            _ => {}
+        }
+    }
+    let ends = starts.iter().skip(1).map(|(_, start)| start - 1).chain([engine.len()]);
+    starts.iter().zip(ends).map(|((_, start), end)| engine[*start..end].to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clauses_of_an_engine_are_those_outside_of_brackets_and_quotes() {
+        let of = |engine: &str| clauses(engine);
+        assert_eq!(of("MergeTree ORDER BY tuple()"), ["ORDER BY tuple()"]);
+        assert_eq!(
+            of("ReplacingMergeTree(ver) PARTITION BY toYYYYMM(d) PRIMARY KEY id ORDER BY (id DESC, ` TTL `) TTL d + \
+                toIntervalDay(1) DELETE WHERE x = 'it\\'s ORDER BY ' SETTINGS allow_nullable_key = 1, index_granularity = 8192"),
+            [
+                "PARTITION BY toYYYYMM(d)",
+                "PRIMARY KEY id",
+                "ORDER BY (id DESC, ` TTL `)",
+                "TTL d + toIntervalDay(1) DELETE WHERE x = 'it\\'s ORDER BY '",
+                "SETTINGS allow_nullable_key = 1, index_granularity = 8192",
+            ]
+        );
+        assert!(of("Log").is_empty());
     }
 }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 
 use super::types::ColumnType;
+use crate::column::number::{fits_double, parse_float, write_float};
 use crate::transform::expr::{parse_days, parse_micros};
 use crate::warehouse::uuid::uuid;
 
@@ -173,6 +174,14 @@ pub(super) fn write_json(value: &Value, ty: &ColumnType, out: &mut Vec<u8>) -> R
         }
         (_, Value::String(text)) => return from_text(text, ty, out),
         (_, Value::Bool(value)) => return from_text(if *value { "true" } else { "false" }, ty, out),
+        // As in a column of numbers alone: fractions of JSON are the nearest double.
+        (C::Float32 | C::Float64, Value::Number(number)) if number.as_str().contains(['.', 'e', 'E']) => {
+            let value = number.as_str().parse::<f64>().ok().filter(|value| value.is_finite());
+            let value = value.ok_or("the number has more digits than the column holds")?;
+            let mut text = Vec::new();
+            write_float(value, &mut text);
+            return from_text(&String::from_utf8_lossy(&text), ty, out);
+        }
         (_, Value::Number(number)) => return from_text(number.as_str(), ty, out),
         (_, Value::Array(_) | Value::Object(_)) => return Err("the value is nested, and the column is not".into()),
     }
@@ -194,6 +203,13 @@ fn check_object(value: &Value) -> Result<(), Reason> {
                 }
             }
             Value::Array(values) => {
+                let mut numbers = Numbers::default();
+                numbers.look_at(values);
+                if numbers.has_fraction && numbers.has_large {
+                    return Err(
+                        "it has a list of fractions and integers beyond 2^53, which would become doubles".into()
+                    );
+                }
                 for value in values {
                     // Paths within a list begin anew.
                     walk(value, "", &mut BTreeSet::new())?;
@@ -201,6 +217,14 @@ fn check_object(value: &Value) -> Result<(), Reason> {
             }
             Value::Object(members) => {
                 for (key, value) in members {
+                    if key.contains('.') {
+                        return Err(
+                            "it has a key with a point, which the type JSON takes for an object in an object".into()
+                        );
+                    }
+                    if value.as_object().is_some_and(|object| object.is_empty()) {
+                        return Err("it has an empty object as a member, which the type JSON does not hold".into());
+                    }
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     if !value.is_object() && !paths.insert(path.clone()) {
                         return Err("it has two members of one path, which the type JSON does not hold".into());
@@ -213,6 +237,29 @@ fn check_object(value: &Value) -> Result<(), Reason> {
         Ok(())
     }
     walk(value, "", &mut BTreeSet::new())
+}
+
+/// The kinds of numbers in a list and in the lists in it, of which the server makes one type.
+#[derive(Default)]
+struct Numbers {
+    has_fraction: bool,
+    /// True if there is an integer that a double may not hold.
+    has_large: bool,
+}
+
+impl Numbers {
+    fn look_at(&mut self, values: &[Value]) {
+        for value in values {
+            match value {
+                Value::Number(number) if number.as_str().contains(['.', 'e', 'E']) => self.has_fraction = true,
+                Value::Number(number) => {
+                    self.has_large |= number.as_str().parse::<i64>().map_or(true, |value| !fits_double(value));
+                }
+                Value::Array(values) => self.look_at(values),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Appends days since 1970.
@@ -349,10 +396,11 @@ fn double(text: &str) -> Result<f64, Reason> {
         text.parse::<f64>().ok().filter(|_| is_number && !text.starts_with('+')).ok_or("the value is not a number")?;
     let significant = text.split(['e', 'E']).next().unwrap_or_default().bytes().filter(u8::is_ascii_digit);
     let is_zero = value == 0.0 && significant.clone().any(|digit| digit != b'0');
-    if !value.is_finite() || is_zero || significant.skip_while(|digit| *digit == b'0').count() > 17 {
+    let is_integer = !text.contains(['.', 'e', 'E']);
+    let is_long = !is_integer && significant.skip_while(|digit| *digit == b'0').count() > 15;
+    if !value.is_finite() || is_zero || is_long && parse_float(text.as_bytes()) != Some(value) {
         return Err("the number has more digits than the column holds".into());
     }
-    let is_integer = !text.contains(['.', 'e', 'E']);
     if is_integer && text.parse::<i128>().is_ok_and(|exact| value as i128 != exact) {
         return Err("the number has more digits than the column holds".into());
     }
@@ -397,6 +445,8 @@ mod tests {
             ("1.234", "Decimal(9, 2)"),
             ("12345678.9", "Decimal(9, 2)"),
             ("9007199254740993", "Float64"),
+            ("9007199254740993.0", "Float64"),
+            ("0.30000000000000001", "Float64"),
             ("1e400", "Float64"),
             ("1e-400", "Float64"),
             ("0.123456789", "Float32"),
@@ -439,6 +489,9 @@ mod tests {
             (r#"{"a.b":1,"a":{"b":2}}"#, "JSON"),
             (r#"{"a":[12345678901234567890123]}"#, "JSON"),
             (r#"{"a":"\ud800"}"#, "JSON"),
+            (r#"{"a.b":1}"#, "JSON"),
+            (r#"{"a":{}}"#, "JSON"),
+            (r#"{"a":[[9007199254740993],[1.5]]}"#, "JSON"),
         ] {
             assert!(json(text, ty).is_err(), "{text} {ty}");
         }

@@ -10,11 +10,12 @@ use memchr::memchr;
 use super::layout::{Cast, Layout, LayoutColumn, Mapping};
 use super::numeric;
 use super::types::Wire;
-use crate::column::json_text::{JsonValues, NullMembers, unescape, write_json_string};
+use crate::column::json_text::{JsonValues, NullMembers, write_json_string};
 use crate::column::number::{fits_double, write_float};
 use crate::column::{Batch, Fixed, Type, Unit};
 use crate::position::FieldPath;
 use crate::transform::expr::{parse_days, parse_micros};
+use crate::warehouse::json_text::plain_text;
 use crate::warehouse::uuid::uuid;
 use crate::warehouse::{LoadError, LoadRows, NulPolicy, RowEncoder, UnfitRow};
 
@@ -42,14 +43,15 @@ const MAX_VALUE_BYTES: usize = (1 << 30) - 1;
 #[derive(Debug)]
 pub(super) struct CopyEncoder {
     pub(super) mapping: Mapping,
+    /// The table in messages.
+    pub(super) table: String,
 }
 
 impl CopyEncoder {
     fn columns<'a>(&self, batch: &'a Batch) -> Result<(Layout, Vec<Column<'a>>), LoadError> {
-        let layout = self.mapping.layout(&batch.schema).map_err(|misfits| {
-            let misfits: Vec<String> = misfits.iter().map(ToString::to_string).collect();
-            LoadError::Bug(format!("rows were encoded that do not fit the table: {}", misfits.join("; ")))
-        })?;
+        let layout = self.mapping.layout(&batch.schema);
+        // Of columns that appear late: the others are checked before the first row.
+        let layout = layout.map_err(|misfits| LoadError::Misfits { table: self.table.clone(), misfits })?;
         let columns = layout.columns.iter().map(|column| Column::new(column, batch, &self.mapping)).collect();
         Ok((layout, columns))
     }
@@ -242,17 +244,7 @@ impl<'a> Column<'a> {
                 return self.write_json(values.value(row).as_bytes().into(), out);
             }
             (Values::Json(values), wire) => {
-                let json = values.value(row);
-                // A string is taken as its text, and any other value as its own spelling.
-                let text = match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                    Some(inside) if memchr(b'\\', inside.as_bytes()).is_some() => {
-                        let mut text = Vec::new();
-                        unescape(inside.as_bytes(), &mut text);
-                        Cow::Owned(String::from_utf8(text).map_err(|_| "the text is not valid Unicode")?)
-                    }
-                    Some(inside) => Cow::Borrowed(inside),
-                    None => Cow::Borrowed(json),
-                };
+                let text = plain_text(values.value(row))?;
                 return match wire {
                     Wire::Text(limit) => self.write_text(&text, limit, out),
                     wire => self.write_from_text(&text, row, wire, out),

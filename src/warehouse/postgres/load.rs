@@ -166,7 +166,7 @@ impl PostgresLoad {
             recorded,
             sql_name: table.sql(),
             table,
-            encoder: Arc::new(CopyEncoder { mapping }),
+            encoder: Arc::new(CopyEncoder { mapping, table: target.name() }),
             made,
             is_created: false,
             key,
@@ -261,8 +261,7 @@ impl PostgresLoad {
             return Ok(());
         }
         if let Some((name, _)) = new.iter().find(|(_, takes_no_null)| *takes_no_null) {
-            let what = "takes no null, and was first seen after rows without it had got its default";
-            return Err(self.misfits(vec![Misfit { column: name.to_string(), what: what.to_owned() }]));
+            return Err(self.misfits(vec![Misfit::late(name)]));
         }
         let set: Vec<String> = new.iter().map(|(name, _)| format!("{} = NULL", quoted(name))).collect();
         // Rows that this transaction has written: they are no others than those of this load.

@@ -15,6 +15,8 @@ pub(super) struct Table {
     pub(super) name: String,
     /// The columns; `None` if there is no table.
     pub(super) columns: Option<Vec<TableColumn>>,
+    /// True if its definition may have rules by which a row that breaks a constraint replaces others or is left out.
+    pub(super) resolves_conflicts: bool,
 }
 
 impl Table {
@@ -61,7 +63,7 @@ impl Table {
             },
         )?;
         let Some((name, kind, is_strict, is_without_row_id)) = found.into_iter().next() else {
-            return Ok(Table { name, columns: None });
+            return Ok(Table { name, columns: None, resolves_conflicts: false });
         };
         let other = match kind.as_str() {
             "table" => None,
@@ -101,7 +103,27 @@ impl Table {
                 is_generated: hidden > 1,
             }
         });
-        Ok(Table { name, columns: Some(columns.collect()) })
+        let columns = Some(columns.collect());
+        let rules = db.rows(
+            "SELECT (SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?1), EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)",
+            [&name],
+            |row| Ok((has_conflict_rule(&row.get::<_, Option<String>>(0)?.unwrap_or_default()), row.get::<_, bool>(1)?)),
+        )?;
+        let (resolves_conflicts, has_triggers) = rules.into_iter().next().unwrap_or_default();
+        if resolves_conflicts && has_triggers {
+            // What overrides the rules of the table would override those in the triggers.
+            return Err(unsupported(
+                "it has rules for conflicts (ON CONFLICT), by which rows could be lost, and triggers".to_owned(),
+                "load into a table of another name, and INSERT … SELECT from there",
+            ));
+        }
+        Ok(Table { name, columns, resolves_conflicts })
+    }
+
+    /// Returns the part of INSERT and UPDATE by which a row that breaks a constraint ends the load, whatever the table's own
+    /// rule is: it would lose that row or another one.
+    pub(super) fn or_abort(&self) -> &'static str {
+        if self.resolves_conflicts { "OR ABORT" } else { "" }
     }
 
     /// Returns the name in SQL.
@@ -125,4 +147,11 @@ impl Table {
         )?;
         Ok(found.into_iter().next())
     }
+}
+
+/// Returns true if the definition of a table may have `ON CONFLICT`; also if only a name or a comment has these words.
+fn has_conflict_rule(sql: &str) -> bool {
+    let words: Vec<&str> =
+        sql.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| pair[0].eq_ignore_ascii_case("on") && pair[1].eq_ignore_ascii_case("conflict"))
 }

@@ -233,6 +233,11 @@ fn to_load_error(error: &rusqlite::Error, table: &str, location: &Location, canc
         ErrorCode::ConstraintViolation if message.starts_with("UNIQUE") => {
             refused(&message, Some("merge by the columns of that key, or load other rows"), false)
         }
+        ErrorCode::ConstraintViolation if message.starts_with("FOREIGN KEY") => refused(
+            &message,
+            Some("load the rows that they refer to first; `PRAGMA foreign_key_list` of the table names their tables"),
+            false,
+        ),
         ErrorCode::ConstraintViolation if message.starts_with("CHECK") => {
             refused(&message, Some("filter the rows that break the rule of the table"), false)
         }

@@ -18,6 +18,8 @@ use crate::warehouse::{LoadError, LoadRows, RowEncoder, UnfitRow};
 #[derive(Debug)]
 pub(super) struct ValueEncoder {
     pub(super) mapping: Mapping,
+    /// The table in messages.
+    pub(super) table: String,
 }
 
 impl RowEncoder for ValueEncoder {
@@ -56,10 +58,9 @@ impl RowEncoder for ValueEncoder {
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
-        let layout = self.mapping.layout(&batch.schema).map_err(|misfits| {
-            let misfits: Vec<String> = misfits.iter().map(ToString::to_string).collect();
-            LoadError::Bug(format!("rows were encoded that do not fit the table: {}", misfits.join("; ")))
-        })?;
+        let layout = self.mapping.layout(&batch.schema);
+        // Of columns that appear late: the others are checked before the first row.
+        let layout = layout.map_err(|misfits| LoadError::Misfits { table: self.table.clone(), misfits })?;
         let columns: Vec<Column<'_>> = layout.iter().map(|column| Column::new(column, batch, &self.mapping)).collect();
         for row in 0..batch.rows {
             for column in &columns {
@@ -86,6 +87,13 @@ enum Values<'a> {
     Text(&'a StringViewArray),
     /// JSON text.
     Json(&'a StringViewArray),
+    /// JSON text for a column of several types that the load makes.
+    Mixed {
+        /// As the records have it.
+        as_read: &'a StringViewArray,
+        /// In the form that values have which were typed before the column became one of several types.
+        canonical: &'a StringViewArray,
+    },
     /// Nested values, by their JSON text.
     Nested(JsonValues<'a>),
 }
@@ -99,13 +107,21 @@ struct Column<'a> {
 impl<'a> Column<'a> {
     fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
-        // Nested values as their own text, with the keys and digits of the record.
         let is_nested = matches!(typed, Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_));
-        let as_read = batch.as_read(column.index).filter(|as_read| is_nested && as_read.ty == Type::Raw);
-        let (values, ty) = match as_read {
-            Some(as_read) => (&*as_read.array, &Type::Json),
-            None => (array, typed),
+        let is_of = |kinds: &[Kind]| matches!(column.place, Place::Existing(kind) if kinds.contains(&kind));
+        let (values, ty): (&'a dyn Array, &Type) = match batch.as_read(column.index) {
+            // Nested values as their own text, with the keys and digits of the record.
+            Some(as_read) if as_read.ty == Type::Raw && is_nested => (&*as_read.array, &Type::Json),
+            // Numbers as they were read, where the column keeps that: whether 2 is 2.0 must not depend on other records.
+            Some(as_read) if as_read.ty == Type::Raw && *typed == Type::Float && is_of(&[Kind::Text, Kind::Any]) => {
+                (&*as_read.array, &Type::Json)
+            }
+            Some(as_read) if as_read.ty == Type::Text && is_of(&[Kind::Text]) && is_of_cells(typed) => {
+                (&*as_read.array, &Type::Text)
+            }
+            _ => (array, typed),
         };
+        let mixed = (*typed == Type::Json && column.place == Place::New).then(|| array.as_string_view());
         // Numbers of CSV whose type is open are carried as the type that they would have now.
         let resolved = ty.resolved();
         let values = match &resolved {
@@ -115,7 +131,10 @@ impl<'a> Column<'a> {
             Type::Decimal => Values::Decimal(values.as_primitive::<Decimal128Type>()),
             Type::Float => Values::Float(values.as_primitive()),
             Type::Text => Values::Text(values.as_string_view()),
-            Type::Json | Type::Raw => Values::Json(values.as_string_view()),
+            Type::Json | Type::Raw => match mixed {
+                Some(canonical) => Values::Mixed { as_read: values.as_string_view(), canonical },
+                None => Values::Json(values.as_string_view()),
+            },
             Type::Fixed(fixed) => Values::Fixed(values, *fixed),
             Type::Number(_) => unreachable!("it is resolved"),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => Values::Nested(
@@ -179,7 +198,9 @@ impl<'a> Column<'a> {
                 };
             }
             Values::Text(values) => return kind.put_text(values.value(row), out),
-            Values::Json(values) => return kind.put_json(values.value(row), out),
+            Values::Json(values) | Values::Mixed { as_read: values, .. } => {
+                return kind.put_json(values.value(row), out);
+            }
             Values::Nested(values) => put_text_with(out, |out| values.write(row, out)),
         }
         Ok(())
@@ -199,8 +220,18 @@ impl<'a> Column<'a> {
             },
             Values::Fixed(array, fixed) => put_text_with(out, |out| fixed.write(fixed.value(*array, row), out)),
             Values::Text(values) | Values::Json(values) => put_text(values.value(row).as_bytes(), out),
+            Values::Mixed { as_read, canonical } => {
+                let text = as_read.value(row);
+                // Nested values are never taken apart, and keep their text at any place.
+                put_text(if text.starts_with(['{', '[']) { text } else { canonical.value(row) }.as_bytes(), out);
+            }
             Values::Nested(values) => put_text_with(out, |out| values.write(row, out)),
         }
         Ok(())
     }
+}
+
+/// Returns true for types of which a cell of CSV may have another spelling.
+fn is_of_cells(ty: &Type) -> bool {
+    matches!(ty, Type::Float | Type::Int { .. } | Type::Decimal | Type::Bool | Type::Fixed(Fixed::Decimal { .. }))
 }

@@ -78,10 +78,10 @@ impl<'a> Insert<'a> {
 
     fn prepare<'c>(&self, db: &'c Database, rows: usize) -> Result<Statement<'c>, LoadError> {
         let row = format!("({})", self.values);
-        let table = &self.table.sql_name;
+        let (or_abort, table) = (self.table.or_abort, &self.table.sql_name);
         let sql = match self.names.is_empty() {
-            true => format!("INSERT INTO {table} DEFAULT VALUES"),
-            false => format!("INSERT INTO {table} ({}) VALUES {}", self.names, vec![&*row; rows].join(",")),
+            true => format!("INSERT {or_abort} INTO {table} DEFAULT VALUES"),
+            false => format!("INSERT {or_abort} INTO {table} ({}) VALUES {}", self.names, vec![&*row; rows].join(",")),
         };
         db.connection().prepare(&sql).map_err(|error| db.error(&error))
     }

@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 
 use super::values::{put_float, put_int, put_text, put_text_with};
-use crate::column::json_text::{unescape, write_json_string};
+use crate::column::json_text::write_json_string;
 use crate::column::number::{fits_double, parse_float, parse_int, write_float};
 use crate::column::{Fixed, Type};
+use crate::warehouse::json_text::plain_text;
 
 /// The reason for which a column cannot hold a value.
 pub(super) type Reason = Cow<'static, str>;
@@ -96,7 +97,8 @@ impl Kind {
     pub(super) fn fits_all(self, ty: &Type) -> bool {
         let is_nested = matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_));
         match self {
-            Kind::Text | Kind::Any => true,
+            // Not every string of JSON is Unicode.
+            Kind::Text | Kind::Any => *ty != Type::Json,
             Kind::Integer { only } => matches!(ty, Type::Bool | Type::Int { .. }) || !only && *ty == Type::Float,
             Kind::Real => matches!(ty, Type::Bool | Type::Float),
             Kind::Numeric(used) => {
@@ -164,6 +166,19 @@ impl Kind {
         }
     }
 
+    /// Stores a number of JSON, in a column that is not of text, as the typed columns of records have it: fractions are the
+    /// nearest double.
+    fn put_json_number(self, json: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
+        if let Some(value) = parse_int(json.as_bytes()) {
+            return self.put_int(value, out);
+        }
+        let is_integer = !json.contains(['.', 'e', 'E']) && json != "-0";
+        match json.parse::<f64>() {
+            Ok(value) if !is_integer && value.is_finite() => self.put_float(value, out),
+            _ => self.put_decimal(json, out),
+        }
+    }
+
     pub(super) fn put_text(self, text: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
         match self {
             Kind::Text | Kind::Any => put_text(text.as_bytes(), out),
@@ -185,19 +200,13 @@ impl Kind {
     pub(super) fn put_json(self, json: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
         let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
         match self {
-            Kind::Text | Kind::Any => put_text(json.as_bytes(), out),
-            _ if is_number => return self.put_number(json, "the number has more digits than the column holds", out),
+            Kind::Text => put_text(plain_text(json)?.as_bytes(), out),
+            _ if is_number => return self.put_json_number(json, out),
             Kind::Numeric(Use::Json) => put_text(json.as_bytes(), out),
-            _ if json.starts_with('"') => {
-                let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-                let mut text = Vec::new();
-                unescape(inside.as_bytes(), &mut text);
-                let text = std::str::from_utf8(&text).map_err(|_| "the text is not valid Unicode")?;
-                return self.put_text(text, out);
-            }
+            _ if json.starts_with('"') => return self.put_text(&plain_text(json)?, out),
             Kind::Real => return Err("the value is not a number".into()),
             _ if json == "true" || json == "false" => self.put_bool(json == "true", out),
-            Kind::Numeric(Use::Other) => put_text(json.as_bytes(), out),
+            Kind::Any | Kind::Numeric(Use::Other) => put_text(json.as_bytes(), out),
             _ => return Err("the value is not a number".into()),
         }
         Ok(())

@@ -120,10 +120,10 @@ impl SqliteLoad {
         Ok(Begun::Load(Box::new(SqliteLoad {
             db,
             target: target.clone(),
-            straight: Rowset::new(sql_name.clone()),
+            straight: Rowset::new(sql_name.clone(), table.or_abort()),
             sql_name,
             table,
-            encoder: Arc::new(ValueEncoder { mapping }),
+            encoder: Arc::new(ValueEncoder { mapping, table: target.name() }),
             type_merge: request.type_merge,
             started_at,
             key,
@@ -297,8 +297,7 @@ impl SqliteLoad {
         if self.straight.rows == 0 || !has_default(&column.name) {
             return Ok(());
         }
-        let what = "was first seen after rows were stored, which have got the default of the table";
-        Err(self.misfits(vec![Misfit { column: column.source.to_string(), what: what.to_owned() }]))
+        Err(self.misfits(vec![Misfit::late(&column.source)]))
     }
 
     /// Prepares the stage for rows of this layout.
@@ -315,7 +314,7 @@ impl SqliteLoad {
                 }
                 let list: Vec<String> = known.iter().map(|column| self.staged_sql(column)).collect();
                 self.db.execute(&format!("CREATE TEMPORARY TABLE \"_drawoff_stage\" ({})", list.join(", ")))?;
-                let mut stage = Rowset::new(STAGE.to_owned());
+                let mut stage = Rowset::new(STAGE.to_owned(), "");
                 known.iter().for_each(|column| stage.add(column));
                 stage
             }
@@ -380,7 +379,14 @@ impl SqliteLoad {
         match self.target.mode.clone() {
             LoadMode::Merge { key: merge_key } => {
                 let load_column = self.target.load_column.as_deref();
-                let merge = Merge { db: &self.db, table: &self.sql_name, stage: &stage, key: &merge_key, load_column };
+                let merge = Merge {
+                    db: &self.db,
+                    table: &self.sql_name,
+                    or_abort: self.table.or_abort(),
+                    stage: &stage,
+                    key: &merge_key,
+                    load_column,
+                };
                 self.notes.push(merge.execute(key)?);
                 Ok(())
             }
@@ -478,7 +484,8 @@ impl SqliteLoad {
         }
         let moved = self.db.changed(
             &format!(
-                "INSERT INTO {} ({}) SELECT {} FROM {STAGE} ORDER BY {}",
+                "INSERT {} INTO {} ({}) SELECT {} FROM {STAGE} ORDER BY {}",
+                self.table.or_abort(),
                 self.sql_name,
                 names.join(", "),
                 values.join(", "),

@@ -12,6 +12,8 @@ pub(super) struct Merge<'a> {
     pub(super) db: &'a Database,
     /// The table in SQL.
     pub(super) table: &'a str,
+    /// `OR ABORT` if its own rules for rows that break a constraint must not apply; else empty.
+    pub(super) or_abort: &'static str,
     pub(super) stage: &'a Rowset,
     /// The columns of the key.
     pub(super) key: &'a [Arc<str>],
@@ -24,11 +26,7 @@ impl Merge<'_> {
     /// Returns a sentence for the report.
     pub(super) fn execute(&self, key: &CommitKey) -> Result<String, LoadError> {
         let db = self.db;
-        let number = self.stage.row_number().ok_or_else(|| LoadError::Unsupported {
-            table: db.table().to_owned(),
-            what: "rows with columns `rowid`, `_rowid_` and `oid` cannot be merged".into(),
-            hint: Some("rename one of them".into()),
-        })?;
+        let number = self.stage.row_number().ok_or_else(|| self.stage.unnumbered(db))?;
         let is_key = |name: &str| self.key.iter().any(|key| is_same_name(key, name));
         let keys: Vec<String> = self.key.iter().map(|name| quoted(name)).collect();
         let same = |a: &str, b: &str| {
@@ -75,8 +73,9 @@ impl Merge<'_> {
             false => format!("UPDATE SET {}", assignments("excluded")),
         };
         let upsert = format!(
-            "INSERT INTO {} ({names}) SELECT {values} FROM {STAGE} WHERE true ORDER BY {number} \
+            "INSERT {} INTO {} ({names}) SELECT {values} FROM {STAGE} WHERE true ORDER BY {number} \
              ON CONFLICT ({}) DO {action}",
+            self.or_abort,
             self.table,
             keys.join(", ")
         );
@@ -91,7 +90,8 @@ impl Merge<'_> {
                     true => 0,
                     false => db.changed(
                         &format!(
-                            "UPDATE {} AS t SET {} FROM {STAGE} AS m WHERE {}",
+                            "UPDATE {} {} AS t SET {} FROM {STAGE} AS m WHERE {}",
+                            self.or_abort,
                             self.table,
                             assignments("m"),
                             same("m", "t")
@@ -101,9 +101,9 @@ impl Merge<'_> {
                 };
                 let inserted = db.changed(
                     &format!(
-                        "INSERT INTO {} ({names}) SELECT {values} FROM {STAGE} \
+                        "INSERT {} INTO {} ({names}) SELECT {values} FROM {STAGE} \
                          WHERE {number} NOT IN (SELECT n FROM temp.\"_drawoff_matched\") ORDER BY {number}",
-                        self.table
+                        self.or_abort, self.table
                     ),
                     [],
                 )?;

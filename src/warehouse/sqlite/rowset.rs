@@ -21,6 +21,8 @@ const ROW_NUMBERS: [&str; 3] = ["rowid", "_rowid_", "oid"];
 pub(super) struct Rowset {
     /// The table in SQL.
     pub(super) sql_name: String,
+    /// `OR ABORT` if its own rules for rows that break a constraint must not apply; else empty.
+    pub(super) or_abort: &'static str,
     pub(super) columns: Vec<HeldColumn>,
     /// Rows in it, of this load.
     pub(super) rows: u64,
@@ -55,8 +57,8 @@ pub(super) enum Change {
 }
 
 impl Rowset {
-    pub(super) fn new(sql_name: String) -> Self {
-        Rowset { sql_name, columns: Vec::new(), rows: 0 }
+    pub(super) fn new(sql_name: String, or_abort: &'static str) -> Self {
+        Rowset { sql_name, or_abort, columns: Vec::new(), rows: 0 }
     }
 
     pub(super) fn find(&self, name: &str) -> Option<&HeldColumn> {
@@ -119,11 +121,11 @@ impl Rowset {
     /// Converts the values of a column of the stage to its final form, in place.
     pub(super) fn settle(&self, db: &Database, name: &str, to: Option<Form>) -> Result<(), LoadError> {
         let (Some(held), Some(to)) = (self.find(name), to) else { return Ok(()) };
-        let number = self.row_number().unwrap_or("rowid");
         let now = held.form().map(|form| (self.rows, form));
         let mut first = 0;
         for (end, from) in held.earlier.iter().copied().chain(now) {
             if from != to {
+                let number = self.row_number().ok_or_else(|| self.unnumbered(db))?;
                 db.execute(&format!(
                     "UPDATE {0} SET {1} = {CONVERT}({1}, {2}, {3}) WHERE {number} > {first} AND {number} <= {end}",
                     self.sql_name,
@@ -140,6 +142,15 @@ impl Rowset {
     /// Returns a name of the number of a row that no column has; `None` if columns have all of them.
     pub(super) fn row_number(&self) -> Option<&'static str> {
         ROW_NUMBERS.into_iter().find(|number| self.find(number).is_none())
+    }
+
+    /// Returns the error of a table whose columns have all names of a row's number.
+    pub(super) fn unnumbered(&self, db: &Database) -> LoadError {
+        LoadError::Unsupported {
+            table: db.table().to_owned(),
+            what: "rows with columns `rowid`, `_rowid_` and `oid` cannot be merged, nor get a wider type".into(),
+            hint: Some("rename one of them".into()),
+        }
     }
 
     /// Returns the names of its columns as a list in SQL.

@@ -3,6 +3,7 @@
 
 use rusqlite::types::ValueRef;
 
+use crate::column::canonical::write_canonical;
 use crate::column::json_text::write_json_string;
 use crate::column::number::write_float;
 use crate::column::{Fixed, Type};
@@ -81,7 +82,12 @@ pub(super) fn convert<'a>(value: ValueRef<'a>, from: Form, to: Form, scratch: &'
             scratch.extend_from_slice(if value == 0 { b"false" } else { b"true" });
         }
         (ValueRef::Integer(value), ..) => scratch.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
-        (ValueRef::Real(value), ..) if value.is_finite() || to != Form::Json => write_float(value, scratch),
+        (ValueRef::Real(value), ..) if to != Form::Json => write_float(value, scratch),
+        (ValueRef::Real(value), ..) if value.is_finite() => {
+            let mut text = Vec::new();
+            write_float(value, &mut text);
+            write_canonical(&String::from_utf8_lossy(&text), scratch);
+        }
         // JSON has no infinity.
         (ValueRef::Real(value), ..) => {
             scratch.push(b'"');
@@ -197,6 +203,7 @@ mod tests {
         assert_eq!(text(ValueRef::Text(b"a\0\""), Form::Text, Form::Json), r#""a\u0000\"""#);
         assert_eq!(text(ValueRef::Integer(1), Form::Bool, Form::Json), "true");
         assert_eq!(text(ValueRef::Real(0.1), Form::Float, Form::Json), "0.1");
+        assert_eq!(text(ValueRef::Real(2.0), Form::Float, Form::Json), "2", "it may have been read as 2 or 2.0");
         assert_eq!(text(ValueRef::Real(f64::INFINITY), Form::Float, Form::Json), "\"inf\"");
         assert_eq!(text(ValueRef::Integer(i64::MAX), Form::Int, Form::Decimal), "9223372036854775807");
         assert_eq!(convert(ValueRef::Integer(2), Form::Int, Form::Float, &mut Vec::new()), ValueRef::Real(2.0));

@@ -11,7 +11,7 @@ use arrow_buffer::{Buffer, NullBufferBuilder};
 use crate::column::views::{Views, make_view_of_padded};
 use crate::column::{AsRead, Fixed, Morsel, Type, TypeMerge};
 use crate::format::Reject;
-use crate::format::csv::infer::parse_bool;
+use crate::format::csv::infer::{digits_of_number, parse_bool};
 use crate::format::csv::split::Span;
 use crate::format::decode::SURPLUS;
 use crate::format::number;
@@ -42,11 +42,12 @@ pub(super) enum Builder {
         values: Float64Builder,
         observed: Observed,
     },
-    /// Decimals with a fraction: values, significant digits, digits after the point.
+    /// Decimals with a fraction: values, significant digits, digits after the point, and true if the type is given.
     Scaled {
         values: Decimal128Builder,
         precision: u8,
         scale: u8,
+        is_given: bool,
     },
     Text(TextBuilder),
     Nested(Type, NestedCells),
@@ -72,8 +73,9 @@ impl Observed {
 }
 
 impl Builder {
-    /// Makes an empty column of `ty` with capacity for `capacity` rows.
-    pub(super) fn new(ty: &Type, morsel: &Morsel, capacity: usize) -> Self {
+    /// Makes an empty column of `ty` with capacity for `capacity` rows. With `is_given`, the type does not follow from the
+    /// cells; see [`parse_scaled`].
+    pub(super) fn new(ty: &Type, is_given: bool, morsel: &Morsel, capacity: usize) -> Self {
         match ty {
             Type::Null => Builder::Null(0),
             Type::Bool => Builder::Bool(BooleanBuilder::with_capacity(capacity)),
@@ -87,7 +89,7 @@ impl Builder {
             }
             Type::Fixed(Fixed::Decimal { precision, scale }) => {
                 let values = Decimal128Builder::with_capacity(capacity).with_data_type(ty.to_arrow());
-                Builder::Scaled { values, precision: *precision, scale: *scale }
+                Builder::Scaled { values, precision: *precision, scale: *scale, is_given }
             }
             Type::Text => Builder::Text(TextBuilder::new(morsel, capacity)),
             nested => Builder::Nested(nested.clone(), NestedCells::default()),
@@ -160,12 +162,13 @@ impl Builder {
                     values.append_value(value);
                 }
             }
-            Builder::Scaled { values, precision, scale } => {
+            Builder::Scaled { values, precision, scale, is_given } => {
                 for cell in cells {
                     match cell.is_null() {
                         true => values.append_null(),
                         false => {
-                            values.append_value(number::parse_scaled(cell.of(bytes), *precision, *scale).ok_or(Misfit)?)
+                            let value = parse_scaled(cell.of(bytes), *precision, *scale, *is_given);
+                            values.append_value(value.ok_or(Misfit)?);
                         }
                     }
                 }
@@ -193,7 +196,7 @@ impl Builder {
             }
             Builder::Decimal { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Decimal)),
             Builder::Float { mut values, observed } => (Arc::new(values.finish()), observed.to_type(Type::Float)),
-            Builder::Scaled { mut values, precision, scale } => {
+            Builder::Scaled { mut values, precision, scale, .. } => {
                 let array = values.finish();
                 let ty = null(has_values(&array), Type::Fixed(Fixed::Decimal { precision, scale }));
                 (Arc::new(array), ty)
@@ -225,8 +228,21 @@ fn exact_int(cell: &[u8]) -> Option<f64> {
     number::parse_int(cell).filter(|&value| number::fits_double(value)).map(|value| value as f64)
 }
 
+/// Parses a number of a column of decimals with `scale` digits after the point; `None` for one that does not fit.
+///
+/// With `is_given`, a schema file or the policy fixes the type, and every number that it holds fits. Otherwise the type
+/// follows from the cells, and a cell fits only if the type of all of them stays the same with it. `0.10` in
+/// `decimal(18,1)` then does not: if it were in the sample, the type would be `decimal(19,2)`, and where the sample ends is
+/// no property of the data.
+fn parse_scaled(value: &[u8], precision: u8, scale: u8, is_given: bool) -> Option<i128> {
+    let fits =
+        is_given || digits_of_number(value).is_some_and(|(integer, s)| integer <= precision - scale && s <= scale);
+    if fits { number::parse_scaled(value, precision, scale) } else { None }
+}
+
 /// Returns true if one cell fits into a column of `ty`, by the rules of [`Builder::append`] and [`Builder::finish`].
-pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCells) -> bool {
+/// `is_given` as in [`Builder::new`].
+pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, is_given: bool, decode_cells: DecodeCells) -> bool {
     if cell.is_null() {
         return true;
     }
@@ -237,7 +253,7 @@ pub(super) fn fits(bytes: &[u8], cell: Span, ty: &Type, decode_cells: DecodeCell
         Type::Int { .. } => number::parse_int(value).is_some(),
         Type::Decimal => number::parse_decimal(value).is_some(),
         Type::Float => number::parse_float(value).is_some() || exact_int(value).is_some(),
-        Type::Fixed(Fixed::Decimal { precision, scale }) => number::parse_scaled(value, *precision, *scale).is_some(),
+        Type::Fixed(Fixed::Decimal { precision, scale }) => parse_scaled(value, *precision, *scale, is_given).is_some(),
         Type::Text => true,
         nested => {
             let mut cells = NestedCells::default();

@@ -42,8 +42,8 @@ impl CsvDecoder {
         schema
             .fields
             .iter()
-            .zip(&mapping.indices)
-            .find_map(|(field, index)| self.misfit_of(bytes, fields, (*index)?, &field.ty, ""))
+            .zip(mapping.indices.iter().zip(&mapping.is_given))
+            .find_map(|(field, (index, &is_given))| self.misfit_of(bytes, fields, (*index)?, &field.ty, is_given, ""))
     }
 
     /// As [`CsvDecoder::misfit`], for the columns of the enforced schema.
@@ -61,21 +61,22 @@ impl CsvDecoder {
             .iter()
             .zip(&mapping.indices)
             .filter(|(field, _)| !is_free(field))
-            .find_map(|(field, index)| self.misfit_of(bytes, fields, (*index)?, &field.ty, " by the schema file"))
+            .find_map(|(field, index)| self.misfit_of(bytes, fields, (*index)?, &field.ty, true, " by the schema file"))
     }
 
-    /// Checks the cell of a record in column `column` of the header against type `ty`; see [`CsvDecoder::misfit`] for the
-    /// result.
+    /// Checks the cell of a record in column `column` of the header against type `ty`, which `is_given` as in
+    /// [`builder::Builder::new`]; see [`CsvDecoder::misfit`] for the result.
     fn misfit_of(
         &self,
         bytes: &[u8],
         fields: &[Span],
         column: usize,
         ty: &Type,
+        is_given: bool,
         by: &str,
     ) -> Option<(FieldPath, (String, usize))> {
         let cell = fields[self.read_at() + column];
-        if builder::fits(bytes, cell, ty, self.decode_cells) {
+        if builder::fits(bytes, cell, ty, is_given, self.decode_cells) {
             return None;
         }
         let found = match type_of(cell.of(bytes)) {
