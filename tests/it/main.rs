@@ -25,6 +25,8 @@ mod late_types;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_chunks;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod load_messages;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_sets;
 mod main_job;
 mod memory;

@@ -372,7 +372,7 @@ pub(super) async fn with_load_retries(
         match write().await {
             Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
                 failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
-                context.screen.note("beginning again: nothing of this load is in the table");
+                context.screen.note("beginning again: rows that are in the table are not loaded twice");
                 let wait = async {
                     tokio::time::sleep(Duration::from_secs(1 << retries)).await;
                     Ok(())

@@ -20,6 +20,8 @@ pub(super) struct ListedRuns {
     pub runs: Vec<Run>,
     /// True if the API may have older runs that match, which it does not list.
     pub is_cut: bool,
+    /// The time of the oldest run that the API listed, in the period or not.
+    pub since: Option<String>,
 }
 
 /// Lists the runs that match `filter` and were queued within `period`.
@@ -37,6 +39,7 @@ pub(super) async fn list_runs(
     // Behind a run before the period there are only older ones.
     let is_full = filter.limit == Some(MOST_RUNS) && runs.len() >= MOST_RUNS as usize;
     let is_cut = is_full && runs.last().is_some_and(|oldest| !period.begins_after(oldest));
+    let since = runs.last().and_then(|run| run.queued_at.clone().or_else(|| run.created_at.clone()));
     runs.retain(|run| period.has(run));
-    Ok(ListedRuns { runs, is_cut })
+    Ok(ListedRuns { runs, is_cut, since })
 }

@@ -87,7 +87,7 @@ async fn runs_of_workflow(
     selection: &RunSelectionArgs,
 ) -> Result<Vec<RunId>, Failure> {
     let status = selection.status.clone().unwrap_or_else(|| "completed".to_owned());
-    let ListedRuns { runs, is_cut } = listed(context, client, selection, Some(status.clone())).await?;
+    let ListedRuns { runs, is_cut, .. } = listed(context, client, selection, Some(status.clone())).await?;
     let workflow = selection.workflow.as_deref().unwrap_or_default();
     // An output of all runs without some of them would be taken for all.
     if is_cut {

@@ -105,10 +105,12 @@ impl Known {
             state: match self.state {
                 State::Loaded => LoadState::Unfinished,
                 State::Moved => LoadState::Loaded,
+                State::Replaced if self.is_gone => LoadState::Dropped,
                 State::Replaced => LoadState::Replaced,
             },
             set: None,
             progress: None,
+            rows_there: None,
             rows: entry.rows,
             rejected: entry.rejected,
             digest: entry.digest.clone(),

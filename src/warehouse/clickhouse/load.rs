@@ -13,7 +13,7 @@ use super::commit::{Commit, Standing};
 use super::convert::{converted, has_json};
 use super::encode::RowBinaryEncoder;
 use super::http::{Failure, Session};
-use super::layout::{Change, Layout, LayoutColumn, Mapping};
+use super::layout::{Change, Layout, LayoutColumn, MAX_NAME_BYTES, Mapping};
 use super::ledger::{Entry, Ledger, State};
 use super::owner;
 use super::settings::Settings;
@@ -21,6 +21,7 @@ use super::sql::{literal, quoted};
 use super::table::{Definition, Table};
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
+use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
     Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad,
     TableTarget, Widening,
@@ -127,7 +128,8 @@ impl ClickHouseLoad {
         ledger.create(&session)?;
         if let Some(key) = target.identity.key_before(&table.recorded()) {
             let commit = Commit { session: &session, table: &table, ledger: &ledger };
-            if let Standing::Loaded(row) = commit.standing(&key, target.again)? {
+            if let Standing::Loaded(mut row) = commit.standing(&key, target.again)? {
+                table.look_for_rows(&session, &mut row);
                 return Ok(Begun::Loaded(*row));
             }
         }
@@ -592,17 +594,10 @@ impl ClickHouseLoad {
     /// Returns the names of columns that differ from those of the rows, as a JSON object, and adds notes on them.
     fn renamed(&mut self, columns: &Schema) -> String {
         let names = self.mapping().names(columns).unwrap_or_default();
-        let mut renamed = serde_json::Map::new();
-        for (field, name) in columns.fields.iter().zip(names) {
-            if field.name != name {
-                self.notes.push(format!(
-                    "the column `{}` is `{name}` in the table: names have at most 127 bytes",
-                    field.name
-                ));
-                renamed.insert(field.name.to_string(), name.to_string().into());
-            }
-        }
-        serde_json::Value::Object(renamed).to_string()
+        let pairs = columns.fields.iter().map(|field| &field.name).zip(names);
+        let (renamed, notes) = renamed_columns(pairs, MAX_NAME_BYTES);
+        self.notes.extend(notes);
+        renamed
     }
 
     /// Returns the misfit of the column for the commit key, if the table has it in a form that takes no text.
@@ -669,8 +664,9 @@ impl TableLoad for ClickHouseLoad {
         let recorded = self.table.recorded();
         let key = self.target.identity.key_after(&recorded, end.digests.as_deref())?;
         let generation = match self.commit_steps().standing(&key, self.target.again)? {
-            Standing::Loaded(row) => {
+            Standing::Loaded(mut row) => {
                 self.drop_stages();
+                self.table.look_for_rows(&self.session, &mut row);
                 self.end = End::Already(row);
                 return Ok(());
             }
