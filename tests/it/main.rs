@@ -25,6 +25,7 @@ mod load_chunks;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_sets;
 mod main_job;
+mod many_runs;
 mod memory;
 mod network;
 mod one_meaning;

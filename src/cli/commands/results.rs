@@ -260,7 +260,7 @@ impl PullOptions<'_> {
     }
 
     /// Returns the identity of a load of the results of `run`: the run and the blocks that these links are of.
-    fn load_member(&self, run: &RunId, links: &[DownloadLink]) -> LoadMember {
+    pub(super) fn load_member(&self, run: &RunId, links: &[DownloadLink]) -> LoadMember {
         // Not the name of a file, which has the format in it: the rows are the same in every format.
         let part = |link: &DownloadLink| match link.block_number {
             Some(number) => format!("block {number}"),
