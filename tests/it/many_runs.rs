@@ -379,7 +379,7 @@ fn a_table_has_all_runs_or_none() {
     // Alone, a run is known, too.
     load(&ids[1..2]).ok().says("nothing was changed");
     load(&ids).code(exit::LOAD_REFUSED).hints(&ids[3]);
-    assert_eq!(count(), Ok((15u64, 15u64)));
+    assert_eq!(count(), Ok((15i64, 15i64)));
     load(&ids[3..]).ok().says("loaded 5 rows into people");
     load(&ids).ok().says("nothing was changed");
     assert_eq!(count(), Ok((20, 20)));
