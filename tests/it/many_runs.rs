@@ -2,11 +2,13 @@
 //! failed.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::support::{Done, MARKED_KEY, Place, Service, block_on, exit, rows, tool, wait_for};
+use crate::support::http::{Answer, Loopback};
+use crate::support::{Done, MARKED_KEY, Place, Service, block_on, exit, interrupt, rows, tool, wait_for};
 
 /// A service with a workflow `Many`, which returns its payload, and a workflow `Broken`, whose runs fail.
 struct Many {
@@ -276,6 +278,41 @@ fn cut_connections_expired_links_and_refusals_change_nothing() {
     );
     assert_eq!(many.numbers("out.ndjson"), (0..RUNS * 2000).collect::<Vec<_>>());
     assert_eq!(report["expected_rows"], RUNS * 2000);
+}
+
+#[test]
+fn active_runs_are_waited_for_until_the_deadline_and_cancelled_on_request() {
+    let ids = ["11111111-0000-4000-8000-000000000000", "22222222-0000-4000-8000-000000000000"];
+    let cancelled = Arc::new(Mutex::new(Vec::new()));
+    let known = cancelled.clone();
+    // The list of runs has neither of them, as it may lag.
+    let server = Loopback::start(move |request| match request.path.split('/').collect::<Vec<_>>()[..] {
+        ["", "workflows", "runs"] => Answer::json(&json!([])),
+        ["", "workflows", "runs", run, "live_status"] => Answer::json(&json!({
+            "run_id": run, "workflow_id": "w", "overall_status": if run == ids[0] { "completed" } else { "running" },
+        })),
+        ["", "workflows", "cancel"] => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            known.lock().unwrap().push(body["job_id"].as_str().unwrap().to_owned());
+            Answer::json(&json!({"job_id": body["job_id"], "status": "canceled"}))
+        }
+        _ => Answer::error(404, "Not found"),
+    });
+    let place = Place::with_service(&server.url);
+    let args = ["pull", ids[0], ids[1], "-o", "out.ndjson"];
+    place
+        .run(&[&args[..], &["--deadline", "0s"]].concat())
+        .code(exit::DEADLINE_PASSED)
+        .says(&format!("run {} is still running after", ids[1]))
+        .hints("the runs continue, and the same command waits for them again");
+    let asked = |run: &str| server.asked().iter().filter(|request| request.path.contains(run)).count();
+    let before = asked(ids[1]);
+    let child = place.command(&[&args[..], &["--cancel-on-interrupt"]].concat()).spawn().unwrap();
+    wait_for("two polls of the run that is active", || (asked(ids[1]) >= before + 2).then_some(()));
+    interrupt(&child);
+    Done::of_child("pull".into(), child).code(exit::INTERRUPTED).hints("cancelled 1 active run");
+    assert_eq!(*cancelled.lock().unwrap(), [ids[1]]);
+    assert!(place.leftovers().is_empty());
 }
 
 #[test]

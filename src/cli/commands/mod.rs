@@ -12,6 +12,7 @@ mod ledger_session;
 pub(super) mod loads;
 mod output_identity;
 pub(super) mod pull;
+mod pulled_results;
 mod resolve;
 mod results;
 pub(super) mod run;

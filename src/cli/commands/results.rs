@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::ledger_session::LedgerSession;
 use super::output_identity::output_identity;
-use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus, WorkflowId};
+use super::pulled_results::{PulledResults, RunFiles};
+use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
@@ -66,38 +67,6 @@ pub(crate) struct PullOptions<'a> {
     pub of_new_run: bool,
     /// True to write outputs again that are already complete.
     pub again: bool,
-}
-
-/// Result files of one run.
-#[derive(Clone, Copy)]
-pub(super) struct RunFiles<'a> {
-    pub run: &'a RunId,
-    pub workflow: &'a WorkflowId,
-    pub format: ResultFormat,
-    pub links: &'a [DownloadLink],
-}
-
-/// The results that one group of outputs gets, as one sequence of records.
-pub(super) struct PulledResults<'a> {
-    /// Files of one run, or of several in the order of their records.
-    pub runs: &'a [RunFiles<'a>],
-    /// Types that the workflows declare; empty if they are unknown.
-    pub declared: &'a Schema,
-}
-
-impl<'a> PulledResults<'a> {
-    /// Returns all files in the order of their records, each with those of its run.
-    fn files(&self) -> impl Iterator<Item = (&'a RunFiles<'a>, &'a DownloadLink)> {
-        self.runs.iter().flat_map(|run| run.links.iter().map(move |link| (run, link)))
-    }
-
-    /// Returns the name of a file in messages. Files of different runs may have the same name.
-    fn name_of(&self, run: &RunFiles<'_>, link: &DownloadLink) -> String {
-        match self.runs {
-            [_] => link.filename.clone(),
-            _ => format!("{}/{}", run.run, link.filename),
-        }
-    }
 }
 
 impl PullOptions<'_> {
@@ -325,7 +294,7 @@ impl PullOptions<'_> {
         let dialect = InputDialect::of_settings(&context.settings)?;
         let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &dialect, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
-        plan.metadata.extend(metadata(from));
+        plan.metadata.extend(from.metadata());
         // From here on a kill is recorded as an interrupted attempt.
         let repeated_bytes = session.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
         let note =
@@ -383,27 +352,6 @@ pub(super) async fn with_load_retries(
             outcome => return outcome,
         }
     }
-}
-
-/// Returns the entries of a Parquet or Arrow file about the results in it: their runs, workflows and blocks.
-fn metadata(from: &PulledResults<'_>) -> Vec<(String, String)> {
-    let runs = from.runs.iter().map(|run| run.run.0.as_str()).collect();
-    let mut workflows: Vec<&str> = Vec::new();
-    let mut blocks: Vec<String> = Vec::new();
-    for (run, link) in from.files() {
-        if !workflows.contains(&&*run.workflow.0) {
-            workflows.push(&run.workflow.0);
-        }
-        let block = link.block_number.map(|number| number.to_string());
-        // Each block of a run once; of several runs, each number once.
-        blocks.extend(block.filter(|block| from.runs.len() == 1 || !blocks.contains(block)));
-    }
-    let joined = |key: &str, values: Vec<&str>| (format!("drawoff.{key}"), values.join(","));
-    let mut metadata = vec![joined("run", runs), joined("workflow", workflows)];
-    if !blocks.is_empty() {
-        metadata.push(joined("block", blocks.iter().map(String::as_str).collect()));
-    }
-    metadata
 }
 
 /// Returns true if the system of a table was lost, or cannot be reached now.

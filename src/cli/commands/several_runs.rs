@@ -16,7 +16,8 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::ledger_session::LedgerSession;
-use super::results::{CANCEL_TIMEOUT, PullOptions, PulledResults, RunFiles, with_load_retries, worse};
+use super::pulled_results::{PulledResults, RunFiles};
+use super::results::{CANCEL_TIMEOUT, PullOptions, with_load_retries, worse};
 use super::run_list::MOST_RUNS;
 use crate::api::{LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::choices::OnFailed;
