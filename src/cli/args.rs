@@ -432,17 +432,17 @@ pub(super) enum LoadsCommand {
     /// List loads, newest first
     #[command(
         visible_alias = "list",
-        after_help = "Examples:\n  drawoff loads ls postgres://loader@db/crm --into leads.enriched"
+        after_help = "Examples:\n  drawoff loads ls postgres://loader@db/crm --into leads.enriched\n  drawoff loads ls -o postgres: -o ndjson"
     )]
     Ls {
-        /// System with tables, such as postgres://loader@db/crm
-        target: String,
+        /// System with tables, such as postgres://loader@db/crm; `-o` takes it, too, as that of loads does
+        target: Option<String>,
         /// Only the loads into this table
         #[arg(long, value_name = "TABLE")]
         into: Option<String>,
-        /// Format of the printed list.
-        #[command(flatten)]
-        list: ListArgs,
+        /// Format of the output: table, ndjson or json [default: table]; or the system with tables
+        #[arg(short, long, value_name = "FORMAT|URL")]
+        output: Vec<String>,
     },
 }
 
@@ -468,7 +468,7 @@ pub(super) struct ConvertArgs {
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SchemaArgs {
     /// Files, directories, quoted patterns such as 'part-*.csv', URLs, `-` for standard input, or @FILE with one of them on
-    /// each line; read in order as one sequence of records
+    /// each line; read in order as one sequence of records. Or the id of a run, for its results
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.

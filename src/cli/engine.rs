@@ -19,6 +19,9 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 /// Shortest wait for the lock of an output that is worth a note.
 const NOTED_WAIT: Duration = Duration::from_secs(1);
 
+/// The same for the lock of a table, which others hold for as long as they write to it.
+const NOTED_TABLE_WAIT: Duration = Duration::from_secs(2);
+
 /// Executes `plan`. Ctrl-C stops the execution and its downloads; the function returns when no partial file remains.
 /// `total_bytes` is the size of all sources, where it is known; `on_progress` is called with each drawing and at the
 /// end.
@@ -64,6 +67,7 @@ pub(super) async fn run_blocking<T: Send + 'static>(
     let mut draw = tokio::time::interval(DRAW_INTERVAL);
     let mut stopped = false;
     let mut noted_wait: Option<PathBuf> = None;
+    let mut noted_table: Option<String> = None;
     let outcome = loop {
         tokio::select! {
             outcome = &mut done => break outcome,
@@ -80,6 +84,13 @@ pub(super) async fn run_blocking<T: Send + 'static>(
                     let name = escape_for_terminal(&path.display().to_string());
                     context.screen.note(&format!("waiting for another drawoff command that is writing {name}"));
                     noted_wait = Some(path);
+                }
+                if let Some((table, _)) = control.uploads().lock_wait().filter(|(_, time)| *time >= NOTED_TABLE_WAIT)
+                    && noted_table.as_ref() != Some(&table)
+                {
+                    let name = escape_for_terminal(&table);
+                    context.screen.note(&format!("waiting for another load or session that has locked {name}"));
+                    noted_table = Some(table);
                 }
                 show(context, phase, total_bytes, &control, start);
                 on_progress(&control, ProgressTiming::Underway);

@@ -60,12 +60,17 @@ impl OutputReport<'_> {
             0 => String::new(),
             added => format!(", {} added by --explode", human_count(added)),
         };
+        let new = human_count(r.rows_written - r.rows_there_before);
         let written = match r.rows_queried {
-            Some(rows) => format!("{} queried, {}", human_count(rows), human_count(r.rows_written)),
-            None => human_count(r.rows_written),
+            Some(rows) => format!("{} queried, {new}", human_count(rows)),
+            None => new,
+        };
+        let there = match r.rows_there_before {
+            0 => String::new(),
+            rows => format!(", {} there before", human_count(rows)),
         };
         let mut lines = vec![format!(
-            "{}: {} rows in{added}, {written} written, {} rejected, {} filtered",
+            "{}: {} rows in{added}, {written} written{there}, {} rejected, {} filtered",
             escape_for_terminal(&self.name),
             human_count(r.rows_in),
             human_count(r.rows_rejected),
@@ -151,6 +156,7 @@ impl OutputReport<'_> {
             "loads": r.loads.iter().map(|(name, outcome)| load_json(name, outcome)).collect::<Vec<_>>(),
             "rows_in": r.rows_in,
             "rows_written": r.rows_written,
+            "rows_there_before": r.rows_there_before,
             "rows_rejected": r.rows_rejected,
             "rows_filtered": r.rows_filtered,
             "rows_added": r.rows_added,
@@ -272,6 +278,7 @@ mod tests {
         let report = Report {
             rows_in: 5000,
             rows_written: 4990,
+            rows_there_before: 0,
             rows_filtered: 0,
             rows_added: 0,
             rows_queried: None,

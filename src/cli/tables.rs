@@ -163,12 +163,29 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
     Ok(statement.map_err(pipeline::Error::from)?)
 }
 
-/// Returns the written form of the steps, one JSON array: with the origin of the rows it identifies a load. Policies for bad
+/// Returns the written form of the steps and of the flags that change rows, one JSON array: with the origin of the rows it identifies a load. Policies for bad
 /// records do not count: a load that succeeded without them has the same rows.
 fn plan_form(args: &PipelineArgs) -> String {
     let files: Vec<String> = args.steps.files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
-    let form: Value = json!([VERSION, args.steps.written_form(), files]);
-    form.to_string()
+    let mut form = vec![json!(VERSION), args.steps.written_form(), json!(files)];
+    // Only what was given: the keys of loads without these flags are those of before they counted.
+    let mut more = serde_json::Map::new();
+    if let Some(path) = &args.schema {
+        more.insert("schema".into(), digest_of_file(path).unwrap_or_default().into());
+    }
+    if let Some(name) = &args.extra_column {
+        more.insert("extra_column".into(), name.as_str().into());
+    }
+    if args.lossy_utf8 {
+        more.insert("lossy_utf8".into(), true.into());
+    }
+    if args.load.nul == NulArg::Replace {
+        more.insert("nul".into(), "replace".into());
+    }
+    if !more.is_empty() {
+        form.push(Value::Object(more));
+    }
+    Value::Array(form).to_string()
 }
 
 /// Sets the names of the sources of all loads among `outputs`, whose rows are known by their bytes.
@@ -301,7 +318,19 @@ pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
     };
     let digest = row.digest.get(..8).map(|digest| format!(", digest {digest}")).unwrap_or_default();
     let key = row.key.get(..8).unwrap_or_default();
-    format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed", row.loaded_at)
+    let doubt = match row.rows_there {
+        None => String::new(),
+        Some(0) => {
+            ", although the table has none of them now: to load them again, delete the load's row of `_drawoff_loads`, \
+             or use a `--load-key` of your own"
+                .to_owned()
+        }
+        Some(there) => format!(
+            ", although the table has only {} of this key now: replace them with `--again`",
+            counted(there, "row")
+        ),
+    };
+    format!("{name}: loaded on {} ({rows}, key {key}{digest}); nothing was changed{doubt}", row.loaded_at)
 }
 
 /// Returns the JSON form of a load, for the report.
@@ -317,6 +346,7 @@ pub(super) fn load_json(name: &str, outcome: &Committed) -> Value {
             "rows": row.rows,
             "digest": row.digest,
             "loaded_at": row.loaded_at,
+            "rows_there": row.rows_there,
         }),
     }
 }

@@ -13,7 +13,7 @@
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
-//! message prepared worker writer threads run tables explain query execute read
+//! message prepared chunks worker writer threads run tables explain query execute read
 //! ```
 //!
 //! `input` turns sources into items, and `schema` knows no output. The first line of `output` is the workers' half,
@@ -25,6 +25,7 @@
 mod budget;
 mod cell_kinds;
 mod channel;
+mod chunks;
 mod error;
 mod execute;
 mod explain;

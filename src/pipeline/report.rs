@@ -16,6 +16,8 @@ pub struct Report {
     pub rows_in: u64,
     /// Rows in each output.
     pub rows_written: u64,
+    /// Of the rows written, those that every output, each a table, had before.
+    pub rows_there_before: u64,
     /// Rows that a step dropped.
     pub rows_filtered: u64,
     /// Rows that a query over all rows read; `rows_written` are then the query's result, and the other counts are of

@@ -163,6 +163,7 @@ fn attempt(
     Ok(Report {
         rows_in: totals.rows_in,
         rows_written: totals.rows_written,
+        rows_there_before: totals.rows_there_before,
         rows_filtered: totals.rows_filtered,
         rows_queried: None,
         rows_added: totals.rows_added,

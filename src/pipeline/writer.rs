@@ -1,8 +1,6 @@
 //! The writer: takes group results in the order of records, appends their rows to the outputs, publishes the schema,
 //! and keeps the counts that must add up. Runs on the caller's thread. Encodes only rows that must pass ordered steps.
 
-mod chunks;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::cell_kinds::{ColumnKinds, TextColumn};
+use super::chunks::{Piece, next_piece};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
@@ -20,7 +19,7 @@ use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::schema::{SchemaRegistry, notes_on_names};
 use super::sequencer::Sequencer;
-use crate::column::{Field, Schema, Type, TypeMerge};
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::Reject;
 use crate::format::csv::{MAX_SHEET_CELL, MAX_SHEET_ROWS, SheetCounts};
 use crate::format::frame::Oversized;
@@ -36,6 +35,7 @@ use crate::warehouse::Committed;
 pub(super) struct Totals {
     pub rows_in: u64,
     pub rows_written: u64,
+    pub rows_there_before: u64,
     pub rows_filtered: u64,
     pub rows_added: u64,
     pub rows_rejected: u64,
@@ -277,6 +277,35 @@ impl<'a> Writer<'a> {
             AfterGroup::More if taken.is_some() => Ok(AfterGroup::Enough),
             next => Ok(next),
         }
+    }
+
+    /// Appends rows of a load in chunks to the only output, a table, and commits the chunks that they fill.
+    fn append_in_chunks(&mut self, batch: &Batch, decoded: &Arc<Schema>, records: &[u64]) -> Result<AfterGroup, Error> {
+        self.publish(decoded)?;
+        let mut start = 0;
+        while start < batch.rows {
+            let range = match next_piece(start, records, self.outputs[0].chunk_position()?) {
+                Piece::There(range) => {
+                    self.outputs[0].skip_rows(range.len() as u64)?;
+                    start = range.end;
+                    continue;
+                }
+                Piece::New(range) => range,
+            };
+            let rows = batch.slice(range.start, range.len());
+            self.outputs[0].require_fit(&rows)?;
+            match self.append_rows(encode_rows(&self.prepared.outputs, &rows, decoded)?)? {
+                AfterGroup::More => {}
+                done => return Ok(done),
+            }
+            start = range.end;
+            if self.outputs[0].chunk_position()?.rows_left == 0 {
+                let next_record = records.get(start).copied().unwrap_or(self.totals.rows_in);
+                let columns = self.prepared.columns_after_steps_if(false, &self.registry.current())?;
+                self.outputs[0].end_chunk(&columns, next_record, self.totals.rows_rejected)?;
+            }
+        }
+        Ok(self.count_written())
     }
 
     /// Returns the start of the source's next morsel: the line behind the header for the first one. Adds the notes on
@@ -692,6 +721,7 @@ impl<'a> Writer<'a> {
         let mut files = Vec::new();
         // Streams whose bytes were kept back come first: they can fail, the renames hardly.
         let (streams, others): (Vec<_>, Vec<_>) = finished.into_iter().partition(FinishedOutput::is_stream);
+        let has_streams = !streams.is_empty();
         for output in streams {
             let note = closed_note(&output.name());
             match output.commit() {
@@ -702,7 +732,15 @@ impl<'a> Writer<'a> {
         }
         // A commit of a table can fail, the renames hardly.
         let (tables, others): (Vec<_>, Vec<_>) = others.into_iter().partition(FinishedOutput::is_table);
-        let loads = tables.into_iter().map(FinishedOutput::commit_load).collect::<Result<Vec<_>, _>>()?;
+        let is_tables_alone = !has_streams && others.is_empty() && !tables.is_empty();
+        let mut rows_there_before = u64::MAX;
+        let mut loads = Vec::new();
+        for table in tables {
+            let (name, committed, there_before) = table.commit_load()?;
+            rows_there_before = rows_there_before.min(there_before);
+            loads.push((name, committed));
+        }
+        self.totals.rows_there_before = if is_tables_alone { rows_there_before } else { 0 };
         for output in others {
             files.extend(output.commit()?);
         }

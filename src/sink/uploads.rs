@@ -26,6 +26,18 @@ struct State {
     cancelled_at: OnceLock<Instant>,
     cancelled: Notify,
     leftovers: Mutex<Vec<String>>,
+    /// The lock of a table that is waited for, and since when.
+    wait: Mutex<Option<(String, Instant)>>,
+}
+
+/// A wait for the lock of a table, which ends when this is dropped.
+#[must_use]
+pub(crate) struct LockWait<'a>(&'a UploadControl);
+
+impl Drop for LockWait<'_> {
+    fn drop(&mut self) {
+        *self.0.0.wait.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl fmt::Debug for UploadControl {
@@ -45,6 +57,23 @@ impl UploadControl {
     /// Returns true after [`UploadControl::cancel`].
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled_at.get().is_some()
+    }
+
+    /// Begins what may be a wait for the lock of `table`.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "sqlite")),
+        expect(dead_code, reason = "this build has no locks")
+    )]
+    pub(crate) fn may_wait_for(&self, table: &str) -> LockWait<'_> {
+        let wait = Some((table.to_owned(), Instant::now()));
+        *self.0.wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
+        LockWait(self)
+    }
+
+    /// Returns the table whose lock is waited for, and the time of the wait so far; `None` without a wait.
+    pub fn lock_wait(&self) -> Option<(String, Duration)> {
+        let wait = self.0.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        wait.as_ref().map(|(table, since)| (table.clone(), since.elapsed()))
     }
 
     /// Returns a sentence for each upload that could not be aborted, or whose outcome is unknown.

@@ -128,13 +128,6 @@ pub struct LoadClaim {
     pub set: Option<LoadSet>,
 }
 
-impl LoadClaim {
-    /// Returns the key that a column for commit keys has in the rows of the load.
-    pub(super) fn row_key(&self) -> &str {
-        self.set.as_ref().map_or(self.key.as_str(), |set| &set.key)
-    }
-}
-
 impl LoadIdentity {
     /// Makes these runs the origin of the rows, each once. One alone is a load of its own.
     pub fn set_members(&mut self, mut members: Vec<LoadMember>) {

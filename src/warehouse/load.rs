@@ -76,6 +76,39 @@ impl TableTarget {
     }
 }
 
+/// Refusals that are the same in every system.
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+impl TableTarget {
+    /// Returns the error of a load that its system cannot make with these options.
+    pub(super) fn unsupported(&self, what: impl Into<String>, hint: &str) -> LoadError {
+        LoadError::Unsupported { table: self.name(), what: what.into(), hint: Some(hint.to_owned()) }
+    }
+
+    /// Returns the error of a table whose name is none; `examples` are names.
+    pub(super) fn no_name(&self, examples: &str) -> LoadError {
+        self.unsupported(format!("`{}` is not the name of a table", self.table), &format!("name it as {examples}"))
+    }
+
+    /// Fails for the table of loads.
+    pub(super) fn refuse_ledger(&self, name: &str) -> Result<(), LoadError> {
+        match name.eq_ignore_ascii_case(super::ledger::LEDGER_TABLE) {
+            true => Err(self.unsupported("this table records the loads", "load into a table of another name")),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails if rows of an earlier load are to be replaced that cannot be told from others.
+    pub(super) fn require_rows_with_keys(&self) -> Result<(), LoadError> {
+        match self.again && self.mode == LoadMode::Append && self.load_column.is_none() {
+            true => Err(self.unsupported(
+                "the rows of an earlier load cannot be told from others, so they cannot be replaced",
+                "keep the key of each load in a column from the first load on, or merge by a key",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
 impl fmt::Debug for TableTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableTarget").field("name", &self.name()).field("mode", &self.mode).finish_non_exhaustive()
@@ -184,6 +217,7 @@ fn of_bytes(digest: &str) -> &str {
 
 /// The outcome of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each load")]
 pub enum Committed {
     /// The rows are in the table.
     Loaded(LoadSummary),

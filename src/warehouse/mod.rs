@@ -18,6 +18,8 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
@@ -30,6 +32,8 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]

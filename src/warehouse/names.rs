@@ -31,6 +31,21 @@ pub struct SharedColumn {
     pub name: String,
 }
 
+/// Returns the names of columns that a target keeps under another one, as a JSON object, and a sentence on each. The target
+/// keeps `max_bytes` bytes of a name.
+#[cfg(any(feature = "postgres", feature = "clickhouse"))]
+pub(super) fn renamed_columns<'a>(
+    names: impl Iterator<Item = (&'a Arc<str>, Arc<str>)>,
+    max_bytes: usize,
+) -> (String, Vec<String>) {
+    let (mut renamed, mut notes) = (serde_json::Map::new(), Vec::new());
+    for (column, name) in names.filter(|(column, name)| **column != *name) {
+        notes.push(format!("the column `{column}` is `{name}` in the table: names have at most {max_bytes} bytes"));
+        renamed.insert(column.to_string(), name.to_string().into());
+    }
+    (serde_json::Value::Object(renamed).to_string(), notes)
+}
+
 impl ColumnNames {
     /// Creates the rules of a target whose names have at most `max_bytes` bytes, at least 16.
     pub fn new(max_bytes: usize, folds_case: bool) -> Self {

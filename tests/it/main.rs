@@ -23,6 +23,8 @@ mod late_types;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_chunks;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod load_messages;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_sets;
 mod main_job;
 mod many_runs;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::plans::{self, SeededRng};
 use crate::support::postgres::{Pgbouncer, Postgres};
 use crate::support::relay::{Cut, CuttingRelay};
+use crate::support::values::{drawn, same};
 use crate::support::{Done, Place, Service, exit, wait_for};
 
 /// Plans of kills and cuts, if all are executed.
@@ -465,6 +466,15 @@ fn sync_loads_each_run_once() {
     let run_id = server.psql(&db, "SELECT run_id FROM _drawoff_loads LIMIT 1");
     let pull = ["pull", &run_id, "-o", &url, "--into", "companies", "--format", "csv"];
     place.run(&pull).ok().says("nothing was changed");
+    // The statement for the run makes the table that its load makes.
+    let ddl = place.run(&["schema", &run_id, "--format", "ddl:postgres", "--into", "by_ddl"]).ok();
+    server.psql(&db, ddl.text());
+    let columns = |table: &str| {
+        let of = "SELECT string_agg(column_name || ' ' || data_type, ',' ORDER BY ordinal_position) \
+             FROM information_schema.columns WHERE table_name =";
+        server.psql(&db, &format!("{of} '{table}'"))
+    };
+    assert_eq!(columns("by_ddl"), columns("companies"));
 }
 
 #[test]
@@ -482,44 +492,9 @@ fn loads_go_through_pgbouncer() {
     assert_eq!(server.psql(&db, "SELECT count(*), count(late) FROM t"), "12|6");
 }
 
-/// A value with traps of types, text and nesting.
-fn drawn(rng: &mut SeededRng, depth: u32) -> Value {
-    let n = (rng.fraction() * if depth == 0 { 9.0 } else { 11.0 }) as u32;
-    match n {
-        0 => Value::Null,
-        1 => json!(rng.fraction() < 0.5),
-        2 => json!((rng.fraction() * 2e18) as i64 - 1_000_000_000_000_000_000),
-        3 => json!((rng.fraction() * 200.0) as i64 - 100),
-        4 => json!(rng.fraction() * 1e6 - 5e5),
-        5 => json!(f64::from_bits((rng.fraction() * 1e19) as u64 & !(1 << 62))),
-        6 => json!(
-            ["", " ", "NULL", "\\N", "a\tb\nc\r\\", "\"q\"", "Zürich 東京 🦀", "1", "true", "{}", "\u{1}\u{7f}"]
-                [(rng.fraction() * 11.0) as usize]
-        ),
-        7 => json!("x".repeat((rng.fraction() * 300.0) as usize)),
-        8 => json!(rng.fraction().to_string()),
-        9 => Value::Array((0..(rng.fraction() * 4.0) as usize).map(|_| drawn(rng, depth - 1)).collect()),
-        _ => Value::Object(
-            (0..(rng.fraction() * 4.0) as usize).map(|i| (format!("k{i}"), drawn(rng, depth - 1))).collect(),
-        ),
-    }
-}
-
-/// Returns true if both are the same value: numbers by value.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b
-                || a.as_f64() == b.as_f64() && a.as_i64() == b.as_i64()
-                || a.as_f64() == b.as_f64() && (a.as_i64().is_none() || b.as_i64().is_none())
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
-        }
-        (a, b) => a == b,
-    }
-}
+/// Texts among drawn values; PostgreSQL has no U+0000.
+const TEXTS: [&str; 11] =
+    ["", " ", "NULL", "\\N", "a\tb\nc\r\\", "\"q\"", "Zürich 東京 🦀", "1", "true", "{}", "\u{1}\u{7f}"];
 
 #[test]
 fn drawn_records_come_back_as_they_were() {
@@ -536,12 +511,12 @@ fn drawn_records_come_back_as_they_were() {
         record.insert("text".into(), drawn_text(&mut rng));
         record.insert(
             "list".into(),
-            Value::Array((0..(rng.fraction() * 3.0) as usize).map(|_| drawn(&mut rng, 2)).collect()),
+            Value::Array((0..(rng.fraction() * 3.0) as usize).map(|_| drawn(&mut rng, 2, &TEXTS)).collect()),
         );
-        record.insert("object".into(), json!({"a": drawn(&mut rng, 2), "b": drawn(&mut rng, 1)}));
-        record.insert("any".into(), drawn(&mut rng, 2));
+        record.insert("object".into(), json!({"a": drawn(&mut rng, 2, &TEXTS), "b": drawn(&mut rng, 1, &TEXTS)}));
+        record.insert("any".into(), drawn(&mut rng, 2, &TEXTS));
         if id > n / 2 {
-            record.insert("late".into(), drawn(&mut rng, 0));
+            record.insert("late".into(), drawn(&mut rng, 0, &TEXTS));
         }
         records.push(Value::Object(record));
     }
@@ -560,7 +535,7 @@ fn drawn_records_come_back_as_they_were() {
 
 fn drawn_text(rng: &mut SeededRng) -> Value {
     loop {
-        if let text @ Value::String(_) = drawn(rng, 0) {
+        if let text @ Value::String(_) = drawn(rng, 0, &TEXTS) {
             return text;
         }
     }

@@ -10,6 +10,7 @@ use rusqlite::types::Value as Stored;
 use serde_json::{Value, json};
 
 use crate::support::plans::{self, SeededRng};
+use crate::support::values::{drawn, same};
 use crate::support::{Done, Place, exit, tool, wait_for};
 
 /// Plans of kills, if all are executed.
@@ -468,55 +469,9 @@ fn loaders_at_once_load_each_key_once() {
     assert_eq!(ask(&place, "SELECT count(*) FROM _drawoff_loads"), "2");
 }
 
-fn drawn(rng: &mut SeededRng, depth: u32) -> Value {
-    let n = (rng.fraction() * if depth == 0 { 9.0 } else { 11.0 }) as u32;
-    match n {
-        0 => Value::Null,
-        1 => json!(rng.fraction() < 0.5),
-        2 => json!((rng.fraction() * 2e18) as i64 - 1_000_000_000_000_000_000),
-        3 => json!((rng.fraction() * 200.0) as i64 - 100),
-        4 => json!(rng.fraction() * 1e6 - 5e5),
-        5 => json!(f64::from_bits((rng.fraction() * 1e19) as u64 & !(1 << 62))),
-        6 => json!(
-            [
-                "",
-                " ",
-                "NULL",
-                "\0",
-                "a\tb\nc\r\\",
-                "\"q\"",
-                "Zürich 東京 🦀",
-                "007",
-                "true",
-                "{}",
-                "\u{1}\u{7f}",
-                "1e5"
-            ][(rng.fraction() * 12.0) as usize]
-        ),
-        7 => json!("x".repeat((rng.fraction() * 300.0) as usize)),
-        8 => json!(rng.fraction().to_string()),
-        9 => Value::Array((0..(rng.fraction() * 4.0) as usize).map(|_| drawn(rng, depth - 1)).collect()),
-        _ => Value::Object(
-            (0..(rng.fraction() * 4.0) as usize).map(|i| (format!("k{i}"), drawn(rng, depth - 1))).collect(),
-        ),
-    }
-}
-
-/// Returns true if both are the same value: numbers by value.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b
-                || a.as_f64() == b.as_f64()
-                    && (a.as_i64() == b.as_i64() || a.as_i64().is_none() || b.as_i64().is_none())
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
-        }
-        (a, b) => a == b,
-    }
-}
+/// Texts among drawn values.
+const TEXTS: [&str; 12] =
+    ["", " ", "NULL", "\0", "a\tb\nc\r\\", "\"q\"", "Zürich 東京 🦀", "007", "true", "{}", "\u{1}\u{7f}", "1e5"];
 
 #[test]
 fn drawn_records_come_back_as_they_were() {
@@ -532,12 +487,12 @@ fn drawn_records_come_back_as_they_were() {
         record.insert("text".into(), json!(["", "007", "a\0b", "é\n", "1e5"][(rng.fraction() * 5.0) as usize]));
         record.insert(
             "list".into(),
-            Value::Array((0..(rng.fraction() * 3.0) as usize).map(|_| drawn(&mut rng, 2)).collect()),
+            Value::Array((0..(rng.fraction() * 3.0) as usize).map(|_| drawn(&mut rng, 2, &TEXTS)).collect()),
         );
-        record.insert("object".into(), json!({"a": drawn(&mut rng, 2), "b": drawn(&mut rng, 1)}));
-        record.insert("any".into(), drawn(&mut rng, 2));
+        record.insert("object".into(), json!({"a": drawn(&mut rng, 2, &TEXTS), "b": drawn(&mut rng, 1, &TEXTS)}));
+        record.insert("any".into(), drawn(&mut rng, 2, &TEXTS));
         if id > n / 2 {
-            record.insert("late".into(), drawn(&mut rng, 0));
+            record.insert("late".into(), drawn(&mut rng, 0, &TEXTS));
         }
         records.push(Value::Object(record));
     }

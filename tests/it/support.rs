@@ -30,6 +30,7 @@ pub mod relay;
 pub mod rows;
 pub mod s3;
 pub mod tls;
+pub mod values;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

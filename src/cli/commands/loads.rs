@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 
 use crate::cli::args::LoadsCommand;
+use crate::cli::choices::ListFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::table_url::table_url;
+use crate::cli::table_url::{redacted, table_url};
 use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
@@ -86,14 +88,39 @@ impl Listed {
     }
 }
 
+/// Returns the URL of the system and the format of the list, which `-o` takes both: no URL is the name of a format.
+fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(String, ListFormat), Failure> {
+    let usage = |what: String| {
+        let hint = "specify one system, as in `drawoff loads ls postgres://HOST/DATABASE -o ndjson`";
+        Err(Failure::new(Error::Usage(what), hint))
+    };
+    let (mut url, mut format) = (target, None);
+    for output in outputs {
+        match ListFormat::from_str(&output, false) {
+            Ok(_) if format.is_some() => return usage("the format of the list is specified twice".to_owned()),
+            Ok(found) => format = Some(found),
+            Err(_) if table_url(Path::new(&output)).is_none() => {
+                return usage(format!(
+                    "`{}` is neither a format (table, ndjson, json) nor a system with tables",
+                    redacted(&output)
+                ));
+            }
+            Err(_) if url.is_some() => return usage("the system with tables is specified twice".to_owned()),
+            Err(_) => url = Some(output),
+        }
+    }
+    match url {
+        Some(url) if table_url(Path::new(&url)).is_some() => Ok((url, format.unwrap_or(ListFormat::Table))),
+        Some(url) => usage(format!("{} is no system with tables", redacted(&url))),
+        None => usage("no system with tables is specified".to_owned()),
+    }
+}
+
 /// Runs one of the subcommands against a target.
 pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result<Exit, Failure> {
-    let LoadsCommand::Ls { target, into, list } = command;
-    let Some(url) = table_url(Path::new(&target)) else {
-        let error = Error::Usage(format!("{target} is no system with tables"));
-        return Err(Failure::new(error, "specify one, as in `drawoff loads ls postgres://HOST/DATABASE`"));
-    };
-    let warehouse = tables::open(&context.settings, url)?;
+    let LoadsCommand::Ls { target, into, output } = command;
+    let (url, format) = target_and_format(target, output)?;
+    let warehouse = tables::open(&context.settings, &url)?;
     warehouse.notes().iter().for_each(|note| context.screen.note(&escape_for_terminal(note)));
     let cancel = UploadControl::default();
     let own = cancel.clone();
@@ -104,7 +131,7 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
         Ok(found.map_err(pipeline::Error::from)?)
     });
     let loads: Vec<Listed> = found.await.inspect_err(|_| cancel.cancel())?.into_iter().map(Listed::from).collect();
-    table::write_list(list.output, &loads, &["LOADED", "TABLE", "ROWS", "MODE", "KEY", "RUN", "SOURCE"], |load| {
+    table::write_list(format, &loads, &["LOADED", "TABLE", "ROWS", "MODE", "KEY", "RUN", "SOURCE"], |load| {
         vec![
             load.loaded_at.clone(),
             load.table.clone(),

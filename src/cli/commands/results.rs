@@ -129,7 +129,8 @@ impl PullOptions<'_> {
         run: &RunId,
         session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        match with_load_retries(context, async || self.watch_and_write(context, client, run, session).await).await {
+        match self.with_load_retries(context, async || self.watch_and_write(context, client, run, session).await).await
+        {
             Ok(exit) => {
                 session.record(context, OpenLedger::delivered);
                 Ok(exit)
@@ -140,6 +141,34 @@ impl PullOptions<'_> {
                 Err(cancelled(client, run, failure).await)
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Calls `write` again, after a wait, when the system of a table was lost: what of the load is in the table is known then.
+    pub(super) async fn with_load_retries(
+        &self,
+        context: &Context,
+        mut write: impl AsyncFnMut() -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let mut retries = 0;
+        loop {
+            match write().await {
+                // Nothing of the load is in the table, or what is there is known: the download begins again.
+                Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
+                    failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
+                    context.screen.note(match self.plan.load.commit_every {
+                        None => "beginning again: nothing of this load is in the table",
+                        Some(_) => "beginning again, behind the chunks that are in the table",
+                    });
+                    let wait = async {
+                        tokio::time::sleep(Duration::from_secs(1 << retries)).await;
+                        Ok(())
+                    };
+                    context.unless_interrupted(wait).await?;
+                    retries += 1;
+                }
+                outcome => return outcome,
+            }
         }
     }
 
@@ -327,30 +356,6 @@ impl PullOptions<'_> {
     pub(super) fn contents(&self, context: &Context, from: &PulledResults<'_>, outputs: &[Output]) -> String {
         let max_record_bytes = context.settings.max_record_bytes.value;
         output_identity(from.runs, outputs, self.plan, max_record_bytes, from.declared)
-    }
-}
-
-/// Calls `write` again, after a wait, when the system of a table was lost: nothing of the load is in the table then, or it
-/// is known there.
-pub(super) async fn with_load_retries(
-    context: &Context,
-    mut write: impl AsyncFnMut() -> Result<Exit, Failure>,
-) -> Result<Exit, Failure> {
-    let mut retries = 0;
-    loop {
-        match write().await {
-            Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
-                failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
-                context.screen.note("beginning again: nothing of this load is in the table");
-                let wait = async {
-                    tokio::time::sleep(Duration::from_secs(1 << retries)).await;
-                    Ok(())
-                };
-                context.unless_interrupted(wait).await?;
-                retries += 1;
-            }
-            outcome => return outcome,
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::ledger_session::LedgerSession;
 use super::pulled_results::{PulledResults, RunFiles};
-use super::results::{CANCEL_TIMEOUT, PullOptions, with_load_retries, worse};
+use super::results::{CANCEL_TIMEOUT, PullOptions, worse};
 use super::run_list::MOST_RUNS;
 use crate::api::{LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::choices::OnFailed;
@@ -93,7 +93,7 @@ pub(crate) async fn write_runs(
     let mut session = LedgerSession::open_set(context, state, client, runs, pull.to_stdout())?;
     let ended = Mutex::default();
     let outcome =
-        with_load_retries(context, async || several.watch_and_write(context, client, &ended, &mut session).await);
+        pull.with_load_retries(context, async || several.watch_and_write(context, client, &ended, &mut session).await);
     match outcome.await {
         Ok(exit) => {
             session.record(context, OpenLedger::delivered);

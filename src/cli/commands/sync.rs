@@ -30,6 +30,8 @@ struct Round {
     failed: u64,
     /// Runs of which some records were rejected.
     partial: u64,
+    /// True if the API lists no more runs than were looked at, and may have older ones.
+    is_cut: bool,
 }
 
 /// Writes the missing runs, once or at an interval until it is interrupted.
@@ -101,10 +103,16 @@ fn check_outputs(context: &Context, args: &SyncArgs) -> Result<(), Failure> {
 async fn round(context: &Context, args: &SyncArgs, client: &Client, listed: ListedRuns) -> Result<Round, Failure> {
     let ListedRuns { runs, is_cut } = listed;
     if is_cut {
-        context.screen.note(&format!("the API lists the last {MOST_RUNS} runs only; older ones are not looked at"));
+        // Newest first.
+        let oldest = runs.last().and_then(|run| run.queued_at.as_deref().or(run.created_at.as_deref()));
+        let since = oldest.map(|time| format!(", queued since {time}")).unwrap_or_default();
+        context.screen.note(&escape_for_terminal(&format!(
+            "the API lists the newest {MOST_RUNS} completed runs only{since}: older ones were not looked at, and may be \
+             missing; write them with `drawoff pull RUN`"
+        )));
     }
     let loaded = loaded_runs(context, args).await?;
-    let mut round = Round::default();
+    let mut round = Round { is_cut, ..Round::default() };
     // Only these: a later state may be a new word of the API.
     let wanted = runs.into_iter().rev().filter(|run| RunStatus::parse(&run.status) == RunStatus::Completed);
     for run in wanted {
@@ -182,8 +190,9 @@ async fn write(context: &Context, args: &SyncArgs, client: &Client, run: &Run) -
 }
 
 fn report(context: &Context, args: &SyncArgs, round: Round) {
-    let Round { written, present, failed, partial } = round;
-    let mut line = format!("{}: {} written, {present} there before", args.workflow, counted(written, "run"));
+    let Round { written, present, failed, partial, is_cut } = round;
+    let of = if is_cut { format!(" of the newest {MOST_RUNS}") } else { String::new() };
+    let mut line = format!("{}: {}{of} written, {present} there before", args.workflow, counted(written, "run"));
     if failed > 0 {
         line.push_str(&format!(", {failed} failed"));
     }

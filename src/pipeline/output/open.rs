@@ -356,11 +356,14 @@ impl FinishedOutput {
         }
     }
 
-    /// Commits the load into a table. Returns its name and the outcome.
-    pub(crate) fn commit_load(self) -> Result<(String, Committed), Error> {
+    /// Commits the load into a table. Returns its name, the outcome, and the rows that the table had before.
+    pub(crate) fn commit_load(self) -> Result<(String, Committed, u64), Error> {
         let name = self.name.display().to_string();
         match self.kind {
-            Finished::Table(table) => Ok((name, table.commit()?)),
+            Finished::Table(table) => {
+                let (committed, there_before) = table.commit()?;
+                Ok((name, committed, there_before))
+            }
             _ => Err(Error::Bug("only a table is committed as a load".into())),
         }
     }

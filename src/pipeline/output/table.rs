@@ -40,6 +40,8 @@ pub(crate) struct ChunkPosition {
 pub(super) struct TableWriter {
     state: State,
     rows: u64,
+    /// Of these rows, those that the table had.
+    rows_there_before: u64,
     /// Bytes of the chunks that are committed.
     bytes: u64,
     request: Request,
@@ -103,7 +105,7 @@ impl TableWriter {
         let encoder = Arc::new(CurrentEncoder(RwLock::new(encoder_of(&state))));
         let first = progress_of(&state);
         let chunks = target.commit_every.map(|every| Chunks { every, rows: 0, first, now: first, notes: Vec::new() });
-        Ok(TableWriter { state, rows: 0, bytes: 0, request, encoder, chunks })
+        Ok(TableWriter { state, rows: 0, rows_there_before: 0, bytes: 0, request, encoder, chunks })
     }
 
     /// Returns the encoder for workers. That of a load in chunks changes with each chunk.
@@ -145,6 +147,10 @@ impl TableWriter {
         self.rows += rows;
         let appended = match &mut self.state {
             State::Loading(load) if rows > 0 => load.append(rows, encoded, columns),
+            State::Loaded(_) => {
+                self.rows_there_before += rows;
+                return Ok(None);
+            }
             _ => return Ok(None),
         };
         if let Some(chunks) = &mut self.chunks {
@@ -168,6 +174,7 @@ impl TableWriter {
     /// Counts rows that the table has from an earlier chunk.
     pub(super) fn skip(&mut self, rows: u64) {
         self.rows += rows;
+        self.rows_there_before += rows;
     }
 
     /// Fails if the table, as the chunks before have left it, cannot hold one of these rows. Workers check rows against the
@@ -256,21 +263,23 @@ pub(super) struct FinishedTable {
 }
 
 impl FinishedTable {
-    /// Commits the load.
-    pub(super) fn commit(mut self) -> Result<Committed, Error> {
+    /// Commits the load. Returns the rows that the table had before, too.
+    pub(super) fn commit(mut self) -> Result<(Committed, u64), Error> {
+        let TableWriter { rows, rows_there_before, .. } = self.writer;
         match std::mem::replace(&mut self.writer.state, State::Between) {
             State::Loading(load) => match (load.commit(), self.writer.chunks.take()) {
                 (Ok(Committed::Loaded(mut summary)), Some(chunks)) => {
                     summary.notes.splice(0..0, chunks.notes_at_end());
-                    Ok(Committed::Loaded(summary))
+                    Ok((Committed::Loaded(summary), rows_there_before))
                 }
-                (Ok(committed), _) => Ok(committed),
+                (Ok(committed @ Committed::Already(_)), _) => Ok((committed, rows)),
+                (Ok(committed), _) => Ok((committed, rows_there_before)),
                 (Err(error), chunks) => {
                     self.writer.chunks = chunks;
                     Err(self.writer.with_progress(error))
                 }
             },
-            State::Loaded(row) => Ok(Committed::Already(row)),
+            State::Loaded(row) => Ok((Committed::Already(row), rows)),
             State::Between => Err(Error::Bug("a load was committed before its last chunk".into())),
         }
     }

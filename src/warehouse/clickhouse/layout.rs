@@ -10,7 +10,7 @@ use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, Widening};
 
 /// Bytes of the name of a column. The server has no limit; files are named after columns, with up to three bytes for one.
-const MAX_NAME_BYTES: usize = 127;
+pub(super) const MAX_NAME_BYTES: usize = 127;
 
 /// A column of an existing table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -107,6 +107,7 @@ impl Known {
             },
             set: None,
             progress: None,
+            rows_there: None,
             rows: entry.rows,
             rejected: entry.rejected,
             digest: entry.digest.clone(),

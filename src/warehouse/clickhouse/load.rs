@@ -13,7 +13,7 @@ use super::commit::{Commit, Standing};
 use super::convert::{converted, has_json};
 use super::encode::RowBinaryEncoder;
 use super::http::{Failure, Session};
-use super::layout::{Change, Layout, LayoutColumn, Mapping};
+use super::layout::{Change, Layout, LayoutColumn, MAX_NAME_BYTES, Mapping, TableColumn};
 use super::ledger::{Entry, Ledger};
 use super::owner;
 use super::settings::Settings;
@@ -21,6 +21,7 @@ use super::sql::{literal, quoted};
 use super::table::{Definition, Table};
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
+use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
     Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad,
     TableTarget, Widening,
@@ -120,7 +121,8 @@ impl ClickHouseLoad {
         ledger.create(&session)?;
         if let Some(key) = target.identity.key_before(&table.recorded()) {
             let commit = Commit { session: &session, table: &table, ledger: &ledger };
-            if let Standing::Loaded(row) = commit.standing(&key, target.again)? {
+            if let Standing::Loaded(mut row) = commit.standing(&key, target.again)? {
+                table.look_for_rows(&session, &mut row);
                 return Ok(Begun::Loaded(*row));
             }
         }
@@ -239,7 +241,18 @@ impl ClickHouseLoad {
 
     /// Gives the last stage the columns of this layout, or makes the next one if they have other forms.
     fn stage_for(&mut self, layout: &Layout) -> Result<(), LoadError> {
-        if self.stages.last().is_none_or(|last| !last.layout.agrees(layout)) {
+        let has_rows = |last: &Stage| last.rows > 0 || self.running.is_some();
+        let defaults = match self.stages.last().filter(|last| has_rows(last)) {
+            Some(last) => self.new_defaults(last, layout),
+            None => Vec::new(),
+        };
+        if defaults.iter().any(|(_, takes_null)| !takes_null) {
+            let what = "takes no null, and was first seen after rows without it had got its default";
+            let required = defaults.into_iter().filter(|(_, takes_null)| !takes_null);
+            let misfits = required.map(|(column, _)| Misfit { column, what: what.to_owned() });
+            return Err(self.misfits(misfits.collect()));
+        }
+        if !defaults.is_empty() || self.stages.last().is_none_or(|last| !last.layout.agrees(layout)) {
             self.wait_for_insert()?;
             let stage = self.make_stage(layout)?;
             self.stages.push(stage);
@@ -259,6 +272,17 @@ impl ClickHouseLoad {
             self.stages[last].layout.columns.push(column.clone());
         }
         Ok(())
+    }
+
+    /// Returns the columns with a default that `layout` has and the rows of a stage lack, and whether each takes null. These
+    /// rows have got the default; they are brought into another stage at the end, with null there. So the default is for
+    /// loads that lack the column, wherever in the data it is first seen.
+    fn new_defaults(&self, stage: &Stage, layout: &Layout) -> Vec<(String, bool)> {
+        let of_table = |column: &LayoutColumn| self.definition.as_ref()?.find(&column.name);
+        let new = layout.columns.iter().filter(|column| stage.layout.find(&column.name).is_none());
+        let defaults = new.filter_map(of_table).filter(|own| own.has_default);
+        let takes_null = |own: &TableColumn| own.ty.as_ref().is_some_and(ColumnType::is_nullable);
+        defaults.map(|own| (own.name.to_string(), takes_null(own))).collect()
     }
 
     /// Sends the rows that are pending, after the INSERT before has ended.
@@ -406,6 +430,10 @@ impl ClickHouseLoad {
                 let staged = &from.layout.columns;
                 let mut list: Vec<String> = staged.iter().map(|column| quoted(&column.name)).collect();
                 let mut values: Vec<String> = staged.iter().map(|column| converted(column, layout)).collect();
+                for (name, _) in self.new_defaults(from, layout) {
+                    list.push(quoted(&name));
+                    values.push("NULL".to_owned());
+                }
                 if staged.is_empty() {
                     (list, values) = (vec![of_nothing.0.clone()], vec![of_nothing.1.clone()]);
                 }
@@ -531,17 +559,10 @@ impl ClickHouseLoad {
     /// Returns the names of columns that differ from those of the rows, as a JSON object, and adds notes on them.
     fn renamed(&mut self, columns: &Schema) -> String {
         let names = self.mapping().names(columns).unwrap_or_default();
-        let mut renamed = serde_json::Map::new();
-        for (field, name) in columns.fields.iter().zip(names) {
-            if field.name != name {
-                self.notes.push(format!(
-                    "the column `{}` is `{name}` in the table: names have at most 127 bytes",
-                    field.name
-                ));
-                renamed.insert(field.name.to_string(), name.to_string().into());
-            }
-        }
-        serde_json::Value::Object(renamed).to_string()
+        let pairs = columns.fields.iter().map(|field| &field.name).zip(names);
+        let (renamed, notes) = renamed_columns(pairs, MAX_NAME_BYTES);
+        self.notes.extend(notes);
+        renamed
     }
 
     /// Returns the misfit of the column for the commit key, if the table has it in a form that takes no text.
@@ -608,8 +629,9 @@ impl TableLoad for ClickHouseLoad {
         let recorded = self.table.recorded();
         let key = self.target.identity.key_after(&recorded, end.digests.as_deref())?;
         let generation = match self.commit_steps().standing(&key, self.target.again)? {
-            Standing::Loaded(row) => {
+            Standing::Loaded(mut row) => {
                 self.drop_stages();
+                self.table.look_for_rows(&self.session, &mut row);
                 self.end = End::Already(row);
                 return Ok(());
             }

@@ -1,5 +1,7 @@
 //! Pieces of SQL: names and texts, quoted.
 
+use crate::warehouse::sql::name_parts;
+
 /// Returns `name` as a quoted name.
 pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", escaped(name, '`'))
@@ -38,43 +40,8 @@ impl TableName {
     /// Parses `name` or `database.name`; each may be quoted by `"` or `` ` ``, doubled inside. Case counts, as for the
     /// server. `None` for other text.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        loop {
-            let (part, after) = match rest.chars().next()? {
-                quote @ ('"' | '`') => {
-                    let mut part = String::new();
-                    let mut chars = rest.char_indices().skip(1).peekable();
-                    let end = loop {
-                        match chars.next()? {
-                            (_, c) if c == quote && chars.peek().is_some_and(|(_, next)| *next == quote) => {
-                                chars.next();
-                                part.push(quote);
-                            }
-                            (at, c) if c == quote => break at + 1,
-                            (_, other) => part.push(other),
-                        }
-                    };
-                    (part, &rest[end..])
-                }
-                _ => {
-                    let (part, after) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
-                    if part.contains(['"', '`', '\0', '\\']) || part.trim() != part {
-                        return None;
-                    }
-                    (part.to_owned(), after)
-                }
-            };
-            if part.is_empty() {
-                return None;
-            }
-            parts.push(part);
-            match after.strip_prefix('.') {
-                Some(more) => rest = more,
-                None if after.is_empty() => break,
-                None => return None,
-            }
-        }
+        let parts = name_parts(text, &['"', '`'], &['\0', '\\'])?.into_iter();
+        let mut parts: Vec<String> = parts.map(|part| part.text).collect();
         let name = parts.pop()?;
         let database = parts.pop();
         parts.is_empty().then_some(TableName { database, name })

@@ -11,6 +11,7 @@ use super::table::Table;
 use super::types::{TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
 use crate::sink::UploadControl;
+use crate::warehouse::sql::column_lines;
 use crate::warehouse::{
     Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadMode, LoadRequest, TableTarget, Warehouse, Widening,
 };
@@ -26,11 +27,6 @@ impl ClickHouse {
     pub fn new(settings: Settings) -> Self {
         ClickHouse { settings }
     }
-
-    fn unsupported(&self, table: &str, what: &str, hint: &str) -> LoadError {
-        let table = format!("{table} of {}", self.name());
-        LoadError::Unsupported { table, what: what.to_owned(), hint: Some(hint.to_owned()) }
-    }
 }
 
 impl Warehouse for ClickHouse {
@@ -43,14 +39,11 @@ impl Warehouse for ClickHouse {
     }
 
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
-        let unsupported = |what: &str, hint: &str| Err(self.unsupported(&target.table, what, hint));
+        let unsupported = |what: &str, hint: &str| Err(target.unsupported(what, hint));
         let Some(name) = TableName::parse(&target.table) else {
-            let what = format!("`{}` is not the name of a table", target.table);
-            return unsupported(&what, "name it as `people` or `crm.people`");
+            return Err(target.no_name("`people` or `crm.people`"));
         };
-        if name.name == LEDGER_TABLE {
-            return unsupported("this table records the loads", "load into a table of another name");
-        }
+        target.refuse_ledger(&name.name)?;
         if !target.identity.members.is_empty() {
             return unsupported(
                 "ClickHouse has no transaction in which several runs are recorded as loaded",
@@ -119,7 +112,9 @@ impl Warehouse for ClickHouse {
                 // An empty table, of a loader that ended after its rows had moved: no load of the key will begin any more.
                 let commit = Commit { session: &session, table: &table, ledger: &ledger };
                 let _ = commit.drop_remains(&key, known.entry.generation);
-                Ok(Some(known.row()))
+                let mut row = known.row();
+                table.look_for_rows(&session, &mut row);
+                Ok(Some(row))
             }
             _ => Ok(None),
         }
@@ -136,15 +131,10 @@ pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
     let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
     let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
-    let width = names.iter().map(|name| quoted(name).chars().count()).max().unwrap_or(0);
-    let lines: Vec<String> = columns
+    let columns = columns
         .fields
         .iter()
         .zip(&names)
-        .map(|(field, name)| {
-            let ty = new_type(&field.ty).unwrap_or_else(|| TYPE_WITHOUT_VALUES.to_owned());
-            format!("    {:<width$} {ty}", quoted(name))
-        })
-        .collect();
-    Ok(format!("CREATE TABLE {} (\n{}\n) ENGINE = MergeTree ORDER BY tuple();\n", name.sql(), lines.join(",\n")))
+        .map(|(field, name)| (quoted(name), new_type(&field.ty).unwrap_or_else(|| TYPE_WITHOUT_VALUES.to_owned())));
+    Ok(format!("CREATE TABLE {} (\n{}\n) ENGINE = MergeTree ORDER BY tuple();\n", name.sql(), column_lines(columns)))
 }

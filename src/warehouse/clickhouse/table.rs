@@ -6,7 +6,7 @@ use super::http::Session;
 use super::layout::TableColumn;
 use super::sql::{TableName, literal, quoted};
 use super::types::ColumnType;
-use crate::warehouse::{CommitKey, LoadError};
+use crate::warehouse::{CommitKey, LedgerRow, LoadError};
 
 /// Bytes of a table's name that names beside it keep: the server names a file after each table.
 const MAX_KEPT_BYTES: usize = 100;
@@ -41,6 +41,12 @@ impl Table {
         })?;
         let database = name.database.unwrap_or_else(|| session.settings.database.clone());
         Ok(Table { database, name: name.name })
+    }
+
+    /// Sets the rows that the table has of an earlier load to none if it is empty. What cannot be read is not known.
+    pub(super) fn look_for_rows(&self, session: &Session, row: &mut LedgerRow) {
+        let any = session.number(&format!("SELECT count() FROM (SELECT 1 FROM {} LIMIT 1)", self.sql()));
+        row.rows_there = (row.rows > 0 && matches!(any, Ok(0))).then_some(0);
     }
 
     /// Fails if there is no such database, or if it does not make tables in one step for all.

@@ -9,7 +9,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use super::session::Session;
 use super::sql::{literal, quoted};
-use crate::warehouse::ledger::{
+use crate::warehouse::claims::{
     CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_load, earlier_progress,
     rows_that_give_way,
 };
@@ -284,18 +284,6 @@ impl Ledger {
         ))
     }
 
-    /// Marks all other loads of `table`, which this load has made, as replaced: their table is gone. Those that are locked are
-    /// being made again by others, who wait for this load or will.
-    pub(super) fn forget_dropped(&self, session: &Session, table: &str, claims: &[LoadClaim]) -> Result<(), LoadError> {
-        session.execute(&format!(
-            "UPDATE {0} SET state = 'replaced' WHERE commit_key IN (SELECT commit_key FROM {0} WHERE table_name = {1} \
-             AND commit_key NOT IN ({2}) AND state <> '{CHUNK_STATE}' FOR UPDATE SKIP LOCKED)",
-            self.table(),
-            literal(table),
-            keys(claims),
-        ))
-    }
-
     /// Returns the earlier load that makes one with these claims unnecessary. Fails if it has some of them.
     pub(super) fn find(
         &self,
@@ -386,6 +374,7 @@ fn read(row: &SimpleQueryRow) -> LedgerRow {
         },
         set: details.set,
         progress: details.progress,
+        rows_there: None,
         rows: count(6),
         rejected: count(7),
         digest: text(8),

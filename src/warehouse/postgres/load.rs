@@ -9,7 +9,8 @@
 //! from the first row on that needs a change of the table: the change locks readers out, so it comes last. Rows whose
 //! columns have other types than those of a stage begin the next one. A key that is known at the end is claimed there.
 
-use std::collections::BTreeMap;
+mod complete;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,16 +22,17 @@ use futures::SinkExt as _;
 use tokio_postgres::CopyInSink;
 
 use super::copy::{CopyEncoder, HEADER, TRAILER};
-use super::layout::{Cast, Change, Layout, LoadColumn, Mapping, column_name};
+use super::layout::{Layout, LoadColumn, MAX_NAME_BYTES, Mapping, column_name};
 use super::ledger::{Claim, Completion, Entry, Ledger};
 use super::session::Session;
 use super::settings::Settings;
-use super::sql::{literal, quoted};
+use super::sql::quoted;
 use super::table::Table;
-use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
+use super::types::{ColumnType, Wire};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::ledger::{EarlierRows, LedgerChunk};
+use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
     LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
@@ -48,6 +50,7 @@ pub(super) struct PostgresLoad {
     session: Session,
     target: TableTarget,
     ledger: Ledger,
+    table: Table,
     /// The table as it is recorded: `schema.name`.
     recorded: String,
     /// The table in SQL.
@@ -64,8 +67,12 @@ pub(super) struct PostgresLoad {
     progress: LoadProgress,
     /// True if the table was there and gets the column for the commit key.
     adds_load_column: bool,
+    /// True if rows of the load went straight into the table.
+    has_straight_rows: bool,
     /// True if the server decides row by row what may be written, and so takes no COPY.
     has_row_policies: bool,
+    /// Columns of the table with a default that rows have had. Once one has it, rows without it have null, as the others.
+    given_defaults: Vec<Arc<str>>,
     open: Option<OpenCopy>,
     stages: Vec<Stage>,
     last_layout: Option<(Arc<Schema>, Layout)>,
@@ -110,23 +117,33 @@ impl PostgresLoad {
         let recorded = table.recorded();
         let key = target.identity.key_before(&recorded);
         let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
+        // For another load of the key, or of the same new table.
+        let wait = request.cancel.may_wait_for(session.table());
+        // Loads that make the same table take turns, before they claim anything: the one that makes it marks the loads of an
+        // earlier table of this name, and would wait for others that wait for it.
+        let lock = CommitKey::of(&["table", &recorded]);
+        let lock = i64::from_str_radix(&lock.as_str()[..15], 16).unwrap_or_default();
+        let wait_for_makers = || session.rows(&format!("SELECT pg_advisory_xact_lock({lock})")).map(drop);
+        if table.columns(&session)?.is_none() {
+            wait_for_makers()?;
+        }
         if let Some(key) = &key {
             match claim(&ledger, &session, target, &recorded, key, target.again)? {
                 Claim::Claimed { earlier, progress: known } => (replaced, progress) = (earlier, known),
-                Claim::Loaded(row) => {
+                Claim::Loaded(mut row) => {
                     session.execute("ROLLBACK")?;
+                    table.look_for_rows(&session, target.load_column.as_deref(), &mut row);
                     return Ok(Begun::Loaded(row));
                 }
             }
         }
-        // After the claim, which may have waited for a load that made the table. Loads that make the same table take turns.
+        // After the claim, which may have waited for a load that changed the table. One that was dropped meanwhile is made.
         let mut columns = table.columns(&session)?;
         if columns.is_none() {
-            let lock = CommitKey::of(&["table", &recorded]);
-            let number = i64::from_str_radix(&lock.as_str()[..15], 16).unwrap_or_default();
-            session.rows(&format!("SELECT pg_advisory_xact_lock({number})"))?;
+            wait_for_makers()?;
             columns = table.columns(&session)?;
         }
+        drop(wait);
         let load_column_name = target.load_column.as_ref().map(column_name);
         let load_column = load_column_name
             .as_ref()
@@ -148,6 +165,7 @@ impl PostgresLoad {
             ledger,
             recorded,
             sql_name: table.sql(),
+            table,
             encoder: Arc::new(CopyEncoder { mapping }),
             made,
             is_created: false,
@@ -155,7 +173,9 @@ impl PostgresLoad {
             replaced,
             progress,
             adds_load_column,
+            has_straight_rows: false,
             has_row_policies,
+            given_defaults: Vec::new(),
             open: None,
             stages: Vec::new(),
             last_layout: None,
@@ -211,6 +231,10 @@ impl PostgresLoad {
         if self.adds_load_column || self.has_row_policies {
             return false;
         }
+        // In a stage, the columns that rows lack are null.
+        if self.given_defaults.iter().any(|name| layout.columns.iter().all(|column| column.name != *name)) {
+            return false;
+        }
         if !is_append || !has_key || !self.stages.is_empty() {
             return false;
         }
@@ -222,9 +246,39 @@ impl PostgresLoad {
         }
     }
 
+    /// Gives earlier rows of the load, which went into the table without a column, null in place of its default, when the
+    /// first row has it. So the default is for loads that lack the column, wherever in the data it is first seen.
+    fn unset_defaults(&mut self, layout: &Layout) -> Result<(), LoadError> {
+        let table = self.mapping().table.iter().flatten();
+        let has_default = table.filter(|column| column.has_default && !column.is_generated);
+        let known = has_default.filter(|column| layout.columns.iter().any(|own| own.name == column.name));
+        let new: Vec<(Arc<str>, bool)> = known
+            .filter(|column| !self.given_defaults.contains(&column.name))
+            .map(|column| (column.name.clone(), column.takes_no_null))
+            .collect();
+        if !self.has_straight_rows || new.is_empty() {
+            self.given_defaults.extend(new.into_iter().map(|(name, _)| name));
+            return Ok(());
+        }
+        if let Some((name, _)) = new.iter().find(|(_, takes_no_null)| *takes_no_null) {
+            let what = "takes no null, and was first seen after rows without it had got its default";
+            return Err(self.misfits(vec![Misfit { column: name.to_string(), what: what.to_owned() }]));
+        }
+        let set: Vec<String> = new.iter().map(|(name, _)| format!("{} = NULL", quoted(name))).collect();
+        // Rows that this transaction has written: they are no others than those of this load.
+        self.session.execute(&format!(
+            "UPDATE {} SET {} WHERE xmin::text = (txid_current() % 4294967296)::text",
+            self.sql_name,
+            set.join(", ")
+        ))?;
+        self.given_defaults.extend(new.into_iter().map(|(name, _)| name));
+        Ok(())
+    }
+
     /// Begins a COPY of rows with this layout.
     fn open_copy(&mut self, layout: Layout) -> Result<(), LoadError> {
         self.create_table(&layout)?;
+        self.unset_defaults(&layout)?;
         let stage = match self.goes_straight(&layout) {
             true => {
                 let sql_name = self.sql_name.clone();
@@ -236,6 +290,7 @@ impl PostgresLoad {
                         }
                     }
                 }
+                self.has_straight_rows = true;
                 None
             }
             false => Some(self.stage_for(&layout)?),
@@ -251,7 +306,9 @@ impl PostgresLoad {
         }
         // Without a list, COPY would take all columns; rows of none have none.
         let sql = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
+        let wait = self.session.cancel().may_wait_for(self.session.table());
         let sink = self.session.call(self.session.client().copy_in::<_, Bytes>(&sql))?;
+        drop(wait);
         self.open = Some(OpenCopy { sink: Box::pin(sink), layout });
         self.send(Bytes::from_static(HEADER))
     }
@@ -298,219 +355,13 @@ impl PostgresLoad {
         Ok(())
     }
 
-    /// Gives the table its final columns and types. Returns the type of each column of the table that rows have.
-    fn widen(&mut self, columns: &Schema) -> Result<BTreeMap<Arc<str>, String>, LoadError> {
-        let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
-        let mut types = BTreeMap::new();
-        match self.made.take() {
-            Some(made) => {
-                let names = self.mapping().names(columns).map_err(|misfit| self.misfits(vec![misfit]))?;
-                for (field, name) in columns.fields.iter().zip(names) {
-                    let wanted = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);
-                    match made.iter().find(|(known, _)| *known == name) {
-                        None => add_column(&self.session, &self.sql_name, &name, &wanted)?,
-                        Some((_, ty)) if *ty != wanted => {
-                            alter_type(&self.session, &self.sql_name, &name, ty, &wanted)?;
-                        }
-                        Some(_) => {}
-                    }
-                    types.insert(name, wanted);
-                }
-                self.made = Some(made);
-            }
-            None => {
-                if let Some(LoadColumn { name, .. }) =
-                    self.mapping().load_column.clone().filter(|_| self.adds_load_column)
-                {
-                    add_column(&self.session, &self.sql_name, &name, "text")?;
-                    self.notes.push(format!("added the column `{name}` (text) to {}", self.recorded));
-                }
-                for column in self.mapping().table.iter().flatten() {
-                    types.insert(column.name.clone(), column.sql_type.clone());
-                }
-                let changes: Vec<(Arc<str>, Change)> =
-                    layout.changes().map(|(column, change)| (column.name.clone(), change.clone())).collect();
-                for (name, change) in changes {
-                    match change {
-                        Change::Add(ty) => {
-                            add_column(&self.session, &self.sql_name, &name, &ty)?;
-                            self.notes.push(format!("added the column `{name}` ({ty}) to {}", self.recorded));
-                            types.insert(name, ty);
-                        }
-                        Change::Widen(wanted) => {
-                            let wanted = self.exact_type(&name, wanted)?;
-                            let old = types.get(&name).cloned().unwrap_or_default();
-                            alter_type(&self.session, &self.sql_name, &name, &old, &wanted)?;
-                            self.notes.push(format!(
-                                "changed the column `{name}` of {} from {old} to {wanted}",
-                                self.recorded
-                            ));
-                            types.insert(name, wanted);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(types)
-    }
-
-    /// Returns the type that a column of integers gets: `numeric` where a double would not hold all of them.
-    fn exact_type(&self, name: &str, wanted: String) -> Result<String, LoadError> {
-        if wanted != "double precision" {
-            return Ok(wanted);
-        }
-        let rows = self.session.rows(&format!(
-            "SELECT coalesce(bool_and(abs({0}::numeric) <= 9007199254740992), true) FROM {1}",
-            quoted(name),
-            self.sql_name
-        ))?;
-        let is_exact = rows.first().and_then(|row| row.get(0)) == Some("t");
-        Ok(if is_exact { wanted } else { "numeric".to_owned() })
-    }
-
-    /// Moves the rows of the stages into the table.
-    fn move_stages(&mut self, types: &BTreeMap<Arc<str>, String>, key: &CommitKey) -> Result<(), LoadError> {
-        let load_column = self.mapping().load_column.clone();
-        if let Some(LoadColumn { name, .. }) = &load_column
-            && self.target.mode == LoadMode::Append
-        {
-            for earlier in std::mem::take(&mut self.replaced) {
-                let deleted = self.session.changed(&format!(
-                    "DELETE FROM {} WHERE {} = {}",
-                    self.sql_name,
-                    quoted(name),
-                    literal(&earlier.key)
-                ))?;
-                if deleted == 0 && earlier.rows > 0 && !self.is_empty()? {
-                    return Err(earlier.rows_without_key(self.session.table(), name));
-                }
-                self.notes.push(format!("replaced {deleted} rows of the earlier load"));
-            }
-        }
-        if self.target.mode == LoadMode::Replace {
-            // Not TRUNCATE, after which transactions that began before would find the table empty.
-            if self.made.is_none() {
-                // A load that commits between the two statements would be marked as replaced, and its rows would stay.
-                self.lock()?;
-                let deleted = self.session.changed(&format!("DELETE FROM {}", self.sql_name))?;
-                self.notes.push(format!("replaced {deleted} rows"));
-            }
-            self.ledger.replace_others(&self.session, &self.recorded, &self.claims(key))?;
-        }
-        let mut columns: Vec<Arc<str>> = Vec::new();
-        for column in self.stages.iter().flat_map(|stage| &stage.layout.columns) {
-            if !columns.contains(&column.name) {
-                columns.push(column.name.clone());
-            }
-        }
-        let mut list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-        list.extend(load_column.iter().map(|column| quoted(&column.name)));
-        let list = list.join(", ");
-        let select = |stage: &Stage| {
-            let mut values: Vec<String> =
-                columns.iter().map(|name| staged_value(stage, name, types.get(name).map(String::as_str))).collect();
-            values.extend(load_column.iter().map(|_| literal(key.as_str())));
-            values.join(", ")
-        };
-        if let LoadMode::Merge { .. } = &self.target.mode {
-            let merge_key = self.mapping().key.clone();
-            return self.merge(&merge_key, &columns, &list, &select);
-        }
-        for stage in &self.stages {
-            let moved = self.session.changed(&format!(
-                "INSERT INTO {} ({list}) SELECT {} FROM {}",
-                self.sql_name,
-                select(stage),
-                stage.sql_name
-            ))?;
-            let counted = self.session.rows(&format!("SELECT count(*) FROM {}", stage.sql_name))?;
-            let counted = counted.first().and_then(|row| row.get(0)).and_then(|text| text.parse().ok());
-            if counted != Some(moved) {
-                let (sent, table) = (counted.unwrap_or(0), self.session.table().to_owned());
-                return Err(LoadError::RowCount { table, sent, found: moved });
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for the loads that write to the table, and keeps others out until the commit. Readers are not affected.
-    fn lock(&self) -> Result<(), LoadError> {
-        self.session.execute(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", self.sql_name))
-    }
-
-    /// Returns true if the table has no rows.
-    fn is_empty(&self) -> Result<bool, LoadError> {
-        Ok(self.session.rows(&format!("SELECT 1 FROM {} LIMIT 1", self.sql_name))?.is_empty())
-    }
-
-    /// Updates the rows of the table that have a key of the load, and inserts the others. The last row of a key counts.
-    fn merge(
-        &mut self,
-        key: &[Arc<str>],
-        columns: &[Arc<str>],
-        list: &str,
-        select: &dyn Fn(&Stage) -> String,
-    ) -> Result<(), LoadError> {
-        if self.stages.is_empty() {
-            return Ok(());
-        }
-        let parts: Vec<String> = self
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(i, stage)| format!("SELECT {}, {i}, {} FROM {}", select(stage), quoted(ROW_NUMBER), stage.sql_name))
-            .collect();
-        let keys: Vec<String> = key.iter().map(|name| quoted(name)).collect();
-        let names = format!("{list}, \"_drawoff_s\", {}", quoted(ROW_NUMBER));
-        self.session.execute(&format!(
-            "CREATE TEMPORARY TABLE \"_drawoff_merge\" ON COMMIT DROP AS SELECT DISTINCT ON ({0}) {list} \
-             FROM ({1}) AS staged ({names}) ORDER BY {0}, \"_drawoff_s\" DESC, {2} DESC; \
-             ANALYZE \"_drawoff_merge\"",
-            keys.join(", "),
-            parts.join(" UNION ALL "),
-            quoted(ROW_NUMBER),
-        ))?;
-        self.lock()?;
-        let same: Vec<String> = keys.iter().map(|name| format!("t.{name} = m.{name}")).collect();
-        let same = same.join(" AND ");
-        let mut set: Vec<String> = columns
-            .iter()
-            .filter(|name| !key.contains(name))
-            .map(|name| format!("{0} = m.{0}", quoted(name)))
-            .collect();
-        set.extend(self.mapping().load_column.iter().map(|column| format!("{0} = m.{0}", quoted(&column.name))));
-        let updated = match set.is_empty() {
-            true => 0,
-            false => self.session.changed(&format!(
-                "UPDATE {} AS t SET {} FROM \"_drawoff_merge\" AS m WHERE {same}",
-                self.sql_name,
-                set.join(", ")
-            ))?,
-        };
-        let inserted = self.session.changed(&format!(
-            "INSERT INTO {0} ({list}) SELECT {list} FROM \"_drawoff_merge\" AS m \
-             WHERE NOT EXISTS (SELECT 1 FROM {0} AS t WHERE {same})",
-            self.sql_name
-        ))?;
-        if self.made.is_some() {
-            self.session.execute(&format!("ALTER TABLE {} ADD PRIMARY KEY ({})", self.sql_name, keys.join(", ")))?;
-        }
-        self.notes.push(format!("{inserted} rows inserted and {updated} updated by key"));
-        Ok(())
-    }
-
     /// Returns the names of columns that differ from those of the rows, as a JSON object, and adds notes on them.
     fn renamed(&mut self, columns: &Schema) -> String {
         let names = self.mapping().names(columns).unwrap_or_default();
-        let mut renamed = serde_json::Map::new();
-        for (field, name) in columns.fields.iter().zip(names) {
-            if field.name != name {
-                self.notes
-                    .push(format!("the column `{}` is `{name}` in the table: names have at most 63 bytes", field.name));
-                renamed.insert(field.name.to_string(), name.to_string().into());
-            }
-        }
-        serde_json::Value::Object(renamed).to_string()
+        let pairs = columns.fields.iter().map(|field| &field.name).zip(names);
+        let (renamed, notes) = renamed_columns(pairs, MAX_NAME_BYTES);
+        self.notes.extend(notes);
+        renamed
     }
 
     /// Asks over a new connection whether the load was committed. Waits for a transaction that is still ending.
@@ -630,7 +481,7 @@ impl TableLoad for PostgresLoad {
         self.move_stages(&types, &key)?;
         if is_new {
             // Loads of an earlier table of this name went with it.
-            self.ledger.forget_dropped(&self.session, &self.recorded, &self.claims(&key))?;
+            self.ledger.replace_others(&self.session, &self.recorded, &self.claims(&key))?;
             self.notes.push(format!("created the table {}", self.recorded));
         }
         let renamed = self.renamed(columns);
@@ -659,8 +510,9 @@ impl TableLoad for PostgresLoad {
     }
 
     fn commit(self: Box<Self>) -> Result<Committed, LoadError> {
-        if let Some(row) = self.already {
+        if let Some(mut row) = self.already {
             self.session.execute("ROLLBACK")?;
+            self.table.look_for_rows(&self.session, self.target.load_column.as_deref(), &mut row);
             return Ok(Committed::Already(row));
         }
         let key = self.key.clone().ok_or_else(|| LoadError::Bug("a load was committed before its end".into()))?;
@@ -733,39 +585,6 @@ fn with_moment<T>(cancel: &UploadControl, work: impl FnOnce(&UploadControl) -> T
 
 fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
     session.execute(&format!("ALTER TABLE {table} ADD COLUMN {} {ty}", quoted(name)))
-}
-
-fn alter_type(session: &Session, table: &str, name: &str, from: &str, to: &str) -> Result<(), LoadError> {
-    let name = quoted(name);
-    let value = converted(&name, from, to);
-    session.execute(&format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {to} USING {value}"))
-}
-
-/// Returns the expression that makes the type `to` of `value`, of the type `from`.
-fn converted(value: &str, from: &str, to: &str) -> String {
-    match to {
-        _ if from == to => value.to_owned(),
-        // Values of several types, each in its JSON form.
-        "jsonb" => format!("to_jsonb({value})"),
-        _ => format!("{value}::{to}"),
-    }
-}
-
-/// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
-fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
-    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else {
-        // With its type: a union of nulls alone would be text.
-        return to.map_or_else(|| "NULL".to_owned(), |ty| format!("NULL::{ty}"));
-    };
-    let value = quoted(name);
-    match (&column.cast, to) {
-        (Some(Cast::To(ty)), _) => format!("{value}::{ty}"),
-        (Some(Cast::ToArray(ty)), _) => format!(
-            "CASE jsonb_typeof({value}) WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text({value}))::{ty} END"
-        ),
-        (None, Some(to)) => converted(&value, &column.wire_type, to),
-        (None, None) => value,
-    }
 }
 
 #[cfg(test)]

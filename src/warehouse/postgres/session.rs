@@ -192,6 +192,10 @@ fn hint(code: &SqlState, server: Option<&str>) -> Option<String> {
         SqlState::UNIQUE_VIOLATION => {
             "two rows would have the same key: merge the rows by the columns of this constraint"
         }
+        SqlState::LOCK_NOT_AVAILABLE => {
+            "another session has locked the table for longer than `lock_timeout` of the server, the database or the user \
+             allows to wait; run the same command again when it has ended, or set `PGOPTIONS=-clock_timeout=0`"
+        }
         SqlState::DISK_FULL => "free space on the server, and run the same command again",
         _ => return server.map(str::to_owned),
     };

@@ -1,9 +1,7 @@
 //! Pieces of SQL: names and texts, quoted.
 
-/// Returns `name` as a quoted name.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+use crate::warehouse::sql::name_parts;
+pub(super) use crate::warehouse::sql::quoted;
 
 /// Returns `text` as a literal, which needs standard strings as every server since 9.1 has them.
 pub(super) fn literal(text: &str) -> String {
@@ -26,44 +24,9 @@ pub(super) struct TableName {
 impl TableName {
     /// Parses `name` or `schema.name` by the rules of SQL: names without quotes are in lower case. `None` for other text.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        loop {
-            let (part, after) = match rest.strip_prefix('"') {
-                Some(inside) => {
-                    let mut part = String::new();
-                    let mut chars = inside.char_indices().peekable();
-                    let end = loop {
-                        match chars.next()? {
-                            (_, '"') if matches!(chars.peek(), Some((_, '"'))) => {
-                                chars.next();
-                                part.push('"');
-                            }
-                            (at, '"') => break at + 1,
-                            (_, other) => part.push(other),
-                        }
-                    };
-                    (part, &inside[end..])
-                }
-                None => {
-                    let end = rest.find('.').unwrap_or(rest.len());
-                    let part = &rest[..end];
-                    if part.contains(['"', '\0']) || part.trim() != part {
-                        return None;
-                    }
-                    (part.to_lowercase(), &rest[end..])
-                }
-            };
-            if part.is_empty() {
-                return None;
-            }
-            parts.push(part);
-            match after.strip_prefix('.') {
-                Some(more) => rest = more,
-                None if after.is_empty() => break,
-                None => return None,
-            }
-        }
+        let parts = name_parts(text, &['"'], &['\0'])?.into_iter();
+        let folded = parts.map(|part| if part.is_quoted { part.text } else { part.text.to_lowercase() });
+        let mut parts: Vec<String> = folded.collect();
         let name = parts.pop()?;
         let schema = parts.pop();
         parts.is_empty().then_some(TableName { schema, name })

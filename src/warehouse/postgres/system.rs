@@ -10,8 +10,9 @@ use super::table::Table;
 use super::types::{TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
 use crate::sink::UploadControl;
+use crate::warehouse::sql::column_lines;
 use crate::warehouse::{
-    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadMode, LoadRequest, NulPolicy, TableTarget, Warehouse, Widening,
+    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, NulPolicy, TableTarget, Warehouse, Widening,
 };
 
 /// A PostgreSQL server and database, not connected yet.
@@ -24,11 +25,6 @@ impl Postgres {
     /// Creates the system with these settings.
     pub fn new(settings: Settings) -> Self {
         Postgres { settings }
-    }
-
-    fn unsupported(&self, table: &str, what: &str, hint: &str) -> LoadError {
-        let table = format!("{table} of {}", self.name());
-        LoadError::Unsupported { table, what: what.to_owned(), hint: Some(hint.to_owned()) }
     }
 }
 
@@ -43,24 +39,15 @@ impl Warehouse for Postgres {
 
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
         let Some(name) = TableName::parse(&target.table) else {
-            let what = format!("`{}` is not the name of a table", target.table);
-            return Err(self.unsupported(&target.table, &what, "name it as `people` or `leads.people`"));
+            return Err(target.no_name("`people` or `leads.people`"));
         };
         let longest = name.name.len().max(name.schema.map_or(0, |schema| schema.len()));
         if longest > MAX_NAME_BYTES {
             let what = format!("the name has {longest} bytes, and PostgreSQL keeps {MAX_NAME_BYTES}");
-            return Err(self.unsupported(&target.table, &what, "load into a table of a shorter name"));
+            return Err(target.unsupported(what, "load into a table of a shorter name"));
         }
-        if name.name == LEDGER_TABLE {
-            let what = "this table records the loads";
-            return Err(self.unsupported(&target.table, what, "load into a table of another name"));
-        }
-        if target.again && target.mode == LoadMode::Append && target.load_column.is_none() {
-            let what = "the rows of an earlier load cannot be told from others, so they cannot be replaced";
-            let hint = "keep the key of each load in a column from the first load on, or merge by a key";
-            return Err(self.unsupported(&target.table, what, hint));
-        }
-        Ok(())
+        target.refuse_ledger(&name.name)?;
+        target.require_rows_with_keys()
     }
 
     fn begin(&self, request: LoadRequest<'_>) -> Result<Begun, LoadError> {
@@ -100,7 +87,12 @@ impl Warehouse for Postgres {
         match target.identity.key_before(&recorded) {
             Some(key) if !target.again && ledger.exists(&session)? => {
                 let claims = target.identity.claims(&recorded, &key);
-                ledger.find(&session, &claims, target.mode.as_str(), target.commit_every.is_some())
+                let in_chunks = target.commit_every.is_some();
+                let mut found = ledger.find(&session, &claims, target.mode.as_str(), in_chunks)?;
+                if let Some(row) = &mut found {
+                    table.look_for_rows(&session, target.load_column.as_deref(), row);
+                }
+                Ok(found)
             }
             _ => Ok(None),
         }
@@ -118,15 +110,9 @@ pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
     let mapping =
         Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), nul: NulPolicy::Reject, load_column: None };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
-    let width = names.iter().map(|name| quoted(name).chars().count()).max().unwrap_or(0);
-    let lines: Vec<String> = columns
-        .fields
-        .iter()
-        .zip(&names)
-        .map(|(field, name)| {
-            let ty = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);
-            format!("    {:<width$} {ty}", quoted(name))
-        })
-        .collect();
-    Ok(format!("CREATE TABLE {} (\n{}\n);\n", name.sql(), lines.join(",\n")))
+    let columns = columns.fields.iter().zip(&names).map(|(field, name)| {
+        let ty = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);
+        (quoted(name), ty)
+    });
+    Ok(format!("CREATE TABLE {} (\n{}\n);\n", name.sql(), column_lines(columns)))
 }

@@ -4,7 +4,7 @@ use super::layout::TableColumn;
 use super::session::Session;
 use super::sql::{TableName, literal, quoted};
 use super::types::ColumnType;
-use crate::warehouse::LoadError;
+use crate::warehouse::{LedgerRow, LoadError, LoadMode};
 
 /// A table, whether it exists or not.
 #[derive(Clone, Debug)]
@@ -58,6 +58,29 @@ impl Table {
     /// Returns the name under which loads are recorded.
     pub(super) fn recorded(&self) -> String {
         format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Sets the rows that the table has of an earlier load, if they are fewer than the ledger says: by their key where a column
+    /// has it, else only if the table is empty. What cannot be read is not known.
+    pub(super) fn look_for_rows(&self, session: &Session, key_column: Option<&str>, row: &mut LedgerRow) {
+        let number = |sql: String| {
+            let rows = session.rows(&sql).ok()?;
+            rows.first()?.get(0)?.parse::<u64>().ok()
+        };
+        if row.rows == 0 {
+            return;
+        }
+        let any = number(format!("SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS one", self.sql()));
+        let is_counted = row.set.is_none() && row.mode == LoadMode::Append.as_str();
+        row.rows_there = match (any, key_column.filter(|_| is_counted)) {
+            (Some(0), _) => Some(0),
+            (Some(_), Some(column)) => {
+                let (column, key) = (quoted(column), literal(row.row_key()));
+                number(format!("SELECT count(*) FROM {} WHERE {column} = {key}", self.sql()))
+            }
+            _ => None,
+        };
+        row.rows_there = row.rows_there.filter(|there| *there < row.rows);
     }
 
     /// Returns true if policies decide row by row what this user may write, where COPY is refused.

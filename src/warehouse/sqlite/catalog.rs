@@ -5,8 +5,8 @@ use rusqlite::params;
 use super::database::Database;
 use super::kinds::Kind;
 use super::layout::TableColumn;
-use super::sql::{quoted, table_name};
-use crate::warehouse::LoadError;
+use super::sql::{is_same_name, quoted, table_name};
+use crate::warehouse::{LedgerRow, LoadError, LoadMode};
 
 /// A table, whether it exists or not.
 #[derive(Clone, Debug)]
@@ -18,6 +18,32 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Sets the rows that the table has of an earlier load, if they are fewer than the ledger says: by their key where a column
+    /// has it, else only if the table is empty.
+    pub(super) fn look_for_rows(
+        &self,
+        db: &Database,
+        key_column: Option<&str>,
+        row: &mut LedgerRow,
+    ) -> Result<(), LoadError> {
+        if row.rows == 0 || self.columns.is_none() {
+            return Ok(());
+        }
+        let has_column = |name: &&str| self.columns.iter().flatten().any(|column| is_same_name(&column.name, name));
+        let is_counted = row.set.is_none() && row.mode == LoadMode::Append.as_str();
+        let any = format!("SELECT 1 FROM {} LIMIT 1", self.sql());
+        let there = match key_column.filter(|_| is_counted).filter(has_column) {
+            _ if db.rows(&any, [], |_| Ok(()))?.is_empty() => Some(0),
+            Some(column) => {
+                let sql = format!("SELECT count(*) FROM {} WHERE {} = ?", self.sql(), quoted(column));
+                db.rows(&sql, [row.row_key()], |row| row.get::<_, i64>(0))?.pop().map(|n| n.max(0) as u64)
+            }
+            None => None,
+        };
+        row.rows_there = there.filter(|there| *there < row.rows);
+        Ok(())
+    }
+
     /// Finds the table that `typed` names. Fails for views and other relations that take no rows.
     pub(super) fn find(db: &Database, typed: &str) -> Result<Self, LoadError> {
         let unsupported = |what: String, hint: &str| LoadError::Unsupported {

@@ -161,6 +161,7 @@ impl Database {
     /// Repeats `work` while the file is locked, for a limited time.
     pub(super) fn patiently<T>(&self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LoadError> {
         let start = Instant::now();
+        let _wait = self.cancel.may_wait_for(&self.table);
         loop {
             self.check_cancel()?;
             match work(&self.connection) {

@@ -6,7 +6,7 @@ use rusqlite::{Row, params};
 use super::catalog::Table;
 use super::database::Database;
 use super::sql::quoted;
-use crate::warehouse::ledger::{
+use crate::warehouse::claims::{
     CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_load, earlier_progress,
     rows_that_give_way,
 };
@@ -289,6 +289,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
         },
         set: details.set,
         progress: details.progress,
+        rows_there: None,
         rows: count(8)?,
         rejected: count(9)?,
         digest: text(10)?,

@@ -25,7 +25,7 @@ use super::rowset::{Change, Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
-use crate::warehouse::ledger::{EarlierRows, LedgerChunk};
+use crate::warehouse::claims::{EarlierRows, LedgerChunk};
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
     LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
@@ -83,12 +83,14 @@ impl SqliteLoad {
             Ok((table, key, loaded))
         };
         // Before the lock, which another load may hold for long.
-        if let (_, _, Some(row)) = find(&db)? {
+        if let (table, _, Some(mut row)) = find(&db)? {
+            table.look_for_rows(&db, target.load_column.as_deref(), &mut row)?;
             return Ok(Begun::Loaded(row));
         }
         db.begin()?;
         let (table, key, loaded) = find(&db)?;
-        if let Some(row) = loaded {
+        if let Some(mut row) = loaded {
+            table.look_for_rows(&db, target.load_column.as_deref(), &mut row)?;
             return Ok(Begun::Loaded(row));
         }
         let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
@@ -609,8 +611,9 @@ impl TableLoad for SqliteLoad {
     }
 
     fn commit(self: Box<Self>) -> Result<Committed, LoadError> {
-        if let Some(row) = self.already {
-            // Dropped, the transaction is rolled back.
+        if let Some(mut row) = self.already {
+            self.db.execute("ROLLBACK")?;
+            self.table.look_for_rows(&self.db, self.target.load_column.as_deref(), &mut row)?;
             return Ok(Committed::Already(row));
         }
         let key = self.key.clone().ok_or_else(|| LoadError::Bug("a load was committed before its end".into()))?;

@@ -1,9 +1,7 @@
 //! Pieces of SQL: names, quoted, and the name of a table as it was typed.
 
-/// Returns `name` as a quoted name.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+use crate::warehouse::sql::name_parts;
+pub(super) use crate::warehouse::sql::quoted;
 
 /// Returns true if SQLite takes both names for one: it ignores the case of ASCII letters.
 pub(super) fn is_same_name(a: &str, b: &str) -> bool {
@@ -12,23 +10,13 @@ pub(super) fn is_same_name(a: &str, b: &str) -> bool {
 
 /// Parses the name of a table by the rules of SQL: `people`, `"People of ""us"""`, `main.people`. `None` for other text.
 pub(super) fn table_name(text: &str) -> Option<String> {
-    let bare = match text.get(..5) {
-        Some(schema) if schema.eq_ignore_ascii_case("main.") => &text[5..],
-        _ => text,
-    };
-    let name = match bare.strip_prefix('"') {
-        Some(inside) => {
-            let inside = inside.strip_suffix('"')?;
-            let name = inside.replace("\"\"", "\u{0}");
-            if name.contains('"') {
-                return None;
-            }
-            name.replace('\u{0}', "\"")
-        }
-        None if bare.contains(['"', '.', '\0']) || bare.trim() != bare => return None,
-        None => bare.to_owned(),
-    };
-    (!name.is_empty()).then_some(name)
+    let mut parts = name_parts(text, &['"'], &['\0'])?;
+    let name = parts.pop()?.text;
+    match &parts[..] {
+        [] => Some(name),
+        [schema] if schema.text.eq_ignore_ascii_case("main") => Some(name),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,7 @@ use super::sql::{quoted, table_name};
 use super::values::Form;
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::{
-    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadMode, LoadRequest, TableTarget, Warehouse, Widening,
-};
+use crate::warehouse::{Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, TableTarget, Warehouse, Widening};
 
 /// A file with tables, not opened yet.
 #[derive(Debug)]
@@ -26,11 +24,6 @@ impl Sqlite {
     /// Creates the system of this file.
     pub fn new(location: Location) -> Self {
         Sqlite { location }
-    }
-
-    fn unsupported(&self, table: &str, what: &str, hint: &str) -> LoadError {
-        let table = format!("{table} of {}", self.name());
-        LoadError::Unsupported { table, what: what.to_owned(), hint: Some(hint.to_owned()) }
     }
 }
 
@@ -45,22 +38,14 @@ impl Warehouse for Sqlite {
 
     fn check_options(&self, target: &TableTarget) -> Result<(), LoadError> {
         let Some(name) = table_name(&target.table) else {
-            let what = format!("`{}` is not the name of a table", target.table);
-            return Err(self.unsupported(&target.table, &what, "name it as `people`; a file of SQLite has no schemas"));
+            return Err(target.no_name("`people`; a file of SQLite has no schemas"));
         };
-        let hint = "load into a table of another name";
-        if name.eq_ignore_ascii_case(LEDGER_TABLE) {
-            return Err(self.unsupported(&target.table, "this table records the loads", hint));
-        }
+        target.refuse_ledger(&name)?;
         if name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_")) {
-            return Err(self.unsupported(&target.table, "SQLite keeps names with `sqlite_` for its own tables", hint));
+            let what = "SQLite keeps names with `sqlite_` for its own tables";
+            return Err(target.unsupported(what, "load into a table of another name"));
         }
-        if target.again && target.mode == LoadMode::Append && target.load_column.is_none() {
-            let what = "the rows of an earlier load cannot be told from others, so they cannot be replaced";
-            let hint = "keep the key of each load in a column from the first load on, or merge by a key";
-            return Err(self.unsupported(&target.table, what, hint));
-        }
-        Ok(())
+        target.require_rows_with_keys()
     }
 
     fn begin(&self, request: LoadRequest<'_>) -> Result<Begun, LoadError> {
@@ -87,7 +72,12 @@ impl Warehouse for Sqlite {
         match target.identity.key_before(&table.recorded()) {
             Some(key) if !target.again => {
                 let claims = target.identity.claims(&table.recorded(), &key);
-                ledger::find(&db, &table, &claims, target.mode.as_str(), target.commit_every.is_some())
+                let in_chunks = target.commit_every.is_some();
+                let mut found = ledger::find(&db, &table, &claims, target.mode.as_str(), in_chunks)?;
+                if let Some(row) = &mut found {
+                    table.look_for_rows(&db, target.load_column.as_deref(), row)?;
+                }
+                Ok(found)
             }
             _ => Ok(None),
         }

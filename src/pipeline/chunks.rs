@@ -1,0 +1,50 @@
+//! The cuts of a load in chunks: rows of records that the table has are skipped, the others are cut into chunks at records.
+
+use std::ops::Range;
+
+use super::output::ChunkPosition;
+
+/// The next rows of a batch, which are treated alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// The table has them.
+    There(Range<usize>),
+    /// They belong to the chunk that is open.
+    New(Range<usize>),
+}
+
+/// Returns the next rows from `start` on, at least one. `records` are the records of the rows in the sources, ascending.
+///
+/// A chunk ends with the last row of a record, so that a load that goes on behind it needs no place within a record.
+pub(super) fn next_piece(start: usize, records: &[u64], position: ChunkPosition) -> Piece {
+    let there = records[start..].partition_point(|record| *record < position.records_there);
+    if there > 0 {
+        return Piece::There(start..start + there);
+    }
+    let wanted = usize::try_from(position.rows_left).unwrap_or(usize::MAX).max(1);
+    let mut end = records.len().min(start.saturating_add(wanted));
+    while end < records.len() && records[end] == records[end - 1] {
+        end += 1;
+    }
+    Piece::New(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_end_with_the_last_row_of_a_record() {
+        let records = [0, 1, 1, 1, 4, 5];
+        let next =
+            |start, records_there, rows_left| next_piece(start, &records, ChunkPosition { records_there, rows_left });
+        assert_eq!(next(0, 0, 1), Piece::New(0..1));
+        assert_eq!(next(0, 0, 2), Piece::New(0..4), "the rest of record 1");
+        assert_eq!(next(0, 0, 4), Piece::New(0..4));
+        assert_eq!(next(0, 0, u64::MAX), Piece::New(0..6));
+        // The mark may be a record without rows.
+        assert_eq!(next(0, 3, 1), Piece::There(0..4));
+        assert_eq!(next(4, 3, 1), Piece::New(4..5));
+        assert_eq!(next(0, u64::MAX, u64::MAX), Piece::There(0..6));
+    }
+}
