@@ -22,4 +22,6 @@ pub use cast::{CastError, cast_array, keeps_carrier};
 pub use digits::Digits;
 pub use fixed::{Fixed, Unit};
 pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended};
-pub use schema::{Field, MAX_COLUMN_LIMIT, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Schema, Type, TypeMerge};
+pub use schema::{
+    Container, Field, MAX_COLUMN_LIMIT, MAX_COLUMNS, MAX_LEAVES, MAX_TYPE_DEPTH, Schema, Type, TypeMerge,
+};

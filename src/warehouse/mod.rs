@@ -32,6 +32,8 @@ mod names;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(all(test, any(feature = "postgres", feature = "sqlite", feature = "clickhouse")))]
+mod testing;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]
 mod uuid;
 

@@ -107,7 +107,7 @@ impl<'a> Column<'a> {
     fn new(column: &LayoutColumn, batch: &'a Batch) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
         // Nested values as their own text, with the keys and digits of the record.
-        let as_read = batch.as_read(column.index).filter(|as_read| as_read.ty == Type::Raw && is_nested(typed));
+        let as_read = batch.as_read(column.index).filter(|as_read| as_read.ty == Type::Raw && typed.is_nested());
         let (values, ty) = match as_read {
             Some(as_read) => (&*as_read.array, &Type::Json),
             None => (array, typed),
@@ -117,7 +117,7 @@ impl<'a> Column<'a> {
             Type::Int { .. } => Values::Int(values.as_primitive()),
             Type::Float => Values::Float(values.as_primitive()),
             Type::Text => Values::Text(values.as_string_view()),
-            Type::Json | Type::Raw => Values::Json(values.as_string_view()),
+            Type::Json | Type::Raw | Type::Opaque(_) => Values::Json(values.as_string_view()),
             Type::Fixed(fixed) => Values::Fixed(values, *fixed),
             _ => Values::Other(
                 JsonValues::try_new(values, ty, NullMembers::Write).expect("the array is of the type of its schema"),
@@ -218,7 +218,31 @@ fn write_json_text(text: &[u8], ty: &ColumnType, out: &mut Vec<u8>) -> Result<()
     write_json(&value, ty, out)
 }
 
-/// Returns true for types of which JSON text keeps more than the typed column.
-fn is_nested(ty: &Type) -> bool {
-    matches!(ty, Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_))
+#[cfg(test)]
+mod tests {
+    use super::super::layout::TableColumn;
+    use super::*;
+    use crate::warehouse::Widening;
+    use crate::warehouse::testing::assert_same_rows;
+
+    #[test]
+    fn nested_values_are_the_same_without_their_insides() {
+        let column = |name: &str, sql: &str| TableColumn {
+            name: name.into(),
+            sql: sql.into(),
+            ty: ColumnType::parse(sql),
+            has_default: false,
+            is_computed: false,
+            is_in_key: false,
+        };
+        let tables = [
+            None,
+            Some(vec![column("o", "JSON"), column("l", "Array(Nullable(String))"), column("x", "FixedString(9)")]),
+            Some(vec![column("o", "Map(String, Nullable(Float64))"), column("l", "Tuple(String, String)")]),
+        ];
+        for table in tables {
+            let mapping = Mapping { table, widening: Widening::Evolve, load_column: None };
+            assert_same_rows(&RowBinaryEncoder { mapping });
+        }
+    }
 }
