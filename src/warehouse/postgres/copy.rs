@@ -45,12 +45,15 @@ pub(super) struct CopyEncoder {
 }
 
 impl CopyEncoder {
-    fn columns<'a>(&self, batch: &'a Batch) -> Result<(Layout, Vec<Column<'a>>), LoadError> {
+    /// Returns the layout of `batch` and its columns. `is_checked` is true if rows with values that their columns cannot hold
+    /// are no longer among its rows.
+    fn columns<'a>(&self, batch: &'a Batch, is_checked: bool) -> Result<(Layout, Vec<Column<'a>>), LoadError> {
         let layout = self.mapping.layout(&batch.schema).map_err(|misfits| {
             let misfits: Vec<String> = misfits.iter().map(ToString::to_string).collect();
             LoadError::Bug(format!("rows were encoded that do not fit the table: {}", misfits.join("; ")))
         })?;
-        let columns = layout.columns.iter().map(|column| Column::new(column, batch, &self.mapping)).collect();
+        let columns =
+            layout.columns.iter().map(|column| Column::new(column, batch, &self.mapping, is_checked)).collect();
         Ok((layout, columns))
     }
 }
@@ -58,7 +61,7 @@ impl CopyEncoder {
 impl RowEncoder for CopyEncoder {
     fn unfit(&self, batch: &Batch) -> Vec<UnfitRow> {
         // Columns that do not fit at all are an error of the writer, which knows the table.
-        let Ok((layout, columns)) = self.columns(batch) else { return Vec::new() };
+        let Ok((layout, columns)) = self.columns(batch, false) else { return Vec::new() };
         let mut unfit: Vec<UnfitRow> = Vec::new();
         let mut scratch = Vec::new();
         // Required columns that the layout leaves out have only nulls.
@@ -91,7 +94,7 @@ impl RowEncoder for CopyEncoder {
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
-        let (_, columns) = self.columns(batch)?;
+        let (_, columns) = self.columns(batch, true)?;
         let load_key = self.mapping.load_column.as_ref().and_then(|column| column.key.as_deref());
         let fields = columns.len() + usize::from(load_key.is_some());
         let fields =
@@ -147,7 +150,7 @@ struct Column<'a> {
 type Reason = Cow<'static, str>;
 
 impl<'a> Column<'a> {
-    fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping) -> Self {
+    fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping, is_checked: bool) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
         let (values, ty): (&'a dyn Array, &Type) = match batch.as_read(column.index) {
             // Nested values as their own text, with the keys and digits of the record.
@@ -163,7 +166,9 @@ impl<'a> Column<'a> {
         };
         let has_digits = *typed == Type::Float && *ty != Type::Float && matches!(column.wire, Wire::Numeric(_));
         let floats = has_digits.then(|| array.as_primitive());
-        let suspects = is_suspicious(values, ty);
+        // Of checked rows, only what is replaced is still there.
+        let may_have_suspects = !is_checked || mapping.nul == NulPolicy::Replace;
+        let suspects = may_have_suspects && is_suspicious(values, ty);
         let values = match ty {
             Type::Bool => Values::Bool(values.as_boolean()),
             Type::Int { .. } => Values::Int(values.as_primitive()),
