@@ -23,12 +23,13 @@ use tokio_postgres::CopyInSink;
 use super::copy::{CopyEncoder, HEADER, TRAILER};
 use super::layout::{Cast, Change, Layout, LoadColumn, Mapping, column_name};
 use super::ledger::{Claim, Entry, Ledger};
+use super::new_table::Growth;
 use super::session::Session;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
 use super::table::Table;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
-use crate::column::Schema;
+use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest, LoadRows, LoadSummary, Misfit,
@@ -44,17 +45,19 @@ const CANCEL_POLL: Duration = Duration::from_millis(20);
 /// A load in an open transaction.
 pub(super) struct PostgresLoad {
     settings: Settings,
-    session: Session,
+    pub(super) session: Session,
     target: TableTarget,
     ledger: Ledger,
     /// The table as it is recorded: `schema.name`.
     recorded: String,
     /// The table in SQL.
-    sql_name: String,
+    pub(super) sql_name: String,
     encoder: Arc<CopyEncoder>,
+    type_merge: TypeMerge,
+    pub(super) growth: Growth,
     /// The columns of the table that this load made, with their types; `None` for a table that was there.
-    made: Option<Vec<(Arc<str>, String)>>,
-    is_created: bool,
+    pub(super) made: Option<Vec<(Arc<str>, String)>>,
+    pub(super) is_created: bool,
     /// The key, if it is claimed.
     key: Option<CommitKey>,
     /// The rows of an earlier load of the key that gives way.
@@ -64,11 +67,11 @@ pub(super) struct PostgresLoad {
     /// True if the server decides row by row what may be written, and so takes no COPY.
     has_row_policies: bool,
     open: Option<OpenCopy>,
-    stages: Vec<Stage>,
+    pub(super) stages: Vec<Stage>,
     last_layout: Option<(Arc<Schema>, Layout)>,
     rows_sent: u64,
     rows_counted: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
     notes: Vec<String>,
     /// Set by `finish`: an earlier load that had the key.
     already: Option<LedgerRow>,
@@ -78,12 +81,16 @@ pub(super) struct PostgresLoad {
 struct OpenCopy {
     sink: Pin<Box<CopyInSink<Bytes>>>,
     layout: Layout,
+    /// Index of the stage that takes the rows; `None` if they go into the table.
+    stage: Option<usize>,
 }
 
 /// A temporary table.
-struct Stage {
-    sql_name: String,
-    layout: Layout,
+pub(super) struct Stage {
+    pub(super) sql_name: String,
+    pub(super) layout: Layout,
+    /// Rows that the server has counted in it.
+    pub(super) rows: u64,
 }
 
 impl PostgresLoad {
@@ -147,6 +154,8 @@ impl PostgresLoad {
             recorded,
             sql_name: table.sql(),
             encoder: Arc::new(CopyEncoder { mapping }),
+            type_merge: request.type_merge,
+            growth: Growth::default(),
             made,
             is_created: false,
             key,
@@ -164,11 +173,11 @@ impl PostgresLoad {
         })))
     }
 
-    fn mapping(&self) -> &Mapping {
+    pub(super) fn mapping(&self) -> &Mapping {
         &self.encoder.mapping
     }
 
-    fn misfits(&self, misfits: Vec<Misfit>) -> LoadError {
+    pub(super) fn misfits(&self, misfits: Vec<Misfit>) -> LoadError {
         LoadError::Misfits { table: self.session.table().to_owned(), misfits }
     }
 
@@ -179,6 +188,7 @@ impl PostgresLoad {
             return Ok(layout.clone());
         }
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        self.growth.seen = self.growth.seen.join(columns, self.type_merge);
         self.last_layout = Some((columns.clone(), layout.clone()));
         Ok(layout)
     }
@@ -197,14 +207,16 @@ impl PostgresLoad {
         Ok(())
     }
 
-    /// Returns true if rows of this layout can go straight into the table.
-    fn goes_straight(&self, layout: &Layout) -> bool {
+    /// Returns true if rows can go straight into the table, as far as that does not depend on their columns.
+    pub(super) fn takes_straight_rows(&self) -> bool {
         let has_key = self.mapping().load_column.as_ref().is_none_or(|column| column.key.is_some());
         let is_append = self.target.mode == LoadMode::Append && self.replaced_rows.is_none();
-        if self.adds_load_column || self.has_row_policies {
-            return false;
-        }
-        if !is_append || !has_key || !self.stages.is_empty() {
+        is_append && has_key && !self.adds_load_column && !self.has_row_policies
+    }
+
+    /// Returns true if rows of this layout can go straight into the table.
+    fn goes_straight(&self, layout: &Layout) -> bool {
+        if !self.takes_straight_rows() || !self.stages.is_empty() {
             return false;
         }
         match &self.made {
@@ -245,7 +257,7 @@ impl PostgresLoad {
         // Without a list, COPY would take all columns; rows of none have none.
         let sql = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
         let sink = self.session.call(self.session.client().copy_in::<_, Bytes>(&sql))?;
-        self.open = Some(OpenCopy { sink: Box::pin(sink), layout });
+        self.open = Some(OpenCopy { sink: Box::pin(sink), layout, stage });
         self.send(Bytes::from_static(HEADER))
     }
 
@@ -270,7 +282,7 @@ impl PostgresLoad {
             list.push(format!("{} bigint GENERATED ALWAYS AS IDENTITY", quoted(ROW_NUMBER)));
         }
         self.session.execute(&format!("CREATE TEMPORARY TABLE {sql_name} ({}) ON COMMIT DROP", list.join(", ")))?;
-        self.stages.push(Stage { sql_name, layout: layout.clone() });
+        self.stages.push(Stage { sql_name, layout: layout.clone(), rows: 0 });
         Ok(self.stages.len() - 1)
     }
 
@@ -287,7 +299,11 @@ impl PostgresLoad {
         }
         self.send(Bytes::from_static(TRAILER))?;
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        self.rows_counted += self.session.call(open.sink.as_mut().finish())?;
+        let rows = self.session.call(open.sink.as_mut().finish())?;
+        self.rows_counted += rows;
+        if let Some(stage) = open.stage.and_then(|stage| self.stages.get_mut(stage)) {
+            stage.rows += rows;
+        }
         Ok(())
     }
 
@@ -584,6 +600,7 @@ impl TableLoad for PostgresLoad {
         let layout = self.layout(columns)?;
         if self.open.as_ref().is_none_or(|open| open.layout != layout) {
             self.close_copy()?;
+            self.widen_new_table()?;
             self.open_copy(layout)?;
         }
         self.rows_sent += rows;
@@ -690,7 +707,7 @@ fn with_moment<T>(cancel: &UploadControl, work: impl FnOnce(&UploadControl) -> T
     })
 }
 
-fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
+pub(super) fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
     session.execute(&format!("ALTER TABLE {table} ADD COLUMN {} {ty}", quoted(name)))
 }
 
@@ -701,9 +718,14 @@ fn alter_type(session: &Session, table: &str, name: &str, from: &str, to: &str) 
 }
 
 /// Returns the expression that makes the type `to` of `value`, of the type `from`.
-fn converted(value: &str, from: &str, to: &str) -> String {
+pub(super) fn converted(value: &str, from: &str, to: &str) -> String {
     match to {
         _ if from == to => value.to_owned(),
+        // Whole numbers may have been integers, whose digits the shortest form of a double is not always.
+        "jsonb" if from == "double precision" => format!(
+            "CASE WHEN {value} = trunc({value}) AND abs({value}) < 9223372036854775808 \
+             THEN to_jsonb({value}::bigint) ELSE to_jsonb({value}) END"
+        ),
         // Values of several types, each in its JSON form.
         "jsonb" => format!("to_jsonb({value})"),
         _ => format!("{value}::{to}"),
@@ -711,7 +733,7 @@ fn converted(value: &str, from: &str, to: &str) -> String {
 }
 
 /// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
-fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
+pub(super) fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
     let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else {
         // With its type: a union of nulls alone would be text.
         return to.map_or_else(|| "NULL".to_owned(), |ty| format!("NULL::{ty}"));

@@ -16,6 +16,7 @@ mod error;
 mod layout;
 mod ledger;
 mod load;
+mod new_table;
 mod numeric;
 mod parameters;
 mod password_file;
