@@ -21,12 +21,13 @@ use futures::SinkExt as _;
 use tokio_postgres::CopyInSink;
 
 use super::copy::{CopyEncoder, HEADER, TRAILER};
-use super::layout::{Cast, Change, Layout, LoadColumn, Mapping, column_name};
+use super::layout::{Change, Layout, LoadColumn, Mapping, column_name};
 use super::ledger::{Claim, Entry, Ledger};
 use super::new_table::Growth;
 use super::session::Session;
 use super::settings::Settings;
 use super::sql::{literal, quoted};
+use super::stage::{Stage, add_column, alter_type, staged_value};
 use super::table::Table;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::column::{Schema, TypeMerge};
@@ -45,19 +46,19 @@ const CANCEL_POLL: Duration = Duration::from_millis(20);
 /// A load in an open transaction.
 pub(super) struct PostgresLoad {
     settings: Settings,
-    pub(super) session: Session,
+    session: Session,
     target: TableTarget,
     ledger: Ledger,
     /// The table as it is recorded: `schema.name`.
     recorded: String,
     /// The table in SQL.
-    pub(super) sql_name: String,
+    sql_name: String,
     encoder: Arc<CopyEncoder>,
     type_merge: TypeMerge,
-    pub(super) growth: Growth,
+    growth: Growth,
     /// The columns of the table that this load made, with their types; `None` for a table that was there.
-    pub(super) made: Option<Vec<(Arc<str>, String)>>,
-    pub(super) is_created: bool,
+    made: Option<Vec<(Arc<str>, String)>>,
+    is_created: bool,
     /// The key, if it is claimed.
     key: Option<CommitKey>,
     /// The rows of an earlier load of the key that gives way.
@@ -67,11 +68,11 @@ pub(super) struct PostgresLoad {
     /// True if the server decides row by row what may be written, and so takes no COPY.
     has_row_policies: bool,
     open: Option<OpenCopy>,
-    pub(super) stages: Vec<Stage>,
+    stages: Vec<Stage>,
     last_layout: Option<(Arc<Schema>, Layout)>,
     rows_sent: u64,
     rows_counted: u64,
-    pub(super) bytes: u64,
+    bytes: u64,
     notes: Vec<String>,
     /// Set by `finish`: an earlier load that had the key.
     already: Option<LedgerRow>,
@@ -83,14 +84,6 @@ struct OpenCopy {
     layout: Layout,
     /// Index of the stage that takes the rows; `None` if they go into the table.
     stage: Option<usize>,
-}
-
-/// A temporary table.
-pub(super) struct Stage {
-    pub(super) sql_name: String,
-    pub(super) layout: Layout,
-    /// Rows that the server has counted in it.
-    pub(super) rows: u64,
 }
 
 impl PostgresLoad {
@@ -173,11 +166,11 @@ impl PostgresLoad {
         })))
     }
 
-    pub(super) fn mapping(&self) -> &Mapping {
+    fn mapping(&self) -> &Mapping {
         &self.encoder.mapping
     }
 
-    pub(super) fn misfits(&self, misfits: Vec<Misfit>) -> LoadError {
+    fn misfits(&self, misfits: Vec<Misfit>) -> LoadError {
         LoadError::Misfits { table: self.session.table().to_owned(), misfits }
     }
 
@@ -208,7 +201,7 @@ impl PostgresLoad {
     }
 
     /// Returns true if rows can go straight into the table, as far as that does not depend on their columns.
-    pub(super) fn takes_straight_rows(&self) -> bool {
+    fn takes_straight_rows(&self) -> bool {
         let has_key = self.mapping().load_column.as_ref().is_none_or(|column| column.key.is_some());
         let is_append = self.target.mode == LoadMode::Append && self.replaced_rows.is_none();
         is_append && has_key && !self.adds_load_column && !self.has_row_policies
@@ -600,7 +593,11 @@ impl TableLoad for PostgresLoad {
         let layout = self.layout(columns)?;
         if self.open.as_ref().is_none_or(|open| open.layout != layout) {
             self.close_copy()?;
-            self.widen_new_table()?;
+            let takes_straight_rows = self.takes_straight_rows();
+            if let Some(made) = self.made.as_mut().filter(|_| self.is_created && takes_straight_rows) {
+                let stages = &mut self.stages;
+                self.growth.follow(&self.session, &self.sql_name, &self.encoder.mapping, self.bytes, made, stages)?;
+            }
             self.open_copy(layout)?;
         }
         self.rows_sent += rows;
@@ -705,48 +702,6 @@ fn with_moment<T>(cancel: &UploadControl, work: impl FnOnce(&UploadControl) -> T
         is_done.store(true, Ordering::Relaxed);
         done
     })
-}
-
-pub(super) fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
-    session.execute(&format!("ALTER TABLE {table} ADD COLUMN {} {ty}", quoted(name)))
-}
-
-fn alter_type(session: &Session, table: &str, name: &str, from: &str, to: &str) -> Result<(), LoadError> {
-    let name = quoted(name);
-    let value = converted(&name, from, to);
-    session.execute(&format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {to} USING {value}"))
-}
-
-/// Returns the expression that makes the type `to` of `value`, of the type `from`.
-pub(super) fn converted(value: &str, from: &str, to: &str) -> String {
-    match to {
-        _ if from == to => value.to_owned(),
-        // Whole numbers may have been integers, whose digits the shortest form of a double is not always.
-        "jsonb" if from == "double precision" => format!(
-            "CASE WHEN {value} = trunc({value}) AND abs({value}) < 9223372036854775808 \
-             THEN to_jsonb({value}::bigint) ELSE to_jsonb({value}) END"
-        ),
-        // Values of several types, each in its JSON form.
-        "jsonb" => format!("to_jsonb({value})"),
-        _ => format!("{value}::{to}"),
-    }
-}
-
-/// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
-pub(super) fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
-    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else {
-        // With its type: a union of nulls alone would be text.
-        return to.map_or_else(|| "NULL".to_owned(), |ty| format!("NULL::{ty}"));
-    };
-    let value = quoted(name);
-    match (&column.cast, to) {
-        (Some(Cast::To(ty)), _) => format!("{value}::{ty}"),
-        (Some(Cast::ToArray(ty)), _) => format!(
-            "CASE jsonb_typeof({value}) WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text({value}))::{ty} END"
-        ),
-        (None, Some(to)) => converted(&value, &column.wire_type, to),
-        (None, None) => value,
-    }
 }
 
 #[cfg(test)]

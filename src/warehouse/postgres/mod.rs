@@ -26,6 +26,7 @@ mod session;
 mod settings;
 mod socket;
 mod sql;
+mod stage;
 mod system;
 mod table;
 mod tls;

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::layout::LayoutColumn;
-use super::load::{PostgresLoad, add_column, converted, staged_value};
+use super::layout::{LayoutColumn, Mapping};
+use super::session::Session;
 use super::sql::quoted;
+use super::stage::{Stage, add_column, converted, staged_value};
 use super::types::new_type;
 use crate::column::Schema;
 use crate::warehouse::LoadError;
@@ -32,25 +33,24 @@ impl Growth {
         }
         may
     }
-}
 
-impl PostgresLoad {
-    /// Gives the table of this load the types of all rows so far, if that is worth its cost, and moves rows of narrower types
-    /// from their stages into it. Does nothing for other tables. Called between two COPYs.
-    pub(super) fn widen_new_table(&mut self) -> Result<(), LoadError> {
-        if !self.takes_straight_rows() || !self.is_created {
-            return Ok(());
-        }
-        let Some(mut made) = self.made.take() else { return Ok(()) };
-        let done = self.widen_to_seen(&mut made);
-        self.made = Some(made);
-        done
-    }
-
-    fn widen_to_seen(&mut self, made: &mut Vec<(Arc<str>, String)>) -> Result<(), LoadError> {
-        let names = self.mapping().names(&self.growth.seen).map_err(|misfit| self.misfits(vec![misfit]))?;
+    /// Gives the table that a load has made the types of all rows so far, if that is worth its cost, and moves rows of
+    /// narrower types from the stages into it. `made` has its columns, `sent` are the bytes of the rows so far. Called between
+    /// two COPYs.
+    pub(super) fn follow(
+        &mut self,
+        session: &Session,
+        sql_name: &str,
+        mapping: &Mapping,
+        sent: u64,
+        made: &mut Vec<(Arc<str>, String)>,
+        stages: &mut Vec<Stage>,
+    ) -> Result<(), LoadError> {
+        let table = || session.table().to_owned();
+        let names = mapping.names(&self.seen);
+        let names = names.map_err(|misfit| LoadError::Misfits { table: table(), misfits: vec![misfit] })?;
         let mut changes = Vec::new();
-        for (field, name) in self.growth.seen.fields.iter().zip(names) {
+        for (field, name) in self.seen.fields.iter().zip(names) {
             let Some((_, wanted)) = new_type(&field.ty) else { continue };
             if let Some(index) = made.iter().position(|(known, ty)| *known == name && *ty != wanted) {
                 let value = converted(&quoted(&name), &made[index].1, &wanted);
@@ -58,40 +58,39 @@ impl PostgresLoad {
             }
         }
         if !changes.is_empty() {
-            if !self.growth.may_rewrite(self.bytes) {
+            if !self.may_rewrite(sent) {
                 return Ok(());
             }
             let list: Vec<&str> = changes.iter().map(|(sql, ..)| &**sql).collect();
-            self.session.execute(&format!("ALTER TABLE {} {}", self.sql_name, list.join(", ")))?;
+            session.execute(&format!("ALTER TABLE {} {}", sql_name, list.join(", ")))?;
             changes.into_iter().for_each(|(_, index, wanted)| made[index].1 = wanted);
         }
-        for stage in std::mem::take(&mut self.stages) {
+        for stage in std::mem::take(stages) {
             for LayoutColumn { name, wire_type, .. } in &stage.layout.columns {
                 if !made.iter().any(|(known, _)| known == name) {
-                    add_column(&self.session, &self.sql_name, name, wire_type)?;
+                    add_column(session, sql_name, name, wire_type)?;
                     made.push((name.clone(), wire_type.clone()));
                 }
             }
             // With the column for the commit key, which the rows in the stage have.
             let columns: Vec<String> = made.iter().map(|(name, _)| quoted(name)).collect();
-            let load_column = self.mapping().load_column.as_ref().map(|column| column.name.clone());
+            let load_column = mapping.load_column.as_ref().map(|column| column.name.clone());
             let value = |(name, ty): &(Arc<str>, String)| match load_column.as_ref() == Some(name) {
                 true => quoted(name),
                 false => staged_value(&stage, name, Some(ty)),
             };
             let values: Vec<String> = made.iter().map(value).collect();
-            let moved = self.session.changed(&format!(
+            let moved = session.changed(&format!(
                 "INSERT INTO {} ({}) SELECT {} FROM {}",
-                self.sql_name,
+                sql_name,
                 columns.join(", "),
                 values.join(", "),
                 stage.sql_name
             ))?;
             if moved != stage.rows {
-                let table = self.session.table().to_owned();
-                return Err(LoadError::RowCount { table, sent: stage.rows, found: moved });
+                return Err(LoadError::RowCount { table: table(), sent: stage.rows, found: moved });
             }
-            self.session.execute(&format!("DROP TABLE {}", stage.sql_name))?;
+            session.execute(&format!("DROP TABLE {}", stage.sql_name))?;
         }
         Ok(())
     }
