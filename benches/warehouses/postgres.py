@@ -7,7 +7,8 @@ Needs an installed PostgreSQL server, which it starts on a free port with the se
 on), and the packages of requirements.txt. Each tool gets the file and makes the table with the types that it finds. The
 two lines in brackets are floors rather than tools: `psql \\copy` of the rows as a ready CSV file, and the binary COPY
 stream of the loaded table sent again from memory, into tables that exist. Prints one line for each tool: the median and
-all times, the ratio to drawoff's median, the peak memory of the client, and whether the table has every row.
+all times, the ratio to drawoff's median, the medians of the CPU time of client and server, which other work on the machine
+changes little, the peak memory of the client, and whether the table has every row.
 """
 import argparse
 import os
@@ -54,19 +55,25 @@ class Server:
         done = subprocess.run(["psql", "-XAtq", "-d", self.url, "-c", sql], check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
+    def cpu(self):
+        """CPU time of the server's processes that have ended: one for each connection."""
+        pid = (self.data / "postmaster.pid").read_text().split()[0]
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self):
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
 
 
 def timed(command, **options):
-    """Wall time and peak memory of a process and its children."""
+    """Wall time, CPU time and peak memory of a process and its children."""
     before = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
     error = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise RuntimeError(error.decode(errors="replace")[-2000:])
-    return time.monotonic() - before, usage.ru_maxrss * 1024
+    return time.monotonic() - before, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 PYTHON = {
@@ -142,6 +149,7 @@ print(time.monotonic() - begin)
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawoff", required=True)
+    parser.add_argument("--other", help="another build of drawoff, for comparison")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--shape", default="wide", choices=["wide", "narrow"])
     parser.add_argument("--runs", type=int, default=3)
@@ -170,8 +178,8 @@ def measure(arguments, server, source, directory):
     def python(name):
         return lambda table: timed([sys.executable, "-c", PYTHON[name], str(source), url, table], cwd=directory)
 
-    def drawoff(table):
-        return timed([arguments.drawoff, "convert", str(source), "-q", "-o", url, "--into", table])
+    def drawoff(table, binary=arguments.drawoff):
+        return timed([binary, "convert", str(source), "-q", "-o", url, "--into", table])
 
     def sling(table):
         import sling_linux_amd64
@@ -194,7 +202,7 @@ def measure(arguments, server, source, directory):
         server.psql(f"CREATE TABLE {table} (LIKE loaded)")
         command = [sys.executable, "-c", PYTHON["replay"], f"{directory}/server/rows.bin", url, table]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        return float(done.stdout), 0
+        return float(done.stdout), 0, 0
 
     tools = {
         "drawoff": drawoff,
@@ -205,19 +213,26 @@ def measure(arguments, server, source, directory):
         "sling": sling,
         "dlt": python("dlt"),
     }
+    if arguments.other:
+        tools["other drawoff"] = lambda table: drawoff(table, arguments.other)
     only = [name for name in arguments.only.split(",") if name]
     tools = {name: run for name, run in tools.items() if not only or any(word in name for word in only)}
-    times, peaks, rows = {name: [] for name in tools}, {name: 0 for name in tools}, {}
+    times, cpu, peaks, rows = {name: [] for name in tools}, {name: [] for name in tools}, {name: 0 for name in tools}, {}
     for turn in range(arguments.runs):
         for number, (name, run) in enumerate(tools.items()):
             table = f"t{turn}_{number}"
             server.psql("CHECKPOINT")
+            before = server.cpu()
             try:
-                seconds, peak = run(table)
+                seconds, client, peak = run(table)
             except Exception as error:
                 rows[name] = "failed: " + " ".join(str(error).split())[-200:]
                 continue
             times[name].append(seconds)
+            # The process of a connection ends a moment after its client.
+            while server.psql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") != "1":
+                time.sleep(0.05)
+            cpu[name].append((client, server.cpu() - before))
             peaks[name] = max(peaks[name], peak)
             found = server.psql(f"SELECT count(*) FROM {table}")
             rows[name] = "all rows" if found == str(arguments.rows) else f"{found} rows"
@@ -231,8 +246,9 @@ def measure(arguments, server, source, directory):
             continue
         median = statistics.median(taken)
         ratio = f"{median / base:5.2f} x" if base else ""
+        client, backend = (statistics.median(used) for used in zip(*cpu[name]))
         shown = " ".join(f"{seconds:.2f}" for seconds in taken)
-        print(f"{name:28} {median:7.2f} s  {ratio}  {peaks[name] / (1 << 20):6.0f} MiB  {rows[name]}  ({shown})")
+        print(f"{name:28} {median:7.2f} s  {ratio}  cpu {client:5.2f} + {backend:5.2f} s  {peaks[name] / (1 << 20):6.0f} MiB  {rows[name]}  ({shown})")
 
 
 if __name__ == "__main__":

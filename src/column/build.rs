@@ -13,7 +13,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
 use super::views::Views;
-use super::{AsRead, Field, Type};
+use super::{AsRead, Container, Field, Type};
 
 /// The nulls of a growing column, as a list of rows: a column without nulls costs only a counter, and each null costs
 /// four bytes.
@@ -73,6 +73,8 @@ pub(crate) enum Builder {
     Raw(Views, Nulls),
     /// Objects in which no key was ever seen, carried as JSON text.
     Empty(Views, Nulls),
+    /// JSON text of objects, or of lists.
+    Opaque(Container, Views, Nulls),
     /// Objects with known keys.
     Struct(StructBuilder),
     /// Lists: offsets of each list in the items, the first of them 0.
@@ -151,6 +153,7 @@ impl Builder {
             Type::Text => Builder::Text(Views::default(), Nulls::default()),
             Type::Json => Builder::Json(Views::default(), Nulls::default()),
             Type::Raw => Builder::Raw(Views::default(), Nulls::default()),
+            Type::Opaque(container) => Builder::Opaque(*container, Views::default(), Nulls::default()),
             Type::Struct(fields) if fields.is_empty() => Builder::Empty(Views::default(), Nulls::default()),
             Type::Struct(fields) => Builder::Struct(StructBuilder::new(fields)),
             Type::List(item) => Builder::List(vec![0], Box::new(Builder::new(item)), Nulls::default()),
@@ -172,6 +175,7 @@ impl Builder {
             | Builder::Json(_, nulls)
             | Builder::Raw(_, nulls)
             | Builder::Empty(_, nulls)
+            | Builder::Opaque(_, _, nulls)
             | Builder::List(_, _, nulls)
             | Builder::Map(_, _, _, nulls)
             | Builder::AsRead(_, _, nulls) => nulls.len,
@@ -202,7 +206,8 @@ impl Builder {
             Builder::Text(views, nulls)
             | Builder::Json(views, nulls)
             | Builder::Raw(views, nulls)
-            | Builder::Empty(views, nulls) => {
+            | Builder::Empty(views, nulls)
+            | Builder::Opaque(_, views, nulls) => {
                 views.push(0);
                 nulls.push(false);
             }
@@ -252,7 +257,8 @@ impl Builder {
             Builder::Text(views, nulls)
             | Builder::Json(views, nulls)
             | Builder::Raw(views, nulls)
-            | Builder::Empty(views, nulls) => {
+            | Builder::Empty(views, nulls)
+            | Builder::Opaque(_, views, nulls) => {
                 views.truncate(len);
                 nulls.truncate(len);
             }
@@ -286,7 +292,11 @@ impl Builder {
             Builder::Int(values, ..) => values.reserve(more(values.len())),
             Builder::Decimal(values, _) => values.reserve(more(values.len())),
             Builder::Float(values, _) => values.reserve(more(values.len())),
-            Builder::Text(views, _) | Builder::Json(views, _) | Builder::Raw(views, _) | Builder::Empty(views, _) => {
+            Builder::Text(views, _)
+            | Builder::Json(views, _)
+            | Builder::Raw(views, _)
+            | Builder::Empty(views, _)
+            | Builder::Opaque(_, views, _) => {
                 views.reserve(times);
             }
             Builder::Struct(s) => s.reserve(times),
@@ -346,6 +356,9 @@ impl Builder {
             Builder::Text(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Text),
             Builder::Json(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Json),
             Builder::Raw(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Raw),
+            Builder::Opaque(container, views, nulls) => {
+                (views.finish(buffers.clone(), nulls.finish()), Type::Opaque(container))
+            }
             Builder::Empty(views, nulls) => (views.finish(buffers.clone(), nulls.finish()), Type::Struct(Vec::new())),
             Builder::AsRead(column, ..) => column.finish(buffers),
             Builder::Struct(s) => {

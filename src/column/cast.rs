@@ -78,10 +78,15 @@ pub fn cast_array(array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, 
             let values = cast_array(map.values(), narrow, wide)?;
             Ok(Arc::new(map_array(to, map.offsets().clone(), map.keys().clone(), values, map.nulls().cloned())?))
         }
+        (_, Type::Opaque(container)) if from.container() == Some(*container) => {
+            json_text(array, from, NullMembers::Write, |text, out| out.extend_from_slice(text.as_bytes()))
+        }
         // The top of the lattice holds everything.
-        (_, Type::Json) => json_text(array, from, write_canonical),
+        (_, Type::Json) => json_text(array, from, NullMembers::LeaveOut, write_canonical),
         // CSV cells alone become text, and only from types that keep their spelling.
-        (_, Type::Text) => json_text(array, from, |text, out| out.extend_from_slice(text.as_bytes())),
+        (_, Type::Text) => json_text(array, from, NullMembers::LeaveOut, |text, out| {
+            out.extend_from_slice(text.as_bytes());
+        }),
         _ => Err(not_wider(from, to)),
     }
 }
@@ -95,6 +100,8 @@ pub fn keeps_carrier(from: &Type, to: &Type) -> bool {
         (Type::Null, to) => to.is_text_like(),
         (Type::Json, Type::Text) => true,
         (Type::Struct(fields), Type::Json | Type::Text) => fields.is_empty(),
+        // Its text is the record's own, and not canonical.
+        (Type::Opaque(_), Type::Json) => true,
         (Type::List(a), Type::List(b)) | (Type::Map(a), Type::Map(b)) => keeps_carrier(a, b),
         (Type::Struct(a), Type::Struct(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && keeps_carrier(&a.ty, &b.ty))
@@ -230,8 +237,13 @@ fn map_array(
 }
 
 /// Writes every value as JSON text, in the form that `spell` gives it.
-fn json_text(array: &ArrayRef, ty: &Type, spell: fn(&str, &mut Vec<u8>)) -> Result<ArrayRef, CastError> {
-    let values = JsonValues::try_new(array.as_ref(), ty, NullMembers::LeaveOut)
+fn json_text(
+    array: &ArrayRef,
+    ty: &Type,
+    null_members: NullMembers,
+    spell: fn(&str, &mut Vec<u8>),
+) -> Result<ArrayRef, CastError> {
+    let values = JsonValues::try_new(array.as_ref(), ty, null_members)
         .ok_or_else(|| CastError::Carrier { expected: ty.clone(), found: array.data_type().clone() })?;
     let mut builder = StringViewBuilder::with_capacity(array.len());
     let (mut text, mut spelled) = (Vec::new(), Vec::new());

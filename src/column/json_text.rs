@@ -99,7 +99,7 @@ impl<'a> Values<'a> {
             Type::Fixed(fixed) => (*array.data_type() == fixed.to_arrow()).then_some(Values::Fixed(array, *fixed))?,
             Type::Number(_) => Values::try_new(array, &ty.resolved(), null_members)?,
             Type::Text => Values::Text(any.downcast_ref()?),
-            Type::Json | Type::Raw => Values::Json(any.downcast_ref()?),
+            Type::Json | Type::Raw | Type::Opaque(_) => Values::Json(any.downcast_ref()?),
             // A struct without fields is carried as JSON text.
             Type::Struct(fields) if fields.is_empty() => Values::Json(any.downcast_ref()?),
             Type::Struct(fields) => {

@@ -24,5 +24,5 @@ pub use digits::Digits;
 pub use fixed::{Fixed, Unit};
 pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended};
 pub use schema::{
-    Field, MAX_COLUMN_LIMIT, MAX_COLUMNS, MAX_LEAVES, MAX_PRECISION, MAX_TYPE_DEPTH, Schema, Type, TypeMerge,
+    Container, Field, MAX_COLUMN_LIMIT, MAX_COLUMNS, MAX_LEAVES, MAX_PRECISION, MAX_TYPE_DEPTH, Schema, Type, TypeMerge,
 };

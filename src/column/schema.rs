@@ -9,6 +9,8 @@
 //! null < list of T,  struct (field by field) ─► map  ┘
 //! ```
 //!
+//! Opaque lists are wider than lists, and opaque objects wider than structs and maps; JSON is wider than both.
+//!
 //! [`Type::join`] is associative, commutative and idempotent (property-tested), so the schema of
 //! a file does not depend on how it was cut into morsels or on the number of workers.
 
@@ -75,6 +77,18 @@ pub enum Type {
     List(Box<Type>),
     /// Objects with open-ended keys. Made by [`Type::map`].
     Map(Box<Type>),
+    /// Objects, or lists, of which only the container is known: each is the untouched JSON text of its record. For tables,
+    /// which take nested values as text; never for Parquet.
+    Opaque(Container),
+}
+
+/// The two kinds of values that hold others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// Objects, with known keys or open-ended ones.
+    Object,
+    /// Lists.
+    List,
 }
 
 /// A column or a struct's field.
@@ -134,11 +148,34 @@ impl Type {
             (Map(value), Struct(fields)) | (Struct(fields), Map(value)) => {
                 Type::map(fields.iter().fold((**value).clone(), |t, f| t.join(&f.ty, TypeMerge::Json)))
             }
+            (Opaque(container), other) | (other, Opaque(container)) if other.container() == Some(*container) => {
+                Opaque(*container)
+            }
             _ => match type_merge {
                 TypeMerge::Json => Json,
                 TypeMerge::Text => Text,
             },
         }
+    }
+
+    /// Returns the container that all values of this type are; `None` for scalars and values of several types.
+    pub fn container(&self) -> Option<Container> {
+        match self {
+            Type::Struct(_) | Type::Map(_) => Some(Container::Object),
+            Type::List(_) => Some(Container::List),
+            Type::Opaque(container) => Some(*container),
+            _ => None,
+        }
+    }
+
+    /// Returns the type of the values of this type where only their container is to be known: other scalars stay.
+    pub fn opaque(&self) -> Type {
+        self.container().map_or_else(|| self.clone(), Type::Opaque)
+    }
+
+    /// Returns true for objects, lists, and values of several types, which may be such.
+    pub fn is_nested(&self) -> bool {
+        *self == Type::Json || self.container().is_some()
     }
 
     /// Returns the type with the decision on the numbers of CSV cells taken.
@@ -219,7 +256,7 @@ impl Type {
     /// Returns true if values of this type are carried as UTF-8 text.
     pub fn is_text_like(&self) -> bool {
         match self {
-            Type::Null | Type::Text | Type::Json | Type::Raw => true,
+            Type::Null | Type::Text | Type::Json | Type::Raw | Type::Opaque(_) => true,
             Type::Struct(fields) => fields.is_empty(),
             _ => false,
         }
@@ -450,6 +487,8 @@ impl fmt::Display for Type {
             }
             Type::List(item) => write!(f, "list<{item}>"),
             Type::Map(value) => write!(f, "map<{value}>"),
+            Type::Opaque(Container::Object) => f.write_str("struct"),
+            Type::Opaque(Container::List) => f.write_str("list"),
         }
     }
 }
@@ -470,6 +509,8 @@ mod tests {
             Just(Type::Float),
             Just(Type::Text),
             Just(Type::Json),
+            Just(Type::Opaque(Container::Object)),
+            Just(Type::Opaque(Container::List)),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![

@@ -71,6 +71,7 @@ pub(crate) fn array(values: &[Option<&Value>], ty: &Type) -> ArrayRef {
                 .unwrap(),
         ),
         Type::Fixed(_) | Type::Number(_) => unreachable!("only casts and cells of CSV make these"),
+        Type::Opaque(_) => unreachable!("only rows of tables have these"),
         Type::Float => Arc::new(Float64Array::from_iter(values.iter().map(|v| v.map(|v| v.as_f64().unwrap())))),
         Type::Text => Arc::new(StringViewArray::from_iter(
             values.iter().map(|v| v.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))),

@@ -47,7 +47,9 @@ fn field(name: &str, nullable: bool, ty: &Type) -> Value {
             (json!({"name": "map", "keysSorted": false}), vec![entries])
         }
         Type::Number(_) => return field(name, nullable, &ty.resolved()),
-        Type::Null | Type::Text | Type::Json | Type::Raw => unreachable!("text-like types are matched above"),
+        Type::Null | Type::Text | Type::Json | Type::Raw | Type::Opaque(_) => {
+            unreachable!("text-like types are matched above")
+        }
     };
     json!({"name": name, "nullable": nullable, "type": ty, "children": children})
 }

@@ -280,7 +280,7 @@ pub fn compact_batch(batch: &mut Batch) {
         *bytes = Buffer::from_vec(text);
     }
     for (column, field) in batch.columns.iter_mut().zip(&batch.schema.fields) {
-        if field.ty == Type::Raw {
+        if matches!(field.ty, Type::Raw | Type::Opaque(_)) {
             compact_column(column);
         }
     }

@@ -17,15 +17,15 @@ const CASES: u64 = 1500;
 const SEED: u64 = 64;
 
 /// A source of choices.
-struct Draw(u64);
+pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) % n as u64) as usize
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.below(from.len())]
     }
 }
@@ -79,7 +79,7 @@ fn csv_records(draw: &mut Draw) -> String {
 }
 
 /// Steps over the columns of JSON records; those of the second list need the column `x`.
-const JSON_STEPS: [&[&str]; 2] = [
+pub(super) const JSON_STEPS: [&[&str]; 2] = [
     &[
         "where n > 0.5",
         "where n = 0.1 or n = 1",
@@ -203,7 +203,7 @@ const CSV_STEPS: [&[&str]; 2] = [
     ],
 ];
 
-fn draw_steps(draw: &mut Draw, steps: [&'static [&'static str]; 2]) -> Vec<&'static str> {
+pub(super) fn draw_steps(draw: &mut Draw, steps: [&'static [&'static str]; 2]) -> Vec<&'static str> {
     let mut drawn: Vec<&str> = (0..1 + draw.below(2)).map(|_| draw.pick(steps[0])).collect();
     if drawn.last().is_some_and(|step| step.starts_with("with x") || step.ends_with("=x")) {
         drawn.extend((0..1 + draw.below(2)).map(|_| draw.pick(steps[1])));
@@ -211,7 +211,7 @@ fn draw_steps(draw: &mut Draw, steps: [&'static [&'static str]; 2]) -> Vec<&'sta
     drawn
 }
 
-fn parsed(steps: &[&str]) -> Vec<Step> {
+pub(super) fn parsed(steps: &[&str]) -> Vec<Step> {
     let parse = |step: &str| {
         let (word, text) = step.split_once(' ').expect("a word and its text");
         Grammar::of(word).expect("a step").parse(text, 0).expect("a text that parses")
@@ -466,19 +466,29 @@ fn judge(seed: u64) -> Result<bool, String> {
     }
 }
 
-#[test]
-fn every_output_has_the_same_rows() {
+/// Judges cases drawn from a seed: a tenth of `all`, or all of them if `DRAWOFF_TEST_ALL` is set. Returns the verdicts.
+///
+/// # Panics
+///
+/// If a case is wrong.
+pub(super) fn cases(seed: u64, all: u64, judge: fn(u64) -> Result<bool, String>) -> Vec<bool> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let seed = variable("DRAWOFF_TEST_SEED").map_or(SEED, |seed| seed.parse().expect("a seed is a number"));
+    let seed = variable("DRAWOFF_TEST_SEED").map_or(seed, |seed| seed.parse().expect("a seed is a number"));
     let n_cases = match variable("DRAWOFF_TEST_ALL").is_some_and(|value| value != "0") {
-        true => CASES,
-        false => CASES.div_ceil(10),
+        true => all,
+        false => all.div_ceil(10),
     };
     let judged: Vec<_> = (0..n_cases).map(|i| judge(seed.wrapping_add(i.wrapping_mul(0x1000_0001)))).collect();
     let wrong: Vec<&String> = judged.iter().filter_map(|judged| judged.as_ref().err()).collect();
     let shown: Vec<&str> = wrong.iter().take(3).map(|text| text.as_str()).collect();
     assert!(wrong.is_empty(), "DRAWOFF_TEST_SEED={seed}: {} of {n_cases} cases\n{}", wrong.len(), shown.join("\n\n"));
+    judged.into_iter().flatten().collect()
+}
+
+#[test]
+fn every_output_has_the_same_rows() {
+    let judged = cases(SEED, CASES, judge);
     // The test proves something only if most cases reach their outputs.
-    let compared = judged.iter().filter(|judged| **judged == Ok(true)).count();
-    assert!(compared * 2 > judged.len(), "{compared} of {n_cases} cases were compared");
+    let compared = judged.iter().filter(|judged| **judged).count();
+    assert!(compared * 2 > judged.len(), "{compared} of {} cases were compared", judged.len());
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{Error, PlanError};
 use super::input::Item;
 use super::output::OutputSpecs;
-use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
+use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, SchemaPolicy, Target};
 use super::schema::{AsReadDemand, Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
 use crate::column::{Batch, Schema, TypeMerge};
@@ -15,7 +15,7 @@ use crate::format::ndjson::ValueTypes;
 use crate::format::{OutputFormat, RowForm};
 use crate::transform::{
     CheckRows, FailedRow, OnBadCast, RowCheck, Step, StepOptions, Steps, bind, columns_looked_at, columns_needed,
-    keeps_records, needs_record_spans, needs_structs,
+    columns_opened, keeps_records, needs_record_spans, needs_structs,
 };
 use crate::warehouse::{RowEncoder, UnfitRow};
 
@@ -89,11 +89,15 @@ impl Prepared {
                 bind(&mut steps, known)?
             }
         };
+        let are_records = !has_query && !are_rows;
+        let opaque_except = match are_records && takes_opaque(plan, type_merge) {
+            true => columns_opened(&steps),
+            false => None,
+        };
         // Behind all other steps: the rows are checked as they are written.
         steps.extend(encoders.iter().flatten().map(|encoder| CheckRows(Arc::new(TableCheck(encoder.clone()))).into()));
         // A record to which columns are appended cannot be copied.
         let copies = source_columns.is_empty();
-        let are_records = !has_query && !are_rows;
         let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge, copies);
         // Nested values go into tables as their own JSON text: a null key there is not an absent one.
         let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
@@ -104,6 +108,7 @@ impl Prepared {
             (false, true) => demands.as_read = AsReadDemand::All,
             (false, false) => {}
         }
+        demands.opaque_except = opaque_except;
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let rules = rules.with_source_columns(source_columns);
         let is_json = |item: &Item| matches!(item, Item::Morsel(_, info) if info.csv.is_none());
@@ -231,6 +236,17 @@ fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// Returns true if nothing but steps looks into nested values of records: all outputs are tables, which take their text,
+/// and no rule of the schema depends on what is inside.
+fn takes_opaque(plan: &ExecutionPlan, type_merge: TypeMerge) -> bool {
+    let schema = &plan.schema;
+    type_merge == TypeMerge::Json
+        && plan.outputs.iter().all(|output| output.format == OutputFormat::Table)
+        && schema.policy == SchemaPolicy::Evolve
+        && schema.enforced.is_none()
+        && schema.extra_column.is_none()
+}
+
 /// Returns true if an output of text would lose the spelling of values to the types of another output.
 fn writes_as_read(plan: &ExecutionPlan, steps: &[Step], typed: bool, type_merge: TypeMerge, copies: bool) -> bool {
     let any = |form: RowForm| plan.outputs.iter().any(|o| o.format.properties().rows == form);
@@ -266,6 +282,7 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool, copies: bool) -> D
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns(plan.whole_streams) && o.format.is_typed()),
         types_fixed: any_json,
         as_read: columns_looked_at(steps).map_or(AsReadDemand::All, AsReadDemand::Only),
+        opaque_except: None,
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_record_spans(steps),
         copies_records: copies && any_json && keeps_records(steps),

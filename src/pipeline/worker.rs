@@ -318,7 +318,7 @@ impl Worker {
                         let (mismatch, byte_offset) = (Box::new(mismatch), morsel.byte_offset);
                         return Err(ItemResult::SchemaMismatch { mismatch, why, source: info.clone(), byte_offset });
                     }
-                    let wider = self.rules().with_declared_types(mismatch.schema);
+                    let wider = self.rules().with_opaque(self.rules().with_declared_types(mismatch.schema));
                     // Without this check a decoder that reports a mismatch and widens nothing would loop for ever.
                     if wider == **schema {
                         let what = format!("decoding cannot go on at {}", mismatch.what);

@@ -342,7 +342,7 @@ impl ValueKind {
             Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) => Some(ValueKind::Number),
             Type::Text => Some(ValueKind::Text),
             Type::Fixed(fixed) => Some(if fixed.is_number() { ValueKind::Number } else { ValueKind::Text }),
-            Type::Struct(_) | Type::List(_) | Type::Map(_) => Some(ValueKind::Nested),
+            Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => Some(ValueKind::Nested),
         }
     }
 

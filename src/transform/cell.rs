@@ -46,7 +46,7 @@ impl<'a> Cell<'a> {
             }
             Type::Number(_) => unreachable!("inference resolves the numbers of cells"),
             Type::Text => Cell::Text(array.as_string_view().value(row).into()),
-            Type::Json | Type::Raw => Cell::from_json(array.as_string_view().value(row)),
+            Type::Json | Type::Raw | Type::Opaque(_) => Cell::from_json(array.as_string_view().value(row)),
             Type::Struct(_) | Type::List(_) | Type::Map(_) => {
                 let mut text = Vec::new();
                 write_json_value(array, row, ty, &mut text);

@@ -86,6 +86,8 @@ pub struct Properties {
     pub opens_objects: bool,
     /// Turns one row into several, one per list element.
     pub opens_lists: bool,
+    /// Takes values out of columns that it does not test.
+    pub opens_paths: bool,
     /// Stops reading the input once enough rows have passed.
     pub has_limit: bool,
     /// Produces columns of raw JSON text, which typed outputs do not accept.

@@ -29,6 +29,16 @@ pub fn columns_looked_at(steps: &[Step]) -> Option<Vec<String>> {
     }
 }
 
+/// Returns the source columns whose nested values steps look into, so that these must be parsed where a plan takes others
+/// by their text; `None` if any column may be one of them.
+pub fn columns_opened(steps: &[Step]) -> Option<Vec<String>> {
+    let opens = |step: &Step| {
+        let properties = step.properties();
+        properties.opens_objects || properties.opens_lists || properties.opens_paths
+    };
+    if steps.iter().any(opens) { None } else { columns_looked_at(steps) }
+}
+
 /// Returns true if `step` looks at values.
 pub(super) fn looks(step: &Step) -> bool {
     columns_looked_at(std::slice::from_ref(step)).is_none_or(|columns| !columns.is_empty())

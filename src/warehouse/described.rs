@@ -1,6 +1,6 @@
 //! Names of types in messages about columns, the same for every system.
 
-use crate::column::{Fixed, Type};
+use crate::column::{Container, Fixed, Type};
 
 /// Returns the name of a type in messages about columns: `text`, `objects`.
 pub(super) fn described(ty: &Type) -> &'static str {
@@ -11,8 +11,8 @@ pub(super) fn described(ty: &Type) -> &'static str {
         Type::Float | Type::Number(_) => "numbers",
         Type::Text => "text",
         Type::Json | Type::Raw => "values of several types",
-        Type::Struct(_) | Type::Map(_) => "objects",
-        Type::List(_) => "lists",
+        Type::Struct(_) | Type::Map(_) | Type::Opaque(Container::Object) => "objects",
+        Type::List(_) | Type::Opaque(Container::List) => "lists",
         Type::Fixed(Fixed::Date) => "dates",
         Type::Fixed(Fixed::Timestamp { .. }) => "timestamps",
         Type::Fixed(Fixed::Decimal { .. }) => "decimals",

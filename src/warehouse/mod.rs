@@ -38,6 +38,8 @@ pub mod postgres;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(all(test, any(feature = "postgres", feature = "sqlite", feature = "clickhouse")))]
+mod testing;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]
 mod uuid;
 

@@ -73,7 +73,10 @@ fn late_columns_and_types_give_the_same_table_at_every_size() {
     let mut text = String::new();
     for id in 0..60 {
         text.push_str(&match id {
-            20 => json!({"id": id, "v": 1.5, "late": "x"}).to_string(),
+            // An integer that a double holds, but not in its shortest digits.
+            5 => json!({"id": id, "v": 4, "w": 1_152_921_504_606_846_976i64}).to_string(),
+            20 => json!({"id": id, "v": 1.5, "late": "x", "w": 0.5}).to_string(),
+            22 => json!({"id": id, "v": 5, "w": "text"}).to_string(),
             30 => json!({"id": id, "v": 2, "mixed": 1}).to_string(),
             40 => json!({"id": id, "v": 3, "mixed": "one", "o": {"a": 1}}).to_string(),
             50 => json!({"id": id, "v": 12345678901234567890u64 as f64, "mixed": [1], "o": "text"}).to_string(),
@@ -92,11 +95,12 @@ fn late_columns_and_types_give_the_same_table_at_every_size() {
             "SELECT string_agg(column_name || ' ' || data_type, ',' ORDER BY column_name) \
              FROM information_schema.columns WHERE table_name = '{table}'"
         );
-        let rows = format!("SELECT id, v, late, mixed, o FROM {table}");
+        let rows = format!("SELECT id, v, late, mixed, o, w FROM {table}");
         contents.push((server.psql(&db, &types), server.psql(&db, &rows)));
     }
     assert!(contents[0].0.contains("v double precision") && contents[0].0.contains("mixed jsonb"), "{}", contents[0].0);
     assert!(contents[0].1.contains("40|3||\"one\"|{\"a\": 1}"), "{}", contents[0].1);
+    assert!(contents[0].1.contains("5|4||||1152921504606846976"), "{}", contents[0].1);
     for other in &contents[1..] {
         assert_eq!(*other, contents[0]);
     }

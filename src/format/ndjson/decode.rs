@@ -16,6 +16,7 @@ use arrow_buffer::Buffer;
 use foldhash::fast::RandomState;
 
 use super::check::check_value;
+use super::duplicates::DuplicateKeys;
 use super::enforced::check_enforced;
 use super::infer::{InferOptions, ValueTypes, infer_columns};
 use super::scan::{Cursor, JsonError, JsonErrorKind, MAX_FEW_DIGITS, Number, PathSegment, Scan, Str, kind_of};
@@ -23,7 +24,7 @@ use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::canonical::{count_duplicate_keys, is_canonical, write_canonical};
 use crate::column::views::{Views, make_view, span_of_view};
-use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
+use crate::column::{Batch, Container, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::decode::{
     AsReadColumns, Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
 };
@@ -96,6 +97,7 @@ pub fn decode_under(
         cursor: Cursor::new(morsel),
         unescaped: Vec::new(),
         duplicate_keys: 0,
+        nested_keys: DuplicateKeys::default(),
         key_hashes: Vec::new(),
         hasher: RandomState::default(),
         distinct_maps: false,
@@ -130,7 +132,7 @@ pub fn decode_under(
         }
         // A record begins after the blanks before it.
         let start = decoder.cursor.pos;
-        let rows = root.len();
+        let (rows, duplicate_keys) = (root.len(), decoder.duplicate_keys);
         let result = decoder.record(morsel, start, options.max_record_bytes, &mut root, &mut extra);
         match result {
             Ok(end) => {
@@ -142,6 +144,8 @@ pub fn decode_under(
                 // The columns may have got values of the record before the error.
                 root.truncate(rows);
                 extra.truncate(if rules.extra.is_some() { rows } else { 0 });
+                decoder.duplicate_keys = duplicate_keys;
+                decoder.nested_keys.reset();
                 let end = line_end(morsel, start);
                 let error = match decoder.classify(error, morsel, start, options) {
                     Verdict::Reject(error) => error,
@@ -281,6 +285,8 @@ struct Decoder<'a> {
     /// Text of strings with escapes, the second buffer of the views.
     unescaped: Vec<u8>,
     duplicate_keys: u64,
+    /// Those of nested values that pass as their own text are moved into `duplicate_keys` value by value.
+    nested_keys: DuplicateKeys,
     /// Hashes of the keys of one map, kept for their memory.
     key_hashes: Vec<u64>,
     hasher: RandomState,
@@ -723,6 +729,12 @@ impl<'a> Decoder<'a> {
                 views.push(make_view(&self.cursor.bytes()[start..end], MORSEL, start));
                 nulls.push(true);
             }
+            Builder::Opaque(container, views, nulls) if first == opening(*container) => {
+                let (start, end) = self.cursor.skip_nested(depth, &mut self.nested_keys)?;
+                self.duplicate_keys += std::mem::take(&mut self.nested_keys.count);
+                views.push(make_view(&self.cursor.bytes()[start..end], MORSEL, start));
+                nulls.push(true);
+            }
             Builder::Decimal(values, nulls) if is_number(first) => {
                 let n = self.cursor.number()?;
                 match self.decimal(n) {
@@ -1002,6 +1014,13 @@ fn is_number(first: u8) -> bool {
     first == b'-' || first.is_ascii_digit()
 }
 
+fn opening(container: Container) -> u8 {
+    match container {
+        Container::Object => b'{',
+        Container::List => b'[',
+    }
+}
+
 fn wide_number(n: Number) -> &'static str {
     if n.integer { "an integer beyond 64 bits" } else { "a number with a fraction or exponent" }
 }
@@ -1028,6 +1047,7 @@ fn type_of(builder: &Builder) -> Type {
         Builder::Json(..) => Type::Json,
         Builder::Raw(..) => Type::Raw,
         Builder::Empty(..) => Type::Struct(Vec::new()),
+        Builder::Opaque(container, ..) => Type::Opaque(*container),
         Builder::Struct(s) => Type::Struct(
             s.fields.iter().map(|f| crate::column::Field::new(f.name.clone(), type_of(&f.builder))).collect(),
         ),

@@ -5,6 +5,7 @@
 mod cells;
 mod check;
 mod decode;
+mod duplicates;
 mod encode;
 mod enforced;
 mod infer;

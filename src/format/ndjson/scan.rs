@@ -163,6 +163,30 @@ impl Number {
     }
 }
 
+/// A look at the keys of objects that are skipped.
+pub(super) trait ObjectKeys {
+    /// An object opens.
+    fn open(&mut self);
+
+    /// The innermost open object has this key next.
+    fn key(&mut self, cursor: &Cursor<'_>, key: Str);
+
+    /// The innermost open object ends.
+    fn close(&mut self, cursor: &Cursor<'_>);
+}
+
+/// No look at them.
+impl ObjectKeys for () {
+    #[inline(always)]
+    fn open(&mut self) {}
+
+    #[inline(always)]
+    fn key(&mut self, _: &Cursor<'_>, _: Str) {}
+
+    #[inline(always)]
+    fn close(&mut self, _: &Cursor<'_>) {}
+}
+
 /// The most digits that [`Cursor::few_digits`] parses.
 pub(super) const MAX_FEW_DIGITS: usize = 16;
 
@@ -438,9 +462,16 @@ impl<'a> Cursor<'a> {
         let first = self.skip_blank();
         let start = self.pos;
         match first {
-            b'{' | b'[' => self.skip_container(depth)?,
+            b'{' | b'[' => self.skip_container(depth, &mut ())?,
             first => self.skip_scalar(first)?,
         }
+        Ok((start, self.pos))
+    }
+
+    /// Consumes the list or object at the cursor, shows the keys in it to `keys`, and returns its start and end.
+    pub(super) fn skip_nested(&mut self, depth: usize, keys: &mut impl ObjectKeys) -> Scan<(usize, usize)> {
+        let start = self.pos;
+        self.skip_container(depth, keys)?;
         Ok((start, self.pos))
     }
 
@@ -462,7 +493,8 @@ impl<'a> Cursor<'a> {
     /// The simple algorithm calls itself for each nested container. This one keeps the open containers in the bits of a
     /// `u128` instead, 1 for an object and 0 for a list, the innermost lowest: opening shifts a bit in, closing shifts it
     /// out. [`MAX_DEPTH`] bits are enough, which the assertion checks at compile time.
-    fn skip_container(&mut self, depth: usize) -> Scan<()> {
+    #[inline]
+    fn skip_container<K: ObjectKeys>(&mut self, depth: usize, keys: &mut K) -> Scan<()> {
         const { assert!(MAX_DEPTH <= u128::BITS as usize) };
         let mut objects = 0u128;
         let mut level = depth;
@@ -471,6 +503,9 @@ impl<'a> Cursor<'a> {
             let object = self.buf[self.pos] == b'{';
             self.open(level)?;
             level += 1;
+            if object {
+                keys.open();
+            }
             objects = objects << 1 | u128::from(object);
             let closing = if object { b'}' } else { b']' };
             let mut closed = self.skip_blank() == closing;
@@ -478,6 +513,9 @@ impl<'a> Cursor<'a> {
                 if closed {
                     self.pos += 1;
                     level -= 1;
+                    if objects & 1 == 1 {
+                        keys.close(self);
+                    }
                     objects >>= 1;
                     if level == depth {
                         return Ok(());
@@ -487,7 +525,8 @@ impl<'a> Cursor<'a> {
                         if self.skip_blank() != b'"' {
                             return Err(JsonError::syntax(self.pos, "expected a key in quotes"));
                         }
-                        self.string()?;
+                        let key = self.string()?;
+                        keys.key(self, key);
                         self.expect(b':', "expected `:` after a key")?;
                     }
                     match self.skip_blank() {

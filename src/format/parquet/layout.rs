@@ -113,7 +113,7 @@ pub fn message_type(schema: &Schema) -> Result<String, Error> {
 
 fn holds_raw(ty: &Type) -> bool {
     match ty {
-        Type::Raw => true,
+        Type::Raw | Type::Opaque(_) => true,
         Type::Struct(fields) => fields.iter().any(|f| holds_raw(&f.ty)),
         Type::List(inner) | Type::Map(inner) => holds_raw(inner),
         _ => false,
@@ -196,6 +196,8 @@ fn parquet_type(name: &str, ty: &Type, repetition: Repetition, element: &str) ->
             group(vec![repeated("key_value", vec![key, value])?]).with_logical_type(Some(LogicalType::Map)).build()
         }
         Type::Number(_) => unreachable!("inference resolves the numbers of cells"),
-        Type::Null | Type::Text | Type::Json | Type::Raw => unreachable!("text-like types are matched above"),
+        Type::Null | Type::Text | Type::Json | Type::Raw | Type::Opaque(_) => {
+            unreachable!("text-like types are matched above")
+        }
     }
 }

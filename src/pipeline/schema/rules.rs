@@ -43,6 +43,9 @@ pub(crate) struct Demands {
     pub types_fixed: bool,
     /// The columns whose values are kept as they were read.
     pub as_read: AsReadDemand,
+    /// Nested values pass as their own text where neither a step, of the columns named here, nor a declaration needs their
+    /// insides; `None` to parse all of them.
+    pub opaque_except: Option<Vec<String>>,
     /// Bytes that are not UTF-8 become U+FFFD.
     pub lossy_utf8: bool,
     /// Steps trace rows back to their records.
@@ -63,6 +66,7 @@ impl Demands {
             arrays_fixed: false,
             types_fixed: false,
             as_read: AsReadDemand::Only(Vec::new()),
+            opaque_except: None,
             lossy_utf8: false,
             record_spans: false,
             copies_records: false,
@@ -204,7 +208,7 @@ impl SchemaRules {
         if let Some(broken) = self.broken_contract(&schema) {
             return Err(PlanError::Contract(broken).into());
         }
-        schema = self.as_written(schema);
+        schema = self.with_opaque(self.as_written(schema));
         if let Some(name) = &self.extra_column {
             if schema.position(name).is_some() {
                 return Err(PlanError::ExtraColumnTaken(name.to_string()).into());
@@ -339,6 +343,20 @@ impl SchemaRules {
         let outgrown =
             |o: &&Field| o.ty == Type::Decimal && new.position(&o.name).is_some_and(|i| new.fields[i].ty == Type::Text);
         old.fields.iter().find(outgrown).map(|field| field.name.clone())
+    }
+
+    /// Returns the schema that records are decoded with, in which nested values that nothing looks into are opaque. Declared
+    /// columns keep their types, with which they are compared at the end.
+    pub(crate) fn with_opaque(&self, mut schema: Schema) -> Schema {
+        if let Some(except) = &self.demands.opaque_except {
+            for field in &mut schema.fields {
+                let is_named = except.iter().any(|name| **name == *field.name);
+                if !is_named && self.declared.position(&field.name).is_none() {
+                    field.ty = field.ty.opaque();
+                }
+            }
+        }
+        schema
     }
 
     /// Returns the schema that CSV rows are decoded with for the outputs. In a text output a

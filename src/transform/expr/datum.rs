@@ -105,7 +105,7 @@ impl<'a> Datum<'a> {
             Type::Float => Datum::Float(array.as_primitive::<Float64Type>().value(row)),
             Type::Text if type_merge == TypeMerge::Text => Datum::Cell(array.as_string_view().value(row), *cell_form),
             Type::Text => Datum::Text(array.as_string_view().value(row).into()),
-            Type::Json | Type::Raw => match Datum::of_json(array.as_string_view().value(row)) {
+            Type::Json | Type::Raw | Type::Opaque(_) => match Datum::of_json(array.as_string_view().value(row)) {
                 // Text that a step made of cells is a cell to the next one.
                 Datum::Text(Cow::Borrowed(text)) if type_merge == TypeMerge::Text => Datum::Cell(text, CellForm::Text),
                 other => other,

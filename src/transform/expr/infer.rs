@@ -209,7 +209,7 @@ fn check_argument(
         Type::Text => text,
         Type::Fixed(fixed) => fixed.is_number() != text,
         Type::Int { .. } | Type::Float | Type::Decimal | Type::Number(_) => !text,
-        Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) => false,
+        Type::Bool | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => false,
     };
     if fits {
         return Ok(());

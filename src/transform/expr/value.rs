@@ -157,7 +157,7 @@ pub(super) fn each(
         Type::Json | Type::Raw => {
             each_valid!(array.as_string_view(), row => |json| csv_text_as_cell(json_value(json), type_merge))
         }
-        Type::Fixed(_) | Type::Number(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => {
+        Type::Fixed(_) | Type::Number(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => {
             Mask::of(array.len(), |row| visit(if array.is_valid(row) { Value::Nested } else { Value::Null }))
         }
     }
@@ -178,7 +178,9 @@ pub(super) fn value<'a>(array: &'a ArrayRef, ty: &Type, type_merge: TypeMerge, r
         Type::Text if type_merge == TypeMerge::Text => Value::Cell(array.as_string_view().value(row)),
         Type::Text => Value::Text(array.as_string_view().value(row)),
         Type::Json | Type::Raw => csv_text_as_cell(json_value(array.as_string_view().value(row)), type_merge),
-        Type::Fixed(_) | Type::Number(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) => Value::Nested,
+        Type::Fixed(_) | Type::Number(_) | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => {
+            Value::Nested
+        }
     }
 }
 

@@ -68,7 +68,8 @@ impl StepKind for Select {
     }
 
     fn properties(&self) -> Properties {
-        Properties::default()
+        let opens_paths = self.selected.iter().any(|selected| !selected.path.segments.is_empty());
+        Properties { opens_paths, ..Properties::default() }
     }
 
     fn bind(&mut self, columns: &mut Binding) -> Result<(), expr::Error> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::column::{Fixed, Type, Unit};
+use crate::column::{Container, Fixed, Type, Unit};
 
 /// The type of a column, as far as it decides the binary form of a value. `LowCardinality` does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +197,9 @@ pub(super) fn new_type(ty: &Type) -> Option<String> {
         Type::Decimal => "Decimal(38, 0)".to_owned(),
         Type::Float => "Float64".to_owned(),
         // Nested values as their own text: the type `JSON` would lose null members, and change numbers.
-        Type::Text | Type::Json | Type::Raw | Type::Struct(_) | Type::List(_) | Type::Map(_) => "String".to_owned(),
+        Type::Text | Type::Json | Type::Raw | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => {
+            "String".to_owned()
+        }
         Type::Fixed(Fixed::Date) => "Date32".to_owned(),
         Type::Fixed(Fixed::Timestamp { unit, .. }) => {
             let digits = match unit {
@@ -231,11 +233,13 @@ pub(super) fn fits(ty: &Type, column: &ColumnType) -> bool {
         }
         (Type::Fixed(Fixed::Date), C::Date | C::Date32) => true,
         (Type::Fixed(Fixed::Timestamp { .. }), C::DateTime | C::DateTime64(_)) => true,
-        (Type::List(_), C::Array(_)) => true,
-        (Type::List(_), C::Tuple(members)) => members.iter().all(|(name, _)| name.is_none()),
-        (Type::Struct(_) | Type::Map(_), C::Json | C::Map(_)) => true,
-        (Type::Struct(_) | Type::Map(_), C::Tuple(members)) => members.iter().all(|(name, _)| name.is_some()),
-        _ => false,
+        _ => match (ty.container(), column) {
+            (Some(Container::List), C::Array(_)) => true,
+            (Some(Container::List), C::Tuple(members)) => members.iter().all(|(name, _)| name.is_none()),
+            (Some(Container::Object), C::Json | C::Map(_)) => true,
+            (Some(Container::Object), C::Tuple(members)) => members.iter().all(|(name, _)| name.is_some()),
+            _ => false,
+        },
     }
 }
 

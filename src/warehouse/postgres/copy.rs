@@ -48,11 +48,14 @@ pub(super) struct CopyEncoder {
 }
 
 impl CopyEncoder {
-    fn columns<'a>(&self, batch: &'a Batch) -> Result<(Layout, Vec<Column<'a>>), LoadError> {
+    /// Returns the layout of `batch` and its columns. `is_checked` is true if rows with values that their columns cannot hold
+    /// are no longer among its rows.
+    fn columns<'a>(&self, batch: &'a Batch, is_checked: bool) -> Result<(Layout, Vec<Column<'a>>), LoadError> {
         let layout = self.mapping.layout(&batch.schema);
         // Of columns that appear late: the others are checked before the first row.
         let layout = layout.map_err(|misfits| LoadError::Misfits { table: self.table.clone(), misfits })?;
-        let columns = layout.columns.iter().map(|column| Column::new(column, batch, &self.mapping)).collect();
+        let columns =
+            layout.columns.iter().map(|column| Column::new(column, batch, &self.mapping, is_checked)).collect();
         Ok((layout, columns))
     }
 }
@@ -60,7 +63,7 @@ impl CopyEncoder {
 impl RowEncoder for CopyEncoder {
     fn unfit(&self, batch: &Batch) -> Vec<UnfitRow> {
         // Columns that do not fit at all are an error of the writer, which knows the table.
-        let Ok((layout, columns)) = self.columns(batch) else { return Vec::new() };
+        let Ok((layout, columns)) = self.columns(batch, false) else { return Vec::new() };
         let mut unfit: Vec<UnfitRow> = Vec::new();
         let mut scratch = Vec::new();
         // Required columns that the layout leaves out have only nulls.
@@ -93,7 +96,7 @@ impl RowEncoder for CopyEncoder {
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
-        let (_, columns) = self.columns(batch)?;
+        let (_, columns) = self.columns(batch, true)?;
         let load_key = self.mapping.load_column.as_ref().and_then(|column| column.key.as_deref());
         let fields = columns.len() + usize::from(load_key.is_some());
         let fields =
@@ -149,11 +152,11 @@ struct Column<'a> {
 type Reason = Cow<'static, str>;
 
 impl<'a> Column<'a> {
-    fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping) -> Self {
+    fn new(column: &LayoutColumn, batch: &'a Batch, mapping: &Mapping, is_checked: bool) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
         let (values, ty): (&'a dyn Array, &Type) = match batch.as_read(column.index) {
             // Nested values as their own text, with the keys and digits of the record.
-            Some(as_read) if as_read.ty == Type::Raw && is_nested(typed) => (&*as_read.array, &Type::Json),
+            Some(as_read) if as_read.ty == Type::Raw && typed.is_nested() => (&*as_read.array, &Type::Json),
             // Numbers with the digits of the record, where the column has room for them.
             Some(as_read) if as_read.ty == Type::Raw && keeps_digits(typed, column.wire, true) => {
                 (&*as_read.array, &Type::Json)
@@ -165,13 +168,15 @@ impl<'a> Column<'a> {
         };
         let has_digits = *typed == Type::Float && *ty != Type::Float && matches!(column.wire, Wire::Numeric(_));
         let floats = has_digits.then(|| array.as_primitive());
-        let suspects = is_suspicious(values, ty);
+        // Of checked rows, only what is replaced is still there.
+        let may_have_suspects = !is_checked || mapping.nul == NulPolicy::Replace;
+        let suspects = may_have_suspects && is_suspicious(values, ty);
         let values = match ty {
             Type::Bool => Values::Bool(values.as_boolean()),
             Type::Int { .. } => Values::Int(values.as_primitive()),
             Type::Float => Values::Float(values.as_primitive()),
             Type::Text => Values::Text(values.as_string_view()),
-            Type::Json | Type::Raw => Values::Json(values.as_string_view()),
+            Type::Json | Type::Raw | Type::Opaque(_) => Values::Json(values.as_string_view()),
             Type::Fixed(Fixed::Date) => Values::Date(values),
             Type::Fixed(Fixed::Timestamp { unit, .. }) => Values::Timestamp(values, *unit),
             _ => Values::Other(
@@ -396,11 +401,6 @@ impl<'a> Column<'a> {
 const OUT_OF_INTEGER: &str = "the number is beyond the column's type, integer";
 const OUT_OF_SMALLINT: &str = "the number is beyond the column's type, smallint";
 
-/// Returns true for types of which JSON text keeps more than the typed column.
-fn is_nested(ty: &Type) -> bool {
-    matches!(ty, Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_))
-}
-
 /// Returns true if numbers of `ty` go into a column of `wire` as they were read, and not as the typed column has them:
 /// in a column of text `1.10` is not `1.1`, and `numeric` has room for more digits than a double.
 fn keeps_digits(ty: &Type, wire: Wire, is_json: bool) -> bool {
@@ -420,7 +420,7 @@ fn is_suspicious(array: &dyn Array, ty: &Type) -> bool {
     };
     match ty {
         Type::Text => any(array.as_string_view(), |text| memchr(0, text).is_some()),
-        Type::Json | Type::Raw => any(array.as_string_view(), is_suspicious_json),
+        Type::Json | Type::Raw | Type::Opaque(_) => any(array.as_string_view(), is_suspicious_json),
         Type::Struct(fields) if fields.is_empty() => any(array.as_string_view(), is_suspicious_json),
         Type::Struct(fields) => {
             // A key may have it, too.
@@ -588,7 +588,44 @@ fn write_timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), Reason> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::TableColumn;
+    use super::super::types::ColumnType;
     use super::*;
+    use crate::warehouse::Widening;
+    use crate::warehouse::testing::assert_same_rows;
+
+    #[test]
+    fn nested_values_are_the_same_without_their_insides() {
+        let column = |name: &str, ty, sql: &str| TableColumn {
+            name: name.into(),
+            ty,
+            sql_type: sql.into(),
+            base_type: sql.into(),
+            cast_type: sql.into(),
+            takes_no_null: name == "l",
+            has_default: false,
+            is_generated: false,
+        };
+        let tables = [
+            None,
+            Some(vec![
+                column("o", ColumnType::Known(Wire::Json), "json"),
+                column("l", ColumnType::Array, "text[]"),
+                column("x", ColumnType::Known(Wire::Text(Some(9))), "varchar(9)"),
+            ]),
+            Some(vec![
+                column("o", ColumnType::Other, "mood"),
+                column("x", ColumnType::Known(Wire::Numeric(None)), "numeric"),
+            ]),
+        ];
+        for table in tables {
+            for nul in [NulPolicy::Reject, NulPolicy::Replace] {
+                let widening = Widening::Evolve;
+                let mapping = Mapping { table: table.clone(), widening, key: Vec::new(), nul, load_column: None };
+                assert_same_rows(&CopyEncoder { mapping, table: "t".into() });
+            }
+        }
+    }
 
     #[test]
     fn escapes_that_jsonb_refuses_are_found() {

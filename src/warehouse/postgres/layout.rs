@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sql::quoted;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, fits, new_type};
-use crate::column::{Fixed, Schema, Type};
+use crate::column::{Container, Fixed, Schema, Type};
 use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
@@ -244,7 +244,7 @@ impl Mapping {
                 }
             }
             ColumnType::Array => match ty {
-                Type::List(_) | Type::Json => {
+                Type::List(_) | Type::Opaque(Container::List) | Type::Json => {
                     let cast = Cast::ToArray(column.cast_type.clone());
                     Ok(Some((Wire::Jsonb, "jsonb".to_owned(), Some(cast), None)))
                 }

@@ -24,12 +24,14 @@ use tokio_postgres::CopyInSink;
 use super::copy::{CopyEncoder, HEADER, TRAILER};
 use super::layout::{Layout, LoadColumn, MAX_NAME_BYTES, Mapping, column_name};
 use super::ledger::{Claim, Completion, Entry, Ledger};
+use super::new_table::Growth;
 use super::session::Session;
 use super::settings::Settings;
 use super::sql::quoted;
+use super::stage::{Stage, add_column};
 use super::table::Table;
 use super::types::{ColumnType, Wire};
-use crate::column::Schema;
+use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
 use crate::warehouse::claims::{EarlierRows, LedgerChunk};
 use crate::warehouse::names::renamed_columns;
@@ -56,6 +58,8 @@ pub(super) struct PostgresLoad {
     /// The table in SQL.
     sql_name: String,
     encoder: Arc<CopyEncoder>,
+    type_merge: TypeMerge,
+    growth: Growth,
     /// The columns of the table that this load made, with their types; `None` for a table that was there.
     made: Option<Vec<(Arc<str>, String)>>,
     is_created: bool,
@@ -88,12 +92,8 @@ pub(super) struct PostgresLoad {
 struct OpenCopy {
     sink: Pin<Box<CopyInSink<Bytes>>>,
     layout: Layout,
-}
-
-/// A temporary table.
-struct Stage {
-    sql_name: String,
-    layout: Layout,
+    /// Index of the stage that takes the rows; `None` if they go into the table.
+    stage: Option<usize>,
 }
 
 impl PostgresLoad {
@@ -167,6 +167,8 @@ impl PostgresLoad {
             sql_name: table.sql(),
             table,
             encoder: Arc::new(CopyEncoder { mapping, table: target.name() }),
+            type_merge: request.type_merge,
+            growth: Growth::default(),
             made,
             is_created: false,
             key,
@@ -206,6 +208,7 @@ impl PostgresLoad {
             return Ok(layout.clone());
         }
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        self.growth.seen = self.growth.seen.join(columns, self.type_merge);
         self.last_layout = Some((columns.clone(), layout.clone()));
         Ok(layout)
     }
@@ -224,18 +227,20 @@ impl PostgresLoad {
         Ok(())
     }
 
-    /// Returns true if rows of this layout can go straight into the table.
-    fn goes_straight(&self, layout: &Layout) -> bool {
+    /// Returns true if rows can go straight into the table, as far as that does not depend on their columns.
+    fn takes_straight_rows(&self) -> bool {
         let has_key = self.mapping().load_column.as_ref().is_none_or(|column| column.key.is_some());
         let is_append = self.target.mode == LoadMode::Append && self.replaced.is_empty();
-        if self.adds_load_column || self.has_row_policies {
-            return false;
-        }
+        is_append && has_key && !self.adds_load_column && !self.has_row_policies
+    }
+
+    /// Returns true if rows of this layout can go straight into the table.
+    fn goes_straight(&self, layout: &Layout) -> bool {
         // In a stage, the columns that rows lack are null.
         if self.given_defaults.iter().any(|name| layout.columns.iter().all(|column| column.name != *name)) {
             return false;
         }
-        if !is_append || !has_key || !self.stages.is_empty() {
+        if !self.takes_straight_rows() || !self.stages.is_empty() {
             return false;
         }
         match &self.made {
@@ -308,7 +313,7 @@ impl PostgresLoad {
         let wait = self.session.cancel().may_wait_for(self.session.table());
         let sink = self.session.call(self.session.client().copy_in::<_, Bytes>(&sql))?;
         drop(wait);
-        self.open = Some(OpenCopy { sink: Box::pin(sink), layout });
+        self.open = Some(OpenCopy { sink: Box::pin(sink), layout, stage });
         self.send(Bytes::from_static(HEADER))
     }
 
@@ -333,7 +338,7 @@ impl PostgresLoad {
             list.push(format!("{} bigint GENERATED ALWAYS AS IDENTITY", quoted(ROW_NUMBER)));
         }
         self.session.execute(&format!("CREATE TEMPORARY TABLE {sql_name} ({}) ON COMMIT DROP", list.join(", ")))?;
-        self.stages.push(Stage { sql_name, layout: layout.clone() });
+        self.stages.push(Stage { sql_name, layout: layout.clone(), rows: 0 });
         Ok(self.stages.len() - 1)
     }
 
@@ -350,7 +355,11 @@ impl PostgresLoad {
         }
         self.send(Bytes::from_static(TRAILER))?;
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        self.rows_counted += self.session.call(open.sink.as_mut().finish())?;
+        let rows = self.session.call(open.sink.as_mut().finish())?;
+        self.rows_counted += rows;
+        if let Some(stage) = open.stage.and_then(|stage| self.stages.get_mut(stage)) {
+            stage.rows += rows;
+        }
         Ok(())
     }
 
@@ -438,6 +447,11 @@ impl TableLoad for PostgresLoad {
         let layout = self.layout(columns)?;
         if self.open.as_ref().is_none_or(|open| open.layout != layout) {
             self.close_copy()?;
+            let takes_straight_rows = self.takes_straight_rows();
+            if let Some(made) = self.made.as_mut().filter(|_| self.is_created && takes_straight_rows) {
+                let stages = &mut self.stages;
+                self.growth.follow(&self.session, &self.sql_name, &self.encoder.mapping, self.bytes, made, stages)?;
+            }
             self.open_copy(layout)?;
         }
         self.rows_sent += rows;
@@ -580,10 +594,6 @@ fn with_moment<T>(cancel: &UploadControl, work: impl FnOnce(&UploadControl) -> T
         is_done.store(true, Ordering::Relaxed);
         done
     })
-}
-
-fn add_column(session: &Session, table: &str, name: &str, ty: &str) -> Result<(), LoadError> {
-    session.execute(&format!("ALTER TABLE {table} ADD COLUMN {} {ty}", quoted(name)))
 }
 
 #[cfg(test)]

@@ -79,7 +79,9 @@ pub(super) fn new_type(ty: &Type) -> Option<(Wire, String)> {
         Type::Decimal => plain(Wire::Numeric(None), "numeric"),
         Type::Float => plain(Wire::Float8, "double precision"),
         Type::Text => plain(Wire::Text(None), "text"),
-        Type::Json | Type::Raw | Type::Struct(_) | Type::List(_) | Type::Map(_) => plain(Wire::Jsonb, "jsonb"),
+        Type::Json | Type::Raw | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => {
+            plain(Wire::Jsonb, "jsonb")
+        }
         Type::Fixed(Fixed::Date) => plain(Wire::Date, "date"),
         Type::Fixed(Fixed::Timestamp { local: true, .. }) => plain(Wire::Timestamp, "timestamp"),
         Type::Fixed(Fixed::Timestamp { local: false, .. }) => plain(Wire::Timestamp, "timestamp with time zone"),

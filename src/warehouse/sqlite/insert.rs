@@ -13,8 +13,10 @@ use crate::warehouse::LoadError;
 /// Variables of one statement, of 32,766 at most.
 const MAX_VARIABLES: usize = 32_766;
 
-/// Values of one statement. By eye: some dozens of rows share the cost of a statement. Not measured yet.
-const VALUES_PER_STATEMENT: usize = 512;
+/// Values of one statement. Measured with SQLite 3.54 alone, CPU time of 50,000 rows of 18 values and of 300,000 rows of 5:
+/// the least from 64 to 512 values; one row at a time 3 % and 20 % more, 4,096 values 20 % and three times as much, because
+/// the statement is prepared anew for each batch and its variables leave the cache.
+const VALUES_PER_STATEMENT: usize = 256;
 
 /// The way of the rows of one batch into a table.
 pub(super) struct Insert<'a> {

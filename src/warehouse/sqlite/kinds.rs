@@ -95,7 +95,7 @@ impl Kind {
 
     /// Returns true if every value of `ty` can be stored, apart from NaN.
     pub(super) fn fits_all(self, ty: &Type) -> bool {
-        let is_nested = matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_));
+        let is_nested = ty.container().is_some();
         match self {
             // Not every string of JSON is Unicode.
             Kind::Text | Kind::Any => *ty != Type::Json,

@@ -39,7 +39,7 @@ impl Form {
             Type::Float => Form::Float,
             Type::Decimal | Type::Fixed(Fixed::Decimal { .. }) => Form::Decimal,
             Type::Text | Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }) => Form::Text,
-            Type::Json | Type::Raw | Type::Struct(_) | Type::List(_) | Type::Map(_) => Form::Json,
+            Type::Json | Type::Raw | Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Opaque(_) => Form::Json,
         })
     }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{PostgresLoad, ROW_NUMBER, Stage, add_column};
+use super::{PostgresLoad, ROW_NUMBER};
 use crate::column::Schema;
-use crate::warehouse::postgres::layout::{Cast, Change, Layout, LoadColumn};
-use crate::warehouse::postgres::session::Session;
+use crate::warehouse::postgres::layout::{Change, Layout, LoadColumn};
 use crate::warehouse::postgres::sql::{literal, quoted};
+use crate::warehouse::postgres::stage::{Stage, add_column, alter_type, staged_value};
 use crate::warehouse::postgres::types::{TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::warehouse::{CommitKey, LoadError, LoadMode};
 
@@ -238,40 +238,5 @@ impl PostgresLoad {
         }
         self.notes.push(format!("{inserted} rows inserted and {updated} updated by key"));
         Ok(())
-    }
-}
-
-fn alter_type(session: &Session, table: &str, name: &str, from: &str, to: &str) -> Result<(), LoadError> {
-    let name = quoted(name);
-    let value = converted(&name, from, to);
-    session.execute(&format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {to} USING {value}"))
-}
-
-/// Returns the expression that makes the type `to` of `value`, of the type `from`.
-fn converted(value: &str, from: &str, to: &str) -> String {
-    match to {
-        _ if from == to => value.to_owned(),
-        // Values of several types, each in its JSON form.
-        "jsonb" => format!("to_jsonb({value})"),
-        // By its text, which has all digits: the server's cast keeps 15 of them.
-        "numeric" if from == "double precision" => format!("{value}::text::numeric"),
-        _ => format!("{value}::{to}"),
-    }
-}
-
-/// Returns the expression for a column of the table from a stage; NULL if the stage lacks it.
-fn staged_value(stage: &Stage, name: &str, to: Option<&str>) -> String {
-    let Some(column) = stage.layout.columns.iter().find(|column| *column.name == *name) else {
-        // With its type: a union of nulls alone would be text.
-        return to.map_or_else(|| "NULL".to_owned(), |ty| format!("NULL::{ty}"));
-    };
-    let value = quoted(name);
-    match (&column.cast, to) {
-        (Some(Cast::To(ty)), _) => format!("{value}::{ty}"),
-        (Some(Cast::ToArray(ty)), _) => format!(
-            "CASE jsonb_typeof({value}) WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text({value}))::{ty} END"
-        ),
-        (None, Some(to)) => converted(&value, &column.wire_type, to),
-        (None, None) => value,
     }
 }
