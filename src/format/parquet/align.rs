@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::new_null_array;
 
+use super::encode::is_kept;
 use super::leaf::ChunkPart;
 use super::{EncodedRowGroup, Error, Layout, RowGroupEncoder};
 use crate::column::{Field, Schema, Type, TypeMerge, keeps_carrier};
@@ -17,15 +18,6 @@ use crate::format::ParquetOptions;
 pub(super) fn aligned_schema(a: &Schema, b: &Schema, type_merge: TypeMerge) -> Option<Schema> {
     let joined = a.join(b, type_merge);
     (is_kept(a, &joined) && is_kept(b, &joined)).then_some(joined)
-}
-
-/// Returns true if all chunks of `narrow` are valid in `wide`, or hold only nulls. Transitive, as [`keeps_carrier`] is.
-pub(super) fn is_kept(narrow: &Schema, wide: &Schema) -> bool {
-    narrow.fields.iter().enumerate().all(|(i, field)| {
-        let same = wide.fields.get(i).filter(|wide| wide.name == field.name);
-        let wide = same.or_else(|| wide.fields.iter().find(|wide| wide.name == field.name));
-        wide.is_some_and(|wide| field.ty == Type::Null || keeps_carrier(&field.ty, &wide.ty))
-    })
 }
 
 /// Returns the parts of each leaf of `layout`, in the order of `groups`. The schema of each group must have been

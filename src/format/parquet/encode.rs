@@ -6,13 +6,11 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, new_null_array};
 use parquet::schema::types::ColumnPath;
 
-use super::align::is_kept;
 use super::leaf::{ChunkPart, EncoderScratch, GUESSED_BATCHES, LeafEncoder};
 use super::levels::{self, Entries};
 use super::order::{OrderCheck, Run};
 use super::{Error, Layout};
-use crate::column::Schema;
-use crate::column::{Batch, Field, cast_array, keeps_carrier};
+use crate::column::{Batch, Field, Schema, Type, cast_array, keeps_carrier};
 
 /// Memory of a column's part besides its pages, in bytes: its bounds, its dictionary's table. By eye.
 const PART_OVERHEAD_BYTES: usize = 1024;
@@ -159,6 +157,15 @@ impl RowGroupEncoder {
         let order = self.order.map(OrderCheck::finish);
         Ok((EncodedRowGroup { layout: self.layout, rows: self.rows, parts, bytes, order }, self.scratch))
     }
+}
+
+/// Returns true if all chunks of `narrow` are valid in `wide`, or hold only nulls. Transitive, as [`keeps_carrier`] is.
+pub(super) fn is_kept(narrow: &Schema, wide: &Schema) -> bool {
+    narrow.fields.iter().enumerate().all(|(i, field)| {
+        let same = wide.fields.get(i).filter(|wide| wide.name == field.name);
+        let wide = same.or_else(|| wide.fields.iter().find(|wide| wide.name == field.name));
+        wide.is_some_and(|wide| field.ty == Type::Null || keeps_carrier(&field.ty, &wide.ty))
+    })
 }
 
 /// Returns the index of the first leaf of each column.
