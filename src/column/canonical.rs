@@ -16,7 +16,8 @@ use serde_json::Value;
 use super::json_text::write_json_string;
 use super::number::write_float;
 
-/// Doubles below it are integers of 64 bits if they are whole: their column may have been one of integers.
+/// Doubles below it, and from its negative on, are integers of 64 bits if they are whole: their column may have been one of
+/// integers.
 const INT_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// Appends the canonical form of `text`, which must be valid JSON. Text nested deeper than 127 levels is copied.
@@ -148,7 +149,7 @@ fn write_number(text: &str, out: &mut Vec<u8>) {
     let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && text != "-0";
     match text.parse::<f64>() {
         Ok(value) if !is_integer && value.is_finite() => {
-            let is_int = value.fract() == 0.0 && value.abs() < INT_END;
+            let is_int = value.fract() == 0.0 && (-INT_END..INT_END).contains(&value);
             match is_int && !(value == 0.0 && value.is_sign_negative()) {
                 // In a column of doubles an integer is no longer told from a double.
                 true => out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes()),
@@ -198,6 +199,7 @@ mod tests {
             ("4.611686018427388e18", "4611686018427387904"),
             ("-1e18", "-1000000000000000000"),
             ("9223372036854775808.0", "9.223372036854776e+18"),
+            ("-9223372036854775808.0", "-9223372036854775808"),
             ("1e19", "1e+19"),
             ("1e400", "1e400"),
             ("[1E+400]", "[1e400]"),

@@ -184,6 +184,8 @@ pub struct InferredColumns {
     pub misfits: u64,
     /// The first of these misfits, with its reason.
     pub first_misfit: Option<RejectedRecord>,
+    /// The kinds of the cells of CSV columns by name, without nested ones; empty unless a trace was requested.
+    pub cell_kinds: Vec<(Arc<str>, CellKinds)>,
 }
 
 /// A record that the schema of the records before it in its morsel does not hold.

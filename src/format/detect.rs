@@ -96,6 +96,14 @@ const SIGNATURES: &[(&[u8], Foreign)] = &[
     (b"Rar!\x1a\x07", Foreign { what: "a RAR archive", hint: EXTRACT }),
     (b"\x1f\x9d", Foreign { what: "compressed with compress", hint: "decompress it first, as with `gzip -dk FILE`" }),
     (b"LZIP\x01", Foreign { what: "compressed with lzip", hint: "decompress it first, as with `lzip -dk FILE`" }),
+    (
+        b"\x5d\0\0",
+        Foreign { what: "compressed with LZMA alone", hint: "decompress it first, as with `xz -dk FILE.lzma`" },
+    ),
+    (
+        b"\x02\x21\x4c\x18",
+        Foreign { what: "a legacy frame of lz4", hint: "decompress it first, as with `lz4 -d FILE`" },
+    ),
     (b"Obj\x01", Foreign { what: "an Avro file", hint: TO_NDJSON }),
     (b"SQLite format 3\0", Foreign { what: "an SQLite database", hint: TO_NDJSON }),
     (
@@ -255,6 +263,8 @@ mod tests {
             (b"BZh91AY&SY\x81", "compressed twice"),
             (b"\xfd7zXZ\0\0\x04", "compressed twice"),
             (b"\x1f\x9d\x90a", "compressed with compress"),
+            (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0\x30", "compressed with LZMA alone"),
+            (b"\x02\x21\x4c\x18\x08\0\0\0\x70a,b\n1,2\n", "a legacy frame of lz4"),
             (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive"),
             (b"\x1f\x8b\x08\0", "compressed twice"),
             (b"{\0\"\0a\0", "text in UTF-16 without a byte order mark"),

@@ -215,7 +215,7 @@ impl<'a> ApiRequest<'a> {
 pub struct ApiResponse {
     /// Status, 200 to 299.
     pub status: u16,
-    /// The complete body, at most [`RetryPolicy::max_response_bytes`] long.
+    /// The complete body, decoded, at most [`RetryPolicy::max_response_bytes`] long.
     pub body: Vec<u8>,
     /// True if an earlier attempt of the same call may have been processed, too.
     pub maybe_repeated: bool,
@@ -713,7 +713,8 @@ fn timeout_error(waited: Duration, method: &'static str, url: &Url) -> Error {
         .with_text(format!("timed out: no data for {} s", waited.as_secs()))
 }
 
-/// Configures a client for API calls. They carry the key, so redirects are followed within their origin only.
+/// Configures a client for API calls. They carry the key, so redirects are followed within their origin only. Responses may
+/// be compressed; their limit counts decoded bytes.
 fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     let policy = redirect::Policy::custom(move |attempt| {
         // A redirect to another origin is not followed but returned: `send_once` makes it an error that names the
@@ -730,15 +731,19 @@ fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     });
     builder
         .redirect(policy)
+        .gzip(true)
+        .zstd(true)
+        .brotli(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .http2_keep_alive_timeout(KEEP_ALIVE_INTERVAL / 2)
         .http2_keep_alive_while_idle(true)
 }
 
 /// Configures a client for files. Each request has a connection of its own, so that the attempt after a stall does not
-/// reuse the stalled one, as HTTP/2 would. Redirects are followed by [`Http::get_file`].
+/// reuse the stalled one, as HTTP/2 would. Redirects are followed by [`Http::get_file`]. Nothing is decoded here: offsets,
+/// lengths and the end of a file count in the bytes that were sent.
 fn for_files(builder: ClientBuilder) -> ClientBuilder {
-    builder.redirect(redirect::Policy::none()).pool_max_idle_per_host(0)
+    builder.redirect(redirect::Policy::none()).pool_max_idle_per_host(0).no_gzip().no_zstd().no_brotli().no_deflate()
 }
 
 /// The response to a request for a file, of any status that is not a redirect.

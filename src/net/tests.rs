@@ -245,6 +245,53 @@ async fn a_response_beyond_the_limit_is_an_error() {
     assert_eq!(http.send(&ApiRequest::get("/x")).await.unwrap_err().kind(), Kind::BadResponse);
 }
 
+/// Encodes `text` as a server would.
+fn encoded_as(encoding: &str, text: &[u8]) -> Vec<u8> {
+    use async_compression::futures::bufread;
+    use futures::AsyncReadExt;
+    let mut bytes = Vec::new();
+    match encoding {
+        "gzip" => {
+            flate2::read::GzEncoder::new(text, flate2::Compression::fast()).read_to_end(&mut bytes).unwrap();
+        }
+        "zstd" => bytes = zstd::encode_all(text, 1).unwrap(),
+        _ => {
+            let mut encoder = bufread::BrotliEncoder::new(text);
+            futures::executor::block_on(AsyncReadExt::read_to_end(&mut encoder, &mut bytes)).unwrap();
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn responses_of_the_api_may_be_compressed() {
+    let text = format!("{{\"items\":[{}0]}}", "0,".repeat(400));
+    for encoding in ["gzip", "zstd", "br"] {
+        let reply = |body: Vec<u8>| Reply::new(200, body).header("Content-Encoding", encoding);
+        let whole = encoded_as(encoding, text.as_bytes());
+        // The first response ends early, though framed as if it were whole.
+        let server = Scripted::replies(vec![reply(whole[..whole.len() / 2].to_vec()), reply(whole)]).await;
+        let body = http(&server.base).send(&ApiRequest::get("/x")).await.unwrap().body;
+        assert!(body == text.as_bytes(), "{encoding}: {}", String::from_utf8_lossy(&body));
+        let seen = server.seen();
+        let accepted = seen[0].header("accept-encoding").unwrap();
+        assert!(["gzip", "zstd", "br"].iter().all(|word| accepted.contains(word)), "{accepted}");
+        assert_eq!(seen.len(), 2, "{encoding}");
+        // The limit is on what the bytes expand to.
+        let bomb = encoded_as(encoding, &vec![b' '; 1 << 20]);
+        assert!(bomb.len() < 50_000);
+        let server = Scripted::replies(vec![reply(bomb)]).await;
+        let policy = RetryPolicy { max_response_bytes: 50_000, ..RetryPolicy::fast() };
+        let error = http_with(&server.base, KEY, policy).send(&ApiRequest::get("/x")).await.unwrap_err();
+        assert_eq!((error.kind(), server.seen().len()), (Kind::BadResponse, 1), "{encoding}");
+        // The text of a refusal, too.
+        let refusal = encoded_as(encoding, b"{\"detail\":\"no such thing\"}");
+        let server = Scripted::replies(vec![Reply::new(404, refusal).header("Content-Encoding", encoding)]).await;
+        let error = http(&server.base).send(&ApiRequest::get("/x")).await.unwrap_err();
+        assert_eq!(error.text(), "no such thing", "{encoding}");
+    }
+}
+
 #[tokio::test]
 async fn an_interrupted_body_resumes_at_the_exact_byte() {
     let server = Scripted::by(|i, seen| {

@@ -39,7 +39,8 @@ fn builder_for(protocols: &[&[u8]]) -> ClientBuilder {
         .with_custom_certificate_verifier(Arc::new(LazyVerifier { provider }));
     let mut config = config.with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    ClientBuilder::new().tls_backend_preconfigured(config)
+    // Responses are handed on as they arrive. A client that is to decode them says so.
+    ClientBuilder::new().tls_backend_preconfigured(config).no_gzip().no_zstd().no_brotli().no_deflate()
 }
 
 /// Returns a verifier with the CAs that this module describes, for connections that do not speak HTTP.

@@ -42,11 +42,11 @@ const FEW_IN_SHORT: u64 = 3;
 
 /// The kinds of the cells of all columns so far.
 #[derive(Debug, Default)]
-pub(super) struct ColumnKinds(HashMap<Arc<str>, (CellKinds, Option<Position>)>);
+pub(crate) struct ColumnKinds(HashMap<Arc<str>, (CellKinds, Option<Position>)>);
 
 impl ColumnKinds {
     /// Adds the kinds of a morsel, the next one in the order of records; `position` is that of a cell in it.
-    pub(super) fn add(&mut self, kinds: Vec<(Arc<str>, CellKinds)>, position: impl Fn(&TextCell) -> Position) {
+    pub(crate) fn add(&mut self, kinds: Vec<(Arc<str>, CellKinds)>, position: impl Fn(&TextCell) -> Position) {
         for (name, more) in kinds {
             let (sum, first) = self.0.entry(name).or_default();
             sum.numbers += more.numbers;
@@ -61,7 +61,7 @@ impl ColumnKinds {
     }
 
     /// Returns those of the final `columns` that few cells made text, in their order.
-    pub(super) fn text_columns(&self, columns: &Schema) -> Vec<TextColumn> {
+    pub(crate) fn text_columns(&self, columns: &Schema) -> Vec<TextColumn> {
         let text = columns.fields.iter().filter(|field| field.ty == Type::Text);
         let made_text = text.filter_map(|field| {
             let (kinds, first) = self.0.get(&field.name)?;

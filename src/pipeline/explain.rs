@@ -1,5 +1,8 @@
 //! The columns that steps would produce, by a sample of the sources. Applies no step to a row and writes no output.
 
+use std::collections::BTreeMap;
+
+use super::cell_kinds::{ColumnKinds, TextColumn};
 use super::error::Error;
 use super::input::{Item, SourceReader, can_be_reread, source_columns, take_sample_on_thread};
 use super::plan::{Limits, SchemaSource};
@@ -8,6 +11,7 @@ use super::schema::{HeaderNotes, SchemaRules, known_columns};
 use super::tables::{Scratch, open_tables, take_query};
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
+use crate::position::Position;
 use crate::source::Source;
 use crate::transform::{Step, StepMemory, StepOptions, StepText, Steps, bind};
 
@@ -28,6 +32,8 @@ pub struct Explained {
     pub notes: Vec<String>,
     /// See [`Report::other_delimiter`](super::Report::other_delimiter).
     pub other_delimiter: Option<u8>,
+    /// See [`Report::text_columns`](super::Report::text_columns).
+    pub text_columns: Vec<TextColumn>,
 }
 
 /// Checks `steps` against the first records of `sources` and returns the columns that they produce; `tables` are those
@@ -58,9 +64,22 @@ pub fn explain_steps(
     let mut records = 0;
     let mut seen = Schema::default();
     let mut headers = HeaderNotes::default();
+    let mut cell_kinds = ColumnKinds::default();
+    // Lines of each source before its next morsel.
+    let mut lines_before = BTreeMap::new();
     for item in &sample {
         if let Item::Morsel(morsel, info) = item {
-            records += rules.infer_columns(morsel, info, false).records;
+            let inferred = rules.infer_columns(morsel, info, true);
+            let header_lines = info.csv.as_ref().map_or(0, |csv| csv.header.lines);
+            let lines = lines_before.entry(info.index).or_insert(header_lines);
+            cell_kinds.add(inferred.cell_kinds, |cell| Position {
+                source: info.name.clone(),
+                byte: morsel.byte_offset + cell.byte as u64,
+                line: *lines + cell.line + 1,
+                record: 0,
+            });
+            *lines += inferred.lines;
+            records += inferred.records;
         }
         if let Item::Rows(batch, _) = item {
             records += batch.rows as u64;
@@ -90,5 +109,6 @@ pub fn explain_steps(
         }
     }
     let HeaderNotes { notes, other_delimiter, .. } = headers;
-    Ok(Explained { steps: texts, input, output, unseen, records, notes, other_delimiter })
+    let text_columns = cell_kinds.text_columns(&rules.columns_of_own_type(&input));
+    Ok(Explained { steps: texts, input, output, unseen, records, notes, other_delimiter, text_columns })
 }

@@ -1,6 +1,7 @@
 //! Lists the files of a directory, or those that match a pattern, as sources in a fixed order, with the columns that the
 //! names of their directories hold. Reads names only, never the contents of a file.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -128,6 +129,9 @@ impl Listing {
         let matches = glob_with(pattern, options)
             .map_err(|error| ListingError::Pattern { pattern: pattern.to_owned(), why: error.msg })?;
         let underscores = UnderscoreParts::of(pattern);
+        // Only `**` passes through links to any depth, and then would read files again for each turn.
+        let is_recursive = pattern.contains("**");
+        let mut directories = DirectoryIdentities::default();
         let mut listing = Listing::default();
         for path in matches {
             let path =
@@ -137,6 +141,9 @@ impl Listing {
                 let is_marker = path.file_name().is_some_and(|name| MARKERS.iter().any(|marker| name == *marker));
                 listing.skipped += u64::from(!is_marker);
                 continue;
+            }
+            if is_recursive {
+                directories.require_no_cycle(&path, &fixed)?;
             }
             let metadata = fs::metadata(&path).map_err(|cause| ListingError::Read { path: path.clone(), cause })?;
             if metadata.is_dir() {
@@ -332,6 +339,36 @@ impl NamePattern {
     }
 }
 
+/// The identities of directories, device and inode by path. Each is asked for once.
+#[derive(Default)]
+struct DirectoryIdentities(HashMap<PathBuf, (u64, u64)>);
+
+impl DirectoryIdentities {
+    /// Fails if one of the directories that lead from `root` to `path` contains itself, through a link.
+    fn require_no_cycle(&mut self, path: &Path, root: &Path) -> Result<(), ListingError> {
+        let mut above: Vec<(u64, u64)> = Vec::new();
+        let directories: Vec<&Path> = path.ancestors().skip(1).take_while(|path| path.starts_with(root)).collect();
+        for directory in directories.into_iter().rev() {
+            let identity = match self.0.get(directory) {
+                Some(identity) => *identity,
+                None => {
+                    let read = |cause| ListingError::Read { path: directory.to_owned(), cause };
+                    let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+                    let metadata = fs::metadata(here).map_err(read)?;
+                    let identity = (metadata.dev(), metadata.ino());
+                    self.0.insert(directory.to_owned(), identity);
+                    identity
+                }
+            };
+            if above.contains(&identity) {
+                return Err(ListingError::Cycle(directory.to_owned()));
+            }
+            above.push(identity);
+        }
+        Ok(())
+    }
+}
+
 /// Returns the leading directories of a pattern that have no characters of a pattern.
 fn fixed_part(pattern: &str) -> PathBuf {
     let parts = Path::new(pattern).components();
@@ -462,7 +499,15 @@ mod tests {
         assert!(refused(&["a=1/a=2/x"]).contains("two directories of this path name the column `a`"));
         let root = directory(&["a.csv.gz", "b.tsv", "d/c.csv"]);
         assert_eq!(Listing::of_directory(root.path()).unwrap().files.len(), 3);
+        let pattern = |pattern: &str| Listing::of_pattern(&root.path().join(pattern).display().to_string());
+        std::os::unix::fs::symlink("d", root.path().join("e")).unwrap();
+        assert_eq!(pattern("**/c.csv").unwrap().files.len(), 2, "a link beside its target");
         std::os::unix::fs::symlink("..", root.path().join("d/up")).unwrap();
+        let cycle = pattern("**/*.csv").unwrap_err().to_string();
+        assert!(cycle.contains("/up is a link to a directory that contains it"), "{cycle}");
+        assert!(pattern("d/*/c.csv").unwrap_err().to_string().contains("no files to read"));
+        assert!(pattern("d/../**/b.tsv").unwrap_err().to_string().contains("contains it"));
+        assert_eq!(pattern("d/../d/c.c*").unwrap().files.len(), 1);
         assert!(Listing::of_directory(root.path()).unwrap_err().to_string().contains("a link to a directory"));
         assert!(Listing::of_directory(&root.path().join("no")).unwrap_err().to_string().starts_with("cannot list "));
     }

@@ -52,6 +52,10 @@ fn columns_of_text_have_values_as_they_were_read() {
         load(&shim, &place, table, &text, morsel, &[]).ok();
         assert_eq!(values(&shim).replace("\\0", ""), r#"1,1.50,[1, 2],a"c,abc,true"#);
     }
+    let digits = "{\"v\":9007199254740993.0}\n".to_owned() + &"{\"v\":0.5}\n".repeat(20);
+    let table = "(v Decimal(20, 1)) ENGINE = MergeTree ORDER BY tuple()";
+    load(&shim, &place, table, &digits, "1000", &[]).ok();
+    assert_eq!(values(&shim), "0.5,9007199254740993");
     place.write("in.csv", "v\n1.10\n2\n1e2\n");
     let url = shim.url();
     shim.ask("CREATE TABLE crm.cells (v String) ENGINE = MergeTree ORDER BY tuple()");
@@ -82,6 +86,7 @@ fn late_values_of_several_types_have_one_form() {
         "1e19",
         "1.2345678901234567e19",
         "-1e20",
+        "-9223372036854775808.0",
         "1e21",
         "1.5e22",
         "1e300",
@@ -92,11 +97,34 @@ fn late_values_of_several_types_have_one_form() {
     let text = text + "{\"i\":-1,\"v\":\"x\"}\n";
     let rows = |morsel| {
         load(&shim, &place, "", &text, morsel, &[]).ok();
-        shim.ask("SELECT v FROM crm.t ORDER BY i LIMIT 23")
+        shim.ask("SELECT v FROM crm.t ORDER BY i LIMIT 24")
     };
     let once = rows("1000000");
     assert!(once.starts_with("\"x\"\n2\n2\n1.5\n100\n1e-07\n1e-05\n1.234e-05\n9.87e-06\n0.0001\n-0.0\n-3\n"), "{once}");
     assert_eq!(rows("200"), once);
+}
+
+/// A wider type that some rows needed stays, whatever comes later: nothing is cut back to the type of before.
+#[test]
+fn numbers_of_a_widened_column_are_not_cut() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let place = Place::new();
+    let late = "{\"v\":2}\n{\"v\":\"x\"}\n{\"v\":3}\n";
+    for (first, wide) in [("1.5", "Float64"), ("12345678901234567890", "Decimal(38, 0)")] {
+        let text = format!("{{\"v\":{first}}}\n").repeat(30) + late;
+        let table = "(v Nullable(Int32)) ENGINE = MergeTree ORDER BY tuple()";
+        load(&shim, &place, table, &text, "10", &["--on-bad-record", "skip"])
+            .code(exit::PARTIAL)
+            .says("loaded 32 rows");
+        let counts = shim.ask("SELECT v, count() FROM crm.t GROUP BY v ORDER BY count() DESC, v");
+        assert_eq!(counts, format!("{first}\t30\n2\t1\n3\t1\n"));
+        assert_eq!(shim.ask("SELECT DISTINCT toTypeName(v) FROM crm.t"), format!("Nullable({wide})\n"));
+    }
+    // An integer that the double cannot hold is not rounded either.
+    let text = "{\"v\":1.5}\n".repeat(30) + "{\"v\":9007199254740993}\n{\"v\":\"x\"}\n";
+    let table = "(v Nullable(Int64)) ENGINE = MergeTree ORDER BY tuple()";
+    load(&shim, &place, table, &text, "10", &["--on-bad-record", "skip"]).code(exit::LOAD_REFUSED).says("double holds");
+    assert_eq!(shim.leftovers(), "");
 }
 
 /// A null is a null before the first value of its column, too, and not the default of the table.

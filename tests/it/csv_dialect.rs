@@ -95,6 +95,19 @@ fn marks_that_cannot_apply_are_refused() {
     }
 }
 
+/// A quote that no later one closes takes the next line along. Neither line is lost: both are in the reject.
+#[test]
+fn the_line_after_an_open_quote_is_kept_with_it() {
+    let place = Place::new();
+    place.write("in.csv", "id,title\n1,\"unclosed\n2,say \"hi\" there\n3,ok\n");
+    let args = ["convert", "in.csv", "-o", "-", "--to", "ndjson", "--on-bad-record", "skip", "--rejects", "r.ndjson"];
+    let done = place.run(&args).code(exit::PARTIAL);
+    assert_eq!(done.text(), "{\"id\":3,\"title\":\"ok\"}\n");
+    let reject: serde_json::Value = serde_json::from_str(&place.read_text("r.ndjson")).expect("one reject");
+    assert_eq!(reject["raw"], "1,\"unclosed\n2,say \"hi\" there");
+    assert_eq!((&reject["line"], &reject["byte"]), (&2.into(), &9.into()));
+}
+
 #[test]
 fn tables_have_the_dialect_of_the_command_or_of_the_configuration_file() {
     let place = Place::new();
@@ -119,6 +132,12 @@ fn tables_have_the_dialect_of_the_command_or_of_the_configuration_file() {
     let args = ["convert", "in.ndjson", "-o", "-", "--table", "t=words.csv", "--sql", words];
     let done = place.run(&args).ok();
     done.says("table `t`: column `price` is text because of 1 of its 3 cells, one at words.csv line 3 (byte ");
+    // `schema` and `explain` say the same of what they read.
+    for args in [["schema", "words.csv"], ["explain", "words.csv"]] {
+        let done = place.run(&args).ok();
+        done.says("column `price` is text because of 1 of its 3 cells, one at words.csv line 3 (byte ");
+        done.says("--in-null");
+    }
     let done = place.run(&[&args[..], &config].concat()).ok();
     assert!(done.text() == "{\"s\":2}\n" && !done.stderr.contains("is text"), "{}", done.stderr);
     // A flag precedes the file, and what the file says is no error for other formats.

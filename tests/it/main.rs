@@ -29,6 +29,7 @@ mod load_messages;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_sets;
 mod main_job;
+mod many_runs;
 mod memory;
 mod network;
 mod one_meaning;

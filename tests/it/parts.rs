@@ -82,7 +82,7 @@ fn the_results_are_those_of_one_run() {
     // An input that fits into one part, and one without records.
     run_copy(&place, "--input head.csv --rows-per-run 50 -o few.csv").ok().says("1 run of copy completed, 2 rows in");
     place.write("none.csv", "id,note\n");
-    run_copy(&place, "--input none.csv --rows-per-run 50 -o none.parquet").ok().says("1 run of copy");
+    run_copy(&place, "--input none.csv --rows-per-run 50 --format csv -o none.parquet").ok().says("1 run of copy");
     assert_eq!(rows::parquet_schema(place.read("none.parquet")).len(), 2);
 }
 
@@ -258,7 +258,7 @@ fn a_failed_part_is_named_skipped_or_started_again() {
 #[test]
 fn many_records_over_many_runs_with_faults() {
     let faults =
-        "429,chance=0.3,on=start cut=40% expire=3s unsigned,chance=0.3 503,chance=0.2,on=status latency=1ms,jitter=4ms";
+        "429,retry-after=1s,chance=0.3,on=start cut=40% expire=3s unsigned,chance=0.3 503,chance=0.2,on=status latency=1ms,jitter=4ms";
     let faults: Vec<&str> = faults.split(' ').flat_map(|fault| ["--fault", fault]).collect();
     let (_dir, _service, place) = service_with(&[&["--rate-limit", "0"][..], &faults].concat());
     let count = plans::count(1_000_000) as usize;

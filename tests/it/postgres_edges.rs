@@ -269,3 +269,26 @@ fn long_names_and_large_numbers_are_no_surprise() {
     place.write("large.ndjson", "{\"j\":{\"a\":1e200000}}\n{\"j\":{\"a\":\"1e200000\"}}\n");
     load(&place, &url, "large.ndjson", "j", &["--on-bad-record", "skip"]).code(exit::PARTIAL).says("loaded 1 row");
 }
+
+/// A wider type that some rows needed stays, whatever comes later: nothing is rounded back into the type of before.
+#[test]
+fn numbers_of_a_widened_column_are_not_rounded() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let late = "{\"n\":2}\n{\"n\":\"x\"}\n{\"n\":3}\n";
+    for (first, wide) in [("1.5", "double precision"), ("12345678901234567890", "numeric")] {
+        server.psql(&db, "CREATE TABLE t (n int)");
+        place.write("in.ndjson", format!("{{\"n\":{first}}}\n").repeat(30) + late);
+        let args = ["convert", "in.ndjson", "-o", &url, "--into", "t", "--on-bad-record", "skip"];
+        let mut command = place.command(&args);
+        command.env("DRAWOFF_MORSEL_SIZE", "10");
+        Done::of(command).code(exit::PARTIAL).says("loaded 32 rows");
+        let rows = format!("{first}:30,2:1,3:1");
+        let counts = "SELECT string_agg(n || ':' || c, ',' ORDER BY c DESC, n) FROM (SELECT n, count(*) AS c FROM t GROUP BY n) AS g";
+        assert_eq!(server.psql(&db, counts), rows);
+        let ty = "SELECT data_type FROM information_schema.columns WHERE table_name = 't'";
+        assert_eq!(server.psql(&db, ty), wide);
+        server.psql(&db, "DROP TABLE t");
+    }
+}

@@ -7,7 +7,7 @@ use super::schema::declared_by;
 use crate::cli::args::ExplainArgs;
 use crate::cli::choices::ExplainFormat;
 use crate::cli::context::Context;
-use crate::cli::dialect::doubt_note;
+use crate::cli::dialect::{doubt_note, text_column_note};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
@@ -36,9 +36,9 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
         ExplainFormat::Table => table::write_data(&text_table(&explained))?,
         ExplainFormat::Json => table::write_data(&(table::pretty(&json_of(&explained)) + "\n"))?,
     }
-    for note in
-        opened.notes.into_iter().chain(explained.notes.iter().cloned()).chain(explained.other_delimiter.map(doubt_note))
-    {
+    let text_columns = explained.text_columns.iter().map(text_column_note);
+    let notes = opened.notes.into_iter().chain(explained.notes.iter().cloned()).chain(text_columns);
+    for note in notes.chain(explained.other_delimiter.map(doubt_note)) {
         context.screen.note(&escape_for_terminal(&note));
     }
     for name in &explained.unseen {

@@ -72,16 +72,16 @@ impl LedgerSession {
     }
 
     /// Opens and locks the ledger of `run`, and removes temporary files that killed processes left beside its outputs.
-    /// Fails if another process holds the lock; a command that writes to standard output alone continues without a
-    /// ledger then.
+    /// Fails if another process holds the lock; with `may_do_without`, as for outputs that know themselves what they have,
+    /// the command continues without a ledger then.
     pub(crate) fn open(
         context: &Context,
         state: Option<&StateDir>,
         client: &Client,
         run: &RunId,
-        to_stdout: bool,
+        may_do_without: bool,
     ) -> Result<Self, Failure> {
-        LedgerSession::open_set(context, state, client, std::slice::from_ref(run), to_stdout)
+        LedgerSession::open_set(context, state, client, std::slice::from_ref(run), may_do_without)
     }
 
     /// Opens the ledger of `runs` as one set, as [`LedgerSession::open`] does that of one run.
@@ -90,11 +90,11 @@ impl LedgerSession {
         state: Option<&StateDir>,
         client: &Client,
         runs: &[RunId],
-        to_stdout: bool,
+        may_do_without: bool,
     ) -> Result<Self, Failure> {
         let Some(state) = state else { return Ok(LedgerSession::disabled()) };
         let open = match state.ledger_of_runs(&endpoint_of(client), runs) {
-            Err(StateError::Busy { .. }) if to_stdout => return Ok(LedgerSession::disabled()),
+            Err(StateError::Busy { .. }) if may_do_without => return Ok(LedgerSession::disabled()),
             Err(error @ StateError::Busy { .. }) => {
                 let hint = match runs {
                     [run] => format!(

@@ -13,6 +13,7 @@ pub(super) mod loads;
 mod output_identity;
 mod parts;
 pub(super) mod pull;
+mod pulled_results;
 mod resolve;
 mod results;
 pub(super) mod run;

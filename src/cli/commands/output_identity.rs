@@ -7,7 +7,7 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::results::RunFiles;
+use super::pulled_results::RunFiles;
 use crate::api::DownloadLink;
 use crate::cli::args::PipelineArgs;
 use crate::cli::sinks::SinkArgs;

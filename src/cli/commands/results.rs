@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::ledger_session::LedgerSession;
 use super::output_identity::output_identity;
-use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus, WorkflowId};
+use super::pulled_results::{PulledResults, RunFiles};
+use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
@@ -66,38 +67,6 @@ pub(crate) struct PullOptions<'a> {
     pub of_new_run: bool,
     /// True to write outputs again that are already complete.
     pub again: bool,
-}
-
-/// Result files of one run.
-#[derive(Clone, Copy)]
-pub(super) struct RunFiles<'a> {
-    pub run: &'a RunId,
-    pub workflow: &'a WorkflowId,
-    pub format: ResultFormat,
-    pub links: &'a [DownloadLink],
-}
-
-/// The results that one group of outputs gets, as one sequence of records.
-pub(super) struct PulledResults<'a> {
-    /// Files of one run, or of several in the order of their records.
-    pub runs: &'a [RunFiles<'a>],
-    /// Types that the workflows declare; empty if they are unknown.
-    pub declared: &'a Schema,
-}
-
-impl<'a> PulledResults<'a> {
-    /// Returns all files in the order of their records, each with those of its run.
-    fn files(&self) -> impl Iterator<Item = (&'a RunFiles<'a>, &'a DownloadLink)> {
-        self.runs.iter().flat_map(|run| run.links.iter().map(move |link| (run, link)))
-    }
-
-    /// Returns the name of a file in messages. Files of different runs may have the same name.
-    fn name_of(&self, run: &RunFiles<'_>, link: &DownloadLink) -> String {
-        match self.runs {
-            [_] => link.filename.clone(),
-            _ => format!("{}/{}", run.run, link.filename),
-        }
-    }
 }
 
 impl PullOptions<'_> {
@@ -160,7 +129,8 @@ impl PullOptions<'_> {
         run: &RunId,
         session: &mut LedgerSession,
     ) -> Result<Exit, Failure> {
-        match with_load_retries(context, async || self.watch_and_write(context, client, run, session).await).await {
+        match self.with_load_retries(context, async || self.watch_and_write(context, client, run, session).await).await
+        {
             Ok(exit) => {
                 session.record(context, OpenLedger::delivered);
                 Ok(exit)
@@ -171,6 +141,34 @@ impl PullOptions<'_> {
                 Err(cancelled(client, run, failure).await)
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Calls `write` again, after a wait, when the system of a table was lost: what of the load is in the table is known then.
+    pub(super) async fn with_load_retries(
+        &self,
+        context: &Context,
+        mut write: impl AsyncFnMut() -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let mut retries = 0;
+        loop {
+            match write().await {
+                // Nothing of the load is in the table, or what is there is known: the download begins again.
+                Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
+                    failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
+                    context.screen.note(match self.plan.load.commit_every {
+                        None => "beginning again: nothing of this load is in the table",
+                        Some(_) => "beginning again, behind the chunks that are in the table",
+                    });
+                    let wait = async {
+                        tokio::time::sleep(Duration::from_secs(1 << retries)).await;
+                        Ok(())
+                    };
+                    context.unless_interrupted(wait).await?;
+                    retries += 1;
+                }
+                outcome => return outcome,
+            }
         }
     }
 
@@ -260,7 +258,7 @@ impl PullOptions<'_> {
     }
 
     /// Returns the identity of a load of the results of `run`: the run and the blocks that these links are of.
-    fn load_member(&self, run: &RunId, links: &[DownloadLink]) -> LoadMember {
+    pub(super) fn load_member(&self, run: &RunId, links: &[DownloadLink]) -> LoadMember {
         // Not the name of a file, which has the format in it: the rows are the same in every format.
         let part = |link: &DownloadLink| match link.block_number {
             Some(number) => format!("block {number}"),
@@ -325,7 +323,7 @@ impl PullOptions<'_> {
         let dialect = InputDialect::of_settings(&context.settings)?;
         let mut plan = outputs::plan(sources, outputs.clone(), self.plan, &dialect, &context.settings)?;
         plan.schema.declared = Some(from.declared.clone());
-        plan.metadata.extend(metadata(from));
+        plan.metadata.extend(from.metadata());
         // From here on a kill is recorded as an interrupted attempt.
         let repeated_bytes = session.begin(context, &outputs, &contents, files, plan.rejects.as_deref());
         let note =
@@ -359,51 +357,6 @@ impl PullOptions<'_> {
         let max_record_bytes = context.settings.max_record_bytes.value;
         output_identity(from.runs, outputs, self.plan, max_record_bytes, from.declared)
     }
-}
-
-/// Calls `write` again, after a wait, when the system of a table was lost: nothing of the load is in the table then, or it
-/// is known there.
-pub(super) async fn with_load_retries(
-    context: &Context,
-    mut write: impl AsyncFnMut() -> Result<Exit, Failure>,
-) -> Result<Exit, Failure> {
-    let mut retries = 0;
-    loop {
-        match write().await {
-            Err(failure) if is_lost_target(failure.error()) && retries < MAX_LOAD_RETRIES => {
-                failure.lines().iter().take(1).for_each(|line| context.screen.note(line));
-                context.screen.note("beginning again: rows that are in the table are not loaded twice");
-                let wait = async {
-                    tokio::time::sleep(Duration::from_secs(1 << retries)).await;
-                    Ok(())
-                };
-                context.unless_interrupted(wait).await?;
-                retries += 1;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Returns the entries of a Parquet or Arrow file about the results in it: their runs, workflows and blocks.
-fn metadata(from: &PulledResults<'_>) -> Vec<(String, String)> {
-    let runs = from.runs.iter().map(|run| run.run.0.as_str()).collect();
-    let mut workflows: Vec<&str> = Vec::new();
-    let mut blocks: Vec<String> = Vec::new();
-    for (run, link) in from.files() {
-        if !workflows.contains(&&*run.workflow.0) {
-            workflows.push(&run.workflow.0);
-        }
-        let block = link.block_number.map(|number| number.to_string());
-        // Each block of a run once; of several runs, each number once.
-        blocks.extend(block.filter(|block| from.runs.len() == 1 || !blocks.contains(block)));
-    }
-    let joined = |key: &str, values: Vec<&str>| (format!("drawoff.{key}"), values.join(","));
-    let mut metadata = vec![joined("run", runs), joined("workflow", workflows)];
-    if !blocks.is_empty() {
-        metadata.push(joined("block", blocks.iter().map(String::as_str).collect()));
-    }
-    metadata
 }
 
 /// Returns true if the system of a table was lost, or cannot be reached now.

@@ -9,7 +9,7 @@ use crate::api::RunId;
 use crate::cli::args::SchemaArgs;
 use crate::cli::choices::{SchemaFormat, SchemaFromArg};
 use crate::cli::context::Context;
-use crate::cli::dialect::doubt_note;
+use crate::cli::dialect::{doubt_note, text_column_note};
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
@@ -73,9 +73,9 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             table::write_data(&text)?;
         }
     }
-    for note in
-        opened.notes.into_iter().chain(described.notes.iter().cloned()).chain(described.other_delimiter.map(doubt_note))
-    {
+    let text_columns = described.text_columns.iter().map(text_column_note);
+    let notes = opened.notes.into_iter().chain(described.notes.iter().cloned()).chain(text_columns);
+    for note in notes.chain(described.other_delimiter.map(doubt_note)) {
         context.screen.note(&escape_for_terminal(&note));
     }
     if from == SchemaFrom::Sample {

@@ -16,7 +16,8 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::ledger_session::LedgerSession;
-use super::results::{CANCEL_TIMEOUT, PullOptions, PulledResults, RunFiles, with_load_retries, worse};
+use super::pulled_results::{PulledResults, RunFiles};
+use super::results::{CANCEL_TIMEOUT, PullOptions, worse};
 use super::run_list::MOST_RUNS;
 use crate::api::{LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::choices::OnFailed;
@@ -28,8 +29,8 @@ use crate::cli::report::{already_complete, already_loaded};
 use crate::cli::tables;
 use crate::client::{self, Client, OpenLedger, ResultFormat, Results, RunFilter, StateDir, WatchOptions};
 use crate::column::{Schema, TypeMerge};
-use crate::pipeline::{Output, Target};
 use crate::text::{counted, escape_for_terminal};
+use crate::warehouse::LoadMember;
 
 /// API calls at a time. The limit of calls per minute is far below what these reach; by eye.
 const CALLS_AT_ONCE: usize = 8;
@@ -83,14 +84,16 @@ pub(crate) async fn write_runs(
         let mut session = LedgerSession::open(context, state, client, run, pull.to_stdout())?;
         return pull.carry_out(context, client, run, &mut session).await;
     }
-    several.check(context)?;
+    if pull.results.all_blocks {
+        return Err(all_blocks_of_several());
+    }
     context.set_resume_hint(
         "the same command resumes; complete outputs were kept, and no partial file remains".to_owned(),
     );
     let mut session = LedgerSession::open_set(context, state, client, runs, pull.to_stdout())?;
     let ended = Mutex::default();
     let outcome =
-        with_load_retries(context, async || several.watch_and_write(context, client, &ended, &mut session).await);
+        pull.with_load_retries(context, async || several.watch_and_write(context, client, &ended, &mut session).await);
     match outcome.await {
         Ok(exit) => {
             session.record(context, OpenLedger::delivered);
@@ -107,25 +110,6 @@ pub(crate) async fn write_runs(
 }
 
 impl SeveralRuns<'_> {
-    /// Fails if the outputs cannot hold several runs. Asked before anything is waited for.
-    pub(crate) fn check(&self, context: &Context) -> Result<(), Failure> {
-        if self.runs.len() < 2 {
-            return Ok(());
-        }
-        if self.pull.results.all_blocks {
-            return Err(all_blocks_of_several());
-        }
-        for output in outputs::outputs(self.pull.plan, &context.settings, SET)? {
-            if let Target::Table(_) = output.target {
-                return Err(Failure::new(
-                    Error::Usage(format!("{} cannot take several runs in one load", outputs::target_name(&output))),
-                    "load them one after the other: `drawoff sync WORKFLOW` with the same `-o`",
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Implements [`write_runs`] for several runs, without the end of the ledger and the cancellation. Adds the runs that
     /// have ended to `ended`.
     async fn watch_and_write(
@@ -152,7 +136,9 @@ impl SeveralRuns<'_> {
         let (plan, report) = (self.pull.plan, self.pull.plan.report);
         let mut outputs = outputs::outputs(plan, &context.settings, SET)?;
         outputs::set_sources(&mut outputs, &sources_of(&files));
-        let done = if let Some(loaded) = self.loaded(context, &mut outputs).await? {
+        let members: Vec<LoadMember> = files.iter().map(|run| self.pull.load_member(run.run, run.links)).collect();
+        tables::set_runs(&mut outputs, &members, self.pull.again)?;
+        let done = if let Some(loaded) = tables::check_tables(context, &outputs).await? {
             already_loaded(context, report, &outputs, &loaded)
         } else {
             let contents = self.pull.contents(context, &from, &outputs);
@@ -169,15 +155,6 @@ impl SeveralRuns<'_> {
             }
         };
         Ok(worse(done, if skipped > 0 { Exit::Partial } else { Exit::Success }))
-    }
-
-    /// Returns the earlier loads of the same rows, if all outputs are tables that have them.
-    async fn loaded(
-        &self,
-        context: &Context,
-        outputs: &mut [Output],
-    ) -> Result<Option<Vec<(String, crate::warehouse::LedgerRow)>>, Failure> {
-        tables::check_tables(context, outputs).await
     }
 
     /// Waits for all runs and requests the links of those that completed.

@@ -193,7 +193,10 @@ async fn write(context: &Context, args: &SyncArgs, client: &Client, run: &Run) -
     };
     pull.check(context, &[]).await?;
     let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Helpful)?;
-    let mut session = LedgerSession::open(context, state.as_ref(), client, &run.job_id, false)?;
+    // Tables take a run once, also of two commands at a time.
+    let outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
+    let are_tables = outputs.iter().all(|output| matches!(output.target, Target::Table(_)));
+    let mut session = LedgerSession::open(context, state.as_ref(), client, &run.job_id, are_tables)?;
     pull.carry_out(context, client, &run.job_id, &mut session).await
 }
 

@@ -121,6 +121,8 @@ impl CsvDecoder {
         let bytes = &morsel.bytes[..];
         let enforced = enforced.map(|enforced| (enforced, self.mapping(enforced.fields)));
         let mut kinds = vec![Kinds::default(); self.names.len()];
+        let mut cell_kinds = if trace { vec![CellKinds::default(); self.names.len()] } else { Vec::new() };
+        let marks = self.cells.as_ref().map_or_else(NumberMarks::default, |rules| rules.marks());
         let nested_type = |name: &Arc<str>| {
             let ty = declared.fields.iter().find(|field| field.name == *name).map(|field| &field.ty)?;
             NestedCells::are_for(ty).then(|| Nested { ty: ty.clone(), cells: NestedCells::default(), of: Vec::new() })
@@ -162,6 +164,10 @@ impl CsvDecoder {
                     None => {
                         let before = kinds[column];
                         kinds[column].note(span.of(bytes));
+                        if trace {
+                            let cell = ReadCell { cell: fields[column], read: span };
+                            cell_kinds[column].count(bytes, std::iter::once(cell), marks);
+                        }
                         if trace && kinds[column] != before {
                             let ty = type_of(span.of(bytes));
                             let name = self.names[column].clone();
@@ -173,6 +179,8 @@ impl CsvDecoder {
             fields.clear();
             None
         });
+        let scalars = self.names.iter().zip(cell_kinds).zip(&nested).filter(|(_, nested)| nested.is_none());
+        found.cell_kinds = scalars.map(|((name, kinds), _)| (name.clone(), kinds)).collect();
         // Scalar columns are known by now. Nested cells are decoded here, all of a column at once.
         let mut columns = Vec::with_capacity(self.names.len());
         for ((name, kinds), nested) in self.names.iter().zip(kinds).zip(nested) {

@@ -55,6 +55,8 @@ impl SchemaRules {
         if let Some(repaired) = repaired {
             inferred.widenings.iter_mut().for_each(|widening| widening.byte = repaired.original(widening.byte));
             inferred.first_misfit.iter_mut().for_each(|misfit| misfit.byte = repaired.original(misfit.byte));
+            let texts = inferred.cell_kinds.iter_mut().filter_map(|(_, kinds)| kinds.first_text.as_mut());
+            texts.for_each(|cell| cell.byte = repaired.original(cell.byte));
         }
         inferred
     }

@@ -10,6 +10,7 @@ use crate::column::{Field, Schema, Type};
 use crate::format::Reject;
 use crate::format::decode::InferredColumns;
 use crate::format::frame::BufferPool;
+use crate::pipeline::cell_kinds::{ColumnKinds, TextColumn};
 use crate::pipeline::error::Error;
 use crate::pipeline::input::{Item, SourceInfo, SourceReader, reopen, source_columns, take_sample_on_thread};
 use crate::pipeline::plan::{Limits, SchemaFrom, SchemaSource};
@@ -56,6 +57,8 @@ pub struct DescribedSchema {
     pub notes: Vec<String>,
     /// See [`Report::other_delimiter`](crate::pipeline::Report::other_delimiter).
     pub other_delimiter: Option<u8>,
+    /// See [`Report::text_columns`](crate::pipeline::Report::text_columns).
+    pub text_columns: Vec<TextColumn>,
     origins: HashMap<String, (TypeFrom, Option<SetBy>)>,
 }
 
@@ -202,6 +205,7 @@ struct OriginTracker<'a> {
     misfits: u64,
     first_misfit: Option<(Position, Reject)>,
     headers: HeaderNotes,
+    cell_kinds: ColumnKinds,
 }
 
 impl<'a> OriginTracker<'a> {
@@ -217,6 +221,7 @@ impl<'a> OriginTracker<'a> {
             misfits: 0,
             first_misfit: None,
             headers: HeaderNotes::default(),
+            cell_kinds: ColumnKinds::default(),
         }
     }
 
@@ -256,6 +261,7 @@ impl<'a> OriginTracker<'a> {
                 note_changes(&before.fields, &self.shown.fields, &FieldPath::root(), &at, &mut self.set_by);
             }
         }
+        self.cell_kinds.add(inferred.cell_kinds, |cell| position(cell.byte, cell.line, 0));
         self.misfits += inferred.misfits;
         if let (None, Some(misfit)) = (&self.first_misfit, inferred.first_misfit) {
             self.first_misfit = Some((position(misfit.byte, misfit.line, misfit.record), misfit.reject));
@@ -296,9 +302,10 @@ impl<'a> OriginTracker<'a> {
             origins.insert(path.as_str().to_owned(), (from, set_by.remove(path.as_str())));
         };
         name_origins(&schema.fields, enforced, &self.rules.declared.fields, &FieldPath::root(), &mut name);
+        let text_columns = self.cell_kinds.text_columns(&self.rules.columns_of_own_type(&schema));
         let OriginTracker { records, misfits, first_misfit, headers, .. } = self;
         let HeaderNotes { notes, other_delimiter, .. } = headers;
-        Ok(DescribedSchema { schema, records, misfits, first_misfit, notes, other_delimiter, origins })
+        Ok(DescribedSchema { schema, records, misfits, first_misfit, notes, other_delimiter, text_columns, origins })
     }
 }
 

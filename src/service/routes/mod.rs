@@ -3,6 +3,7 @@
 
 mod admin;
 mod bulk;
+mod compress;
 mod files;
 mod host;
 mod key;

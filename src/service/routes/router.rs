@@ -1,5 +1,5 @@
-//! The table of all routes, and the middleware around them: host name, API key, timeout, concurrency limit, metrics, faults on
-//! purpose, and a 500 for a panic. The handlers are in the files beside it.
+//! The table of all routes, and the middleware around them: host name, API key, timeout, concurrency limit, metrics, compression, faults
+//! on purpose, and a 500 for a panic. The handlers are in the files beside it.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use futures::TryStreamExt;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::compress::compressed;
 use super::host::check_host;
 use super::key::require_key;
 use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
@@ -75,6 +76,8 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     {
         all = all.layer(middleware::from_fn(crate::service::tests::conform::check));
     }
+    // Inside the fault layer, because faults break what is sent.
+    all = compressed(all);
     if !app.faults.is_none() {
         all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     }
@@ -118,7 +121,7 @@ async fn count_requests(State(app): State<Arc<App>>, request: Request, next: Nex
     response
 }
 
-/// Records the bytes of result files as they are sent.
+/// Records the bytes of result files as they are sent, before compression.
 async fn count_bytes_sent(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let is_file = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FILES);
     let response = next.run(request).await;

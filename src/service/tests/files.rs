@@ -130,6 +130,78 @@ async fn byte_ranges_of_a_file_are_served() {
     assert_eq!(response.bytes().await.unwrap(), content);
 }
 
+fn decoded(encoding: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    match encoding {
+        "gzip" => std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(bytes), &mut content).unwrap(),
+        "zstd" => std::io::Read::read_to_end(&mut zstd::Decoder::new(bytes).unwrap(), &mut content).unwrap(),
+        other => panic!("encoded as {other:?}"),
+    };
+    content
+}
+
+#[tokio::test]
+async fn responses_are_compressed_if_the_client_asks_for_it() {
+    let (local, _, link) = with_file().await;
+    let url = link["download_url"].as_str().unwrap();
+    for (accepted, encoding) in
+        [("gzip", "gzip"), ("zstd", "zstd"), ("gzip;q=0.5, zstd, br", "zstd"), ("br, gzip", "gzip")]
+    {
+        let response = fetch(&local, url, &[("accept-encoding", accepted)]).await;
+        assert_eq!((response.status().as_u16(), header(&response, "content-encoding")), (200, encoding), "{accepted}");
+        // No offset in these bytes is one of the file, so that nothing about them invites to resume.
+        assert_eq!(header(&response, "etag"), "W/\"tag-1\"");
+        assert_eq!((header(&response, "content-length"), header(&response, "accept-ranges")), ("", ""));
+        assert_eq!(header(&response, "vary"), "accept-encoding");
+        let bytes = response.bytes().await.unwrap();
+        assert!(bytes.len() < 100_000, "{} bytes", bytes.len());
+        assert!(decoded(encoding, &bytes) == content());
+    }
+    for accepted in ["identity", "br", "gzip;q=0", "*;q=0, identity"] {
+        let response = fetch(&local, url, &[("accept-encoding", accepted)]).await;
+        assert_eq!((header(&response, "content-encoding"), header(&response, "etag")), ("", "\"tag-1\""), "{accepted}");
+        assert_eq!(header(&response, "content-length"), "700001");
+        assert!(response.bytes().await.unwrap() == content());
+    }
+    // A list, and one that is too short.
+    let list = local.get("/workflows/blocks").await;
+    let request = local.request(Method::GET, "/workflows/blocks").header("accept-encoding", "gzip");
+    let response = request.send().await.unwrap();
+    assert_eq!(
+        (header(&response, "content-encoding"), header(&response, "content-type")),
+        ("gzip", "application/json")
+    );
+    let body: Value = serde_json::from_slice(&decoded("gzip", &response.bytes().await.unwrap())).unwrap();
+    assert_eq!(body, list.ok());
+    let response = local.request(Method::GET, "/healthz").header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(header(&response, "content-encoding"), "");
+    assert_eq!(response.text().await.unwrap(), "{\"status\":\"ok\"}");
+}
+
+#[tokio::test]
+async fn a_range_is_never_compressed() {
+    let (local, _, link) = with_file().await;
+    let url = link["download_url"].as_str().unwrap();
+    let content = content();
+    for (headers, status, expected) in [
+        (&[("range", "bytes=300000-")][..], 206, 300_000..700_001),
+        (&[("range", "bytes=0-")], 206, 0..700_001),
+        (&[("range", "bytes=5-"), ("if-range", "\"tag-1\"")], 206, 5..700_001),
+        // The tag of a compressed response, and one of another version: the whole file, as it is.
+        (&[("range", "bytes=5-"), ("if-range", "W/\"tag-1\"")], 200, 0..700_001),
+        (&[("range", "bytes=5-"), ("if-range", "\"tag-0\"")], 200, 0..700_001),
+        (&[("range", "rows=0-1")], 200, 0..700_001),
+    ] {
+        let mut headers = headers.to_vec();
+        headers.push(("accept-encoding", "gzip, zstd, br"));
+        let response = fetch(&local, url, &headers).await;
+        assert_eq!((response.status().as_u16(), header(&response, "content-encoding")), (status, ""), "{headers:?}");
+        assert_eq!((header(&response, "etag"), header(&response, "accept-ranges")), ("\"tag-1\"", "bytes"));
+        assert_eq!(header(&response, "content-length"), expected.len().to_string());
+        assert!(response.bytes().await.unwrap() == content[expected], "{headers:?}");
+    }
+}
+
 #[tokio::test]
 async fn formats_are_checked_and_absent_ones_are_empty() {
     let (local, _, link) = with_file().await;

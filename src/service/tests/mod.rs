@@ -80,7 +80,9 @@ impl Local {
         config.rate_limit = 0;
         change(&mut config);
         let service = Service::start(config).await.unwrap();
-        Local { service, client: reqwest::Client::new(), dir }
+        // Responses are compared as they were sent.
+        let client = reqwest::Client::builder().no_gzip().no_zstd().no_brotli().no_deflate().build().unwrap();
+        Local { service, client, dir }
     }
 
     /// Stops the service gracefully and returns its directory.

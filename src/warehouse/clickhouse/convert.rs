@@ -57,7 +57,8 @@ fn float_text(name: &str) -> String {
         format!("replaceRegexpOne(replaceRegexpOne({text}, 'e([0-9])', 'e+\\\\1'), 'e([-+])([0-9])$', 'e\\\\10\\\\2')");
     format!(
         "multiIf(not isFinite({name}), {text}, {name} = 0, if(startsWith({text}, '-'), '-0.0', '0'), \
-         {name} = trunc({name}) AND abs({name}) < 9223372036854775808, toString(toInt64({name})), \
+         {name} = trunc({name}) AND {name} >= -9223372036854775808 AND {name} < 9223372036854775808, \
+         toString(toInt64({name})), \
          position({text}, 'e') > 0, {exponent}, \
          abs({name}) < 0.0001, replaceOne({small}, '.e', 'e'), \
          abs({name}) >= 1e16, replaceOne({large}, '.e', 'e'), {text})"

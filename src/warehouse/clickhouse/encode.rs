@@ -116,11 +116,13 @@ impl<'a> Column<'a> {
     fn new(column: &LayoutColumn, batch: &'a Batch) -> Self {
         let (array, typed) = (&*batch.columns[column.index], &batch.schema.fields[column.index].ty);
         let is_text = matches!(column.ty.inner(), ColumnType::Text | ColumnType::FixedText(_));
+        let is_exact = matches!(column.ty.inner(), ColumnType::Decimal { .. } | ColumnType::Int { .. });
         let (values, ty): (&'a dyn Array, &Type) = match batch.as_read(column.index) {
             // Nested values as their own text, with the keys and digits of the record.
             Some(as_read) if as_read.ty == Type::Raw && is_nested(typed) => (&*as_read.array, &Type::Json),
-            // Numbers as they were read: whether 2 is 2.0 in a text must not depend on other records.
-            Some(as_read) if as_read.ty == Type::Raw && *typed == Type::Float && is_text => {
+            // Numbers as they were read: whether 2 is 2.0 in a text must not depend on other records, and exact numbers have
+            // room for more digits than a double.
+            Some(as_read) if as_read.ty == Type::Raw && *typed == Type::Float && (is_text || is_exact) => {
                 (&*as_read.array, &Type::Json)
             }
             Some(as_read) if as_read.ty == Type::Text && is_of_cells(typed) && is_text => {

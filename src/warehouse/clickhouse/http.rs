@@ -330,15 +330,16 @@ impl Sender {
 /// Returns the refusal that a response means. One may come after a status of success, when the head was sent already.
 fn refusal(status: StatusCode, code: Option<u32>, body: &[u8]) -> Option<Failure> {
     let text = String::from_utf8_lossy(body);
-    let in_body = text.rfind("Code: ").filter(|at| {
+    let in_body = text.match_indices("Code: ").map(|(at, _)| at).find(|at| {
         let is_exception = text[*at..].contains("DB::Exception");
-        // In a result of success only the last line can be one: a value may have the same words, within quotes.
+        // In a result of success only a line of its own is one: a value may have the same words, within quotes. An exception
+        // may have them a second time, for the one that it was caused by.
         is_exception && (!status.is_success() || text[..*at].ends_with('\n') || *at == 0)
     });
     if status.is_success() && code.is_none() && in_body.is_none() {
         return None;
     }
-    let Some(at) = text.find("Code: ").filter(|_| in_body.is_some()) else {
+    let Some(at) = in_body else {
         let first = text.lines().next().unwrap_or_default();
         let shown: String = first.chars().take(200).collect();
         let number = code.unwrap_or(if status.is_server_error() { 0 } else { u32::MAX });
@@ -420,6 +421,8 @@ mod tests {
         assert_eq!(refused(500, None, exists), expected);
         assert_eq!(refused(200, None, &format!("[1]\n{exists}")), expected, "after the head");
         assert_eq!(refused(200, None, "[\"Code: 57. DB::Exception: x\"]\n"), None, "a value");
+        let caused = "[\"Code: 1. DB::Exception\"]\nCode: 279. DB::Exception: All tries failed: Code: 210. DB::Exception: refused";
+        assert_eq!(refused(200, None, caused).map(|(code, _)| code), Some(279), "with its cause");
         assert_eq!(refused(200, None, ""), None);
         assert_eq!(refused(502, None, "<html>").map(|(code, _)| code), Some(0), "a proxy, for a while");
         assert_eq!(refused(404, None, "").map(|(code, _)| code), Some(u32::MAX));

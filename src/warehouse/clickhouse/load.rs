@@ -514,20 +514,46 @@ impl ClickHouseLoad {
         Ok(result)
     }
 
-    /// Fails if integers of the table would change in a wider type.
+    /// Returns the final layout with the wider types that rows of a stage needed, also if values of several types came later:
+    /// in the type of before, a fraction would be cut off.
+    fn with_widened(&self, mut layout: Layout) -> Result<Layout, LoadError> {
+        let mut misfits = Vec::new();
+        for column in layout.columns.iter_mut().filter(|column| column.change != Some(Change::Add)) {
+            let staged = self.stages.iter().filter_map(|stage| stage.layout.find(&column.name));
+            for wider in staged.filter(|staged| staged.change == Some(Change::Widen)) {
+                if column.change == Some(Change::Widen) && column.sql != wider.sql {
+                    let what =
+                        "has numbers with fractions and integers beyond 64 bits, which no number of the server holds";
+                    misfits.push(Misfit { column: column.source.to_string(), what: what.into() });
+                    break;
+                }
+                (column.ty, column.sql, column.change) = (wider.ty.clone(), wider.sql.clone(), wider.change);
+            }
+        }
+        if misfits.is_empty() { Ok(layout) } else { Err(self.misfits(misfits)) }
+    }
+
+    /// Fails if integers of the table, or of rows of a stage, would change in a wider type.
     fn check_widening(&self, layout: &Layout) -> Result<(), LoadError> {
         let mut misfits = Vec::new();
         for column in layout.columns.iter().filter(|column| column.change == Some(Change::Widen)) {
             let wide = if *column.ty.inner() == ColumnType::Float64 { "toInt256(9007199254740992)" } else { continue };
-            let beyond = self.session.number(&format!(
-                "SELECT countIf(abs(toInt256({0})) > {wide}) FROM {1}",
-                quoted(&column.name),
-                self.table.sql()
-            ))?;
+            let has_integers = |stage: &&Stage| {
+                let staged = stage.layout.find(&column.name);
+                staged.is_some_and(|staged| matches!(staged.ty.inner(), ColumnType::Int { .. }))
+            };
+            let stages = self.stages.iter().filter(has_integers).map(|stage| self.table.sql_of(&stage.name));
+            let mut beyond = 0;
+            for table in [self.table.sql()].into_iter().chain(stages) {
+                beyond += self.session.number(&format!(
+                    "SELECT countIf(abs(toInt256({})) > {wide}) FROM {table}",
+                    quoted(&column.name),
+                ))?;
+            }
             if beyond > 0 {
                 misfits.push(Misfit {
                     column: column.source.to_string(),
-                    what: "has numbers with fractions, and the table has integers beyond what a double holds".into(),
+                    what: "has numbers with fractions, and there are integers beyond what a double holds".into(),
                 });
             }
         }
@@ -647,6 +673,7 @@ impl TableLoad for ClickHouseLoad {
             Standing::Free(generation) => generation,
         };
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        let layout = self.with_widened(layout)?;
         self.check_widening(&layout)?;
         let table_columns = self.final_columns(columns, &layout)?;
         let stage = self.final_stage(&layout, &table_columns)?;

@@ -93,7 +93,9 @@ impl Table {
             let is_row_id =
                 !is_without_row_id && key == 1 && key_columns == 1 && declared.eq_ignore_ascii_case("INTEGER");
             let kind = Kind::of(&declared, is_strict, is_row_id);
+            let collation = collation(db, &name, &column);
             TableColumn {
+                collation,
                 name: column.into(),
                 kind,
                 declared,
@@ -147,6 +149,13 @@ impl Table {
         )?;
         Ok(found.into_iter().next())
     }
+}
+
+/// Returns the collation of a column, if it is one of SQLite's own that takes different texts for the same.
+fn collation(db: &Database, table: &str, column: &str) -> Option<&'static str> {
+    let (_, collation, ..) = db.connection().column_metadata(Some("main"), table, column).ok()?;
+    let collation = collation?;
+    ["NOCASE", "RTRIM"].into_iter().find(|own| collation.to_bytes().eq_ignore_ascii_case(own.as_bytes()))
 }
 
 /// Returns true if the definition of a table may have `ON CONFLICT`; also if only a name or a comment has these words.

@@ -54,6 +54,7 @@ impl Database {
             Ok(metadata) if !metadata.is_file() => {
                 Err(write(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")))
             }
+            Ok(metadata) if is_other_file(location, metadata.len()) => Err(not_a_database(location)),
             Ok(_) => Self::open(location, table, cancel, OpenFlags::SQLITE_OPEN_READ_WRITE).map(Some),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 check_can_create_file(location.directory()).map_err(write)?;
@@ -177,6 +178,26 @@ impl Database {
     }
 }
 
+/// The smallest page, and so the smallest database. SQLite takes a shorter file for an empty one and writes over it.
+const MIN_PAGE_BYTES: u64 = 512;
+
+/// The first bytes of a database.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Returns true for a file that is too short for a database and is not the beginning of one.
+fn is_other_file(location: &Location, len: u64) -> bool {
+    (1..MIN_PAGE_BYTES).contains(&len) && std::fs::read(location.plain()).is_ok_and(|bytes| !bytes.starts_with(MAGIC))
+}
+
+fn not_a_database(location: &Location) -> LoadError {
+    LoadError::Connect {
+        target: location.to_string(),
+        cause: "the file is not an SQLite database, or it is encrypted".into(),
+        hint: Some("load into another file; it is created if it does not exist".into()),
+        is_transient: false,
+    }
+}
+
 fn is_locked(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
@@ -215,12 +236,7 @@ fn to_load_error(error: &rusqlite::Error, table: &str, location: &Location, canc
             Some("nothing of this load is in the table; run the same command again when the other process has ended"),
             true,
         ),
-        ErrorCode::NotADatabase => LoadError::Connect {
-            target: location.to_string(),
-            cause: "the file is not an SQLite database, or it is encrypted".into(),
-            hint: Some("load into another file; it is created if it does not exist".into()),
-            is_transient: false,
-        },
+        ErrorCode::NotADatabase => not_a_database(location),
         ErrorCode::DatabaseCorrupt => refused(&message, Some("check the file with `PRAGMA integrity_check`"), false),
         ErrorCode::DiskFull => write(
             io::ErrorKind::StorageFull,

@@ -222,8 +222,14 @@ impl<'a> Column<'a> {
             Values::Text(values) | Values::Json(values) => put_text(values.value(row).as_bytes(), out),
             Values::Mixed { as_read, canonical } => {
                 let text = as_read.value(row);
-                // Nested values are never taken apart, and keep their text at any place.
-                put_text(if text.starts_with(['{', '[']) { text } else { canonical.value(row) }.as_bytes(), out);
+                let text = match text.starts_with(['{', '[']) {
+                    // Nested values are never taken apart, and keep their text at any place.
+                    true => text,
+                    // A column of REAL has no zero with a sign.
+                    false if canonical.value(row) == "-0.0" => "0",
+                    false => canonical.value(row),
+                };
+                put_text(text.as_bytes(), out);
             }
             Values::Nested(values) => put_text_with(out, |out| values.write(row, out)),
         }

@@ -202,8 +202,9 @@ impl Kind {
         match self {
             Kind::Text => put_text(plain_text(json)?.as_bytes(), out),
             _ if is_number => return self.put_json_number(json, out),
-            Kind::Numeric(Use::Json) => put_text(json.as_bytes(), out),
+            // Strings with the escapes that those of a batch of texts have.
             _ if json.starts_with('"') => return self.put_text(&plain_text(json)?, out),
+            Kind::Numeric(Use::Json) => put_text(json.as_bytes(), out),
             Kind::Real => return Err("the value is not a number".into()),
             _ if json == "true" || json == "false" => self.put_bool(json == "true", out),
             Kind::Any | Kind::Numeric(Use::Other) => put_text(json.as_bytes(), out),

@@ -24,6 +24,8 @@ pub(super) struct TableColumn {
     /// True if it gets a value where rows have none.
     pub(super) has_default: bool,
     pub(super) is_generated: bool,
+    /// The rule by which its texts are compared, if it is another of SQLite's own than by bytes.
+    pub(super) collation: Option<&'static str>,
 }
 
 /// The rules by which rows become rows of the table.
@@ -198,6 +200,7 @@ mod tests {
             takes_no_null: false,
             has_default: false,
             is_generated: false,
+            collation: None,
         }
     }
 

@@ -338,7 +338,7 @@ impl SqliteLoad {
     }
 
     /// Returns a column of the stage in SQL. Those of an existing table have its declared type, which leaves final values as
-    /// they are, so that an index over them compares as the table does.
+    /// they are, and its collation, so that keys are the same in both.
     fn staged_sql(&self, column: &LayoutColumn) -> String {
         let existing = self.table.columns.iter().flatten().find(|own| own.name == column.name);
         let declared = existing.filter(|_| column.place != Place::New).map_or("", |own| match own.kind {
@@ -348,7 +348,8 @@ impl SqliteLoad {
             Some(Kind::Numeric(_)) => "NUMERIC",
             Some(Kind::Any) | None => "",
         });
-        format!("{} {declared}", quoted(&column.name))
+        let collation = existing.and_then(|own| own.collation).map_or(String::new(), |name| format!(" COLLATE {name}"));
+        format!("{} {declared}{collation}", quoted(&column.name))
     }
 
     /// Returns the columns of the table at the end, in order, with their forms; `None` for columns that never had a value.

@@ -83,6 +83,8 @@ pub(super) fn convert<'a>(value: ValueRef<'a>, from: Form, to: Form, scratch: &'
         }
         (ValueRef::Integer(value), ..) => scratch.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
         (ValueRef::Real(value), ..) if to != Form::Json => write_float(value, scratch),
+        // A column of REAL has no zero with a sign, which a column of the stage has.
+        (ValueRef::Real(0.0), ..) => scratch.push(b'0'),
         (ValueRef::Real(value), ..) if value.is_finite() => {
             let mut text = Vec::new();
             write_float(value, &mut text);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{PostgresLoad, ROW_NUMBER, Stage, add_column};
 use crate::column::Schema;
-use crate::warehouse::postgres::layout::{Cast, Change, LoadColumn};
+use crate::warehouse::postgres::layout::{Cast, Change, Layout, LoadColumn};
 use crate::warehouse::postgres::session::Session;
 use crate::warehouse::postgres::sql::{literal, quoted};
-use crate::warehouse::postgres::types::{TYPE_WITHOUT_VALUES, new_type};
+use crate::warehouse::postgres::types::{TYPE_WITHOUT_VALUES, Wire, new_type};
 use crate::warehouse::{CommitKey, LoadError, LoadMode};
 
 impl PostgresLoad {
@@ -42,9 +42,7 @@ impl PostgresLoad {
                 for column in self.mapping().table.iter().flatten() {
                     types.insert(column.name.clone(), column.sql_type.clone());
                 }
-                let changes: Vec<(Arc<str>, Change)> =
-                    layout.changes().map(|(column, change)| (column.name.clone(), change.clone())).collect();
-                for (name, change) in changes {
+                for (name, change) in self.changes(&layout) {
                     match change {
                         Change::Add(ty) => {
                             add_column(&self.session, &self.sql_name, &name, &ty)?;
@@ -68,18 +66,42 @@ impl PostgresLoad {
         Ok(types)
     }
 
+    /// Returns the changes of an existing table that the final `layout` needs, or the rows of a stage: a column that got a
+    /// wider type keeps it if values of several types come later, or its rows would be rounded.
+    fn changes(&self, layout: &Layout) -> Vec<(Arc<str>, Change)> {
+        let mut changes: Vec<(Arc<str>, Change)> =
+            layout.changes().map(|(column, change)| (column.name.clone(), change.clone())).collect();
+        for (column, change) in self.stages.iter().flat_map(|stage| stage.layout.changes()) {
+            let Change::Widen(ty) = change else { continue };
+            match changes.iter_mut().find(|(name, _)| *name == column.name) {
+                None => changes.push((column.name.clone(), change.clone())),
+                Some((_, Change::Widen(own))) if own != ty => *own = "numeric".to_owned(),
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+
     /// Returns the type that a column of integers gets: `numeric` where a double would not hold all of them.
     fn exact_type(&self, name: &str, wanted: String) -> Result<String, LoadError> {
         if wanted != "double precision" {
             return Ok(wanted);
         }
-        let rows = self.session.rows(&format!(
-            "SELECT coalesce(bool_and(abs({0}::numeric) <= 9007199254740992), true) FROM {1}",
-            quoted(name),
-            self.sql_name
-        ))?;
-        let is_exact = rows.first().and_then(|row| row.get(0)) == Some("t");
-        Ok(if is_exact { wanted } else { "numeric".to_owned() })
+        let has_integers = |stage: &&Stage| {
+            let column = stage.layout.columns.iter().find(|column| *column.name == *name);
+            column.is_some_and(|column| matches!(column.wire, Wire::Int2 | Wire::Int4 | Wire::Int8))
+        };
+        let stages = self.stages.iter().filter(has_integers).map(|stage| &stage.sql_name);
+        for table in [&self.sql_name].into_iter().chain(stages) {
+            let rows = self.session.rows(&format!(
+                "SELECT coalesce(bool_and(abs({0}::numeric) <= 9007199254740992), true) FROM {table}",
+                quoted(name),
+            ))?;
+            if rows.first().and_then(|row| row.get(0)) != Some("t") {
+                return Ok("numeric".to_owned());
+            }
+        }
+        Ok(wanted)
     }
 
     /// Moves the rows of the stages into the table.
@@ -231,6 +253,8 @@ fn converted(value: &str, from: &str, to: &str) -> String {
         _ if from == to => value.to_owned(),
         // Values of several types, each in its JSON form.
         "jsonb" => format!("to_jsonb({value})"),
+        // By its text, which has all digits: the server's cast keeps 15 of them.
+        "numeric" if from == "double precision" => format!("{value}::text::numeric"),
         _ => format!("{value}::{to}"),
     }
 }
