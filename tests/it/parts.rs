@@ -257,8 +257,7 @@ fn a_failed_part_is_named_skipped_or_started_again() {
 /// A million records over 20 runs, with faults; a tenth of them by default.
 #[test]
 fn many_records_over_many_runs_with_faults() {
-    let faults =
-        "429,retry-after=1s,chance=0.3,on=start cut=40% expire=3s unsigned,chance=0.3 503,chance=0.2,on=status latency=1ms,jitter=4ms";
+    let faults = "429,retry-after=1s,chance=0.3,on=start cut=40% expire=3s unsigned,chance=0.3 503,chance=0.2,on=status latency=1ms,jitter=4ms";
     let faults: Vec<&str> = faults.split(' ').flat_map(|fault| ["--fault", fault]).collect();
     let (_dir, _service, place) = service_with(&[&["--rate-limit", "0"][..], &faults].concat());
     let count = plans::count(1_000_000) as usize;
