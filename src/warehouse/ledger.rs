@@ -61,9 +61,9 @@ pub enum LoadState {
 }
 
 impl LedgerRow {
-    /// Returns true if the rows are in the table, or will be, so that the load need not be made again.
+    /// Returns true if the rows are in the table. Those that are complete beside it need a load that moves them.
     pub fn stands(&self) -> bool {
-        matches!(self.state, LoadState::Loaded | LoadState::Unfinished)
+        self.state == LoadState::Loaded
     }
 
     /// Returns the key that a column for commit keys has in the rows of the load.

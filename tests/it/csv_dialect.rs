@@ -135,7 +135,8 @@ fn tables_have_the_dialect_of_the_command_or_of_the_configuration_file() {
     // `schema` and `explain` say the same of what they read.
     for args in [["schema", "words.csv"], ["explain", "words.csv"]] {
         let done = place.run(&args).ok();
-        done.says("column `price` is text because of 1 of its 3 cells, one at words.csv line 3").says("--in-null");
+        done.says("column `price` is text because of 1 of its 3 cells, one at words.csv line 3 (byte ")
+            .says("--in-null");
     }
     let done = place.run(&[&args[..], &config].concat()).ok();
     assert!(done.text() == "{\"s\":2}\n" && !done.stderr.contains("is text"), "{}", done.stderr);

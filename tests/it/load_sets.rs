@@ -19,7 +19,7 @@ use crate::support::postgres::Postgres;
 #[derive(Debug)]
 enum Outcome {
     Loaded(u64),
-    Already(LedgerRow),
+    Already(Box<LedgerRow>),
 }
 
 impl Outcome {
@@ -32,7 +32,7 @@ impl Outcome {
 
     fn already(self) -> LedgerRow {
         match self {
-            Outcome::Already(row) => row,
+            Outcome::Already(row) => *row,
             Outcome::Loaded(rows) => panic!("loaded {rows} rows"),
         }
     }
@@ -76,7 +76,7 @@ impl Ask {
         let request = LoadRequest { target: &target, widening: Widening::Evolve, type_merge: TypeMerge::Json, cancel };
         let mut load = match self.warehouse.begin(request)? {
             Begun::Load(load) => load,
-            Begun::Loaded(row) => return Ok(Outcome::Already(row)),
+            Begun::Loaded(row) => return Ok(Outcome::Already(Box::new(row))),
         };
         let ty = Type::Int { fits_double: true };
         let schema = Arc::new(Schema::new(vec![Field::new("id", ty)]));
@@ -88,7 +88,7 @@ impl Ask {
         load.finish(&schema, &LoadEnd { rows, rejected: 0, digests: Some(vec!["ab".repeat(32)]), chunk: None })?;
         Ok(match load.commit()? {
             Committed::Loaded(summary) => Outcome::Loaded(summary.rows),
-            Committed::Already(row) => Outcome::Already(row),
+            Committed::Already(row) => Outcome::Already(Box::new(row)),
         })
     }
 

@@ -131,6 +131,7 @@ impl PostgresLoad {
             match claim(&ledger, &session, target, &recorded, key, target.again)? {
                 Claim::Claimed { earlier, progress: known } => (replaced, progress) = (earlier, known),
                 Claim::Loaded(mut row) => {
+                    drop(wait);
                     session.execute("ROLLBACK")?;
                     table.look_for_rows(&session, target.load_column.as_deref(), &mut row);
                     return Ok(Begun::Loaded(row));
