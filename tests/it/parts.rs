@@ -209,6 +209,8 @@ fn an_input_with_another_number_of_parts_has_changed() {
     copy(40).ok().says("out.ndjson is already complete");
     assert_ids(&place, "out.ndjson", 0..40);
     assert_eq!(runs(&place).len(), 4);
+    let plan = place.run_line(&format!("run copy.json {line} --dry-run")).ok();
+    assert!(plan.text().ends_with("\n0 runs of Copy would be started for 0 rows; 4 of 4 parts were started before\n"));
     // A command that ended before its last part was cut.
     write_ndjson(&place, "in.ndjson", 20);
     let text = place.read_text("in.ndjson") + "{\n" + &place.read_text("in.ndjson");
@@ -323,7 +325,7 @@ fn a_failed_part_is_named_skipped_or_started_again() {
     let some: Vec<usize> =
         rows::ndjson(&place.read("some.ndjson")).iter().map(|r| r["id"].as_u64().unwrap() as usize).collect();
     let missing = 100 - some.len();
-    assert!(missing > 0 && missing % 10 == 0 && some.is_sorted(), "{some:?}");
+    assert!(missing > 0 && missing.is_multiple_of(10) && some.is_sorted(), "{some:?}");
     let skipped = skipped.says(&format!("{missing} of 100 rows in"));
     assert_eq!(runs(&place).len(), 10, "{}", skipped.stderr);
     // Each retry starts the failed parts alone, until none is left.

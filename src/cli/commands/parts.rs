@@ -655,10 +655,13 @@ async fn dry_run(
                 recorded = state.peek_parts(&request.identity_of(&work))?;
             }
             if let Some(recorded) = &recorded {
-                let start = state.peek_start(&work.once(&recorded.start_name(parts)))?;
+                let identity = work.once(&recorded.start_name(parts));
+                let start = state.peek_start(&identity)?;
+                let is_same = start.as_ref().is_none_or(|start| start.has_same_work(&identity));
                 if let Some(run) = start.and_then(|start| start.run) {
-                    started += 1;
-                    line.push_str(&format!(", started before as run {run}"));
+                    (started, rows) = (started + 1, rows - part.rows);
+                    let how = if is_same { "started before as" } else { "with other records than those of" };
+                    line.push_str(&format!(", {how} run {run}"));
                 }
             }
         }
@@ -666,8 +669,12 @@ async fn dry_run(
         next = cutting.next(context).await?;
     }
     let name = escape_for_terminal(request.work.name());
-    let earlier = if started > 0 { format!(", {started} of them were before") } else { String::new() };
-    write_line(&format!("{} of {name} would be started for {}{earlier}", counted(parts, "run"), counted(rows, "row")))?;
+    let earlier = match started {
+        0 => String::new(),
+        _ => format!("; {started} of {} were started before", counted(parts, "part")),
+    };
+    let new = counted(parts - started, "run");
+    write_line(&format!("{new} of {name} would be started for {}{earlier}", counted(rows, "row")))?;
     Ok(Exit::Success)
 }
 
