@@ -195,6 +195,29 @@ fn a_deadline_is_of_all_parts() {
     assert_eq!(runs(&place).len(), 8);
 }
 
+/// The hint of an interrupted download goes by the flags, too: with some of them the same command starts all again.
+#[test]
+fn an_interrupted_download_says_what_resumes() {
+    let (_dir, _service, place) = service_with(&["--rate-limit", "0", "--fault", "stall=50%,times=always"]);
+    write_ndjson(&place, "in.ndjson", 20);
+    for (flags, resumes) in [
+        ("", "the same command resumes"),
+        ("--new-run", "the same command without `--new-run` resumes"),
+        ("--no-state", "`drawoff pull` with the ids of these runs resumes"),
+    ] {
+        let line = format!("run copy.json --input in.ndjson --rows-per-run 10 -o out.ndjson {flags}");
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let mut child = place.command(&args).stdout(Stdio::null()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        read_until(&mut stderr, "downloading");
+        interrupt(&child);
+        let seen = read_until(&mut stderr, "hint: ");
+        assert!(seen.contains(resumes), "{flags}: {seen}");
+        assert_eq!(child.wait().unwrap().code(), Some(exit::INTERRUPTED));
+        assert_eq!(place.leftovers(), ["copy.json", "in.ndjson"]);
+    }
+}
+
 #[test]
 fn an_input_with_another_number_of_parts_has_changed() {
     let (_dir, _service, place) = service_with(&["--rate-limit", "0"]);

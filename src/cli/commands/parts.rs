@@ -388,8 +388,11 @@ impl Starter<'_> {
         if matches!(failure.error(), Error::Interrupted) && self.pull.results.cancel_on_interrupt {
             // Bounded by the time of all cancellations together.
             self.context.interrupt.set_own_deadline();
-            let cancelled = self.written(&active).cancel_active(self.client, &HashSet::new()).await;
-            let retry = self.retry().map_or_else(String::new, |retry| format!("; to start their parts again, {retry}"));
+            let (cancelled, retry) = match active.is_empty() {
+                true => ("no run was active".to_owned(), None),
+                false => (self.written(&active).cancel_active(self.client, &HashSet::new()).await, self.retry()),
+            };
+            let retry = retry.map_or_else(String::new, |retry| format!("; to start their parts again, {retry}"));
             let requested = self.requested.get().map_or_else(String::new, |part| {
                 format!("; the start of part {part} got no response, and its run, if there is one, was not cancelled")
             });
@@ -507,7 +510,12 @@ impl Starter<'_> {
 
     /// Returns the runs as they are written together.
     fn written<'r>(&'r self, runs: &'r [RunId]) -> SeveralRuns<'r> {
-        SeveralRuns { pull: self.pull, runs, on_failed: OnFailed::Fail, skip_flag: "--on-failed-part skip" }
+        let resume = match (self.state, self.request.new_run) {
+            (None, _) => "`drawoff pull` with the ids of these runs",
+            (_, true) => "the same command without `--new-run`",
+            (_, false) => "the same command",
+        };
+        SeveralRuns { pull: self.pull, runs, on_failed: OnFailed::Fail, skip_flag: "--on-failed-part skip", resume }
     }
 
     async fn start_part(&self, number: u64, part: &Part, input: &Input) -> Result<StartedRun, Failure> {

@@ -41,6 +41,7 @@ pub(crate) async fn pull(context: &Context, mut args: PullArgs) -> Result<Exit, 
         runs: &runs,
         on_failed: args.selection.on_failed_run,
         skip_flag: "--on-failed-run skip",
+        resume: "the same command",
     };
     write_runs(context, &client, &several, state.as_ref()).await
 }

@@ -51,6 +51,8 @@ pub(crate) struct SeveralRuns<'a> {
     pub on_failed: OnFailed,
     /// The flag that skips these, for hints: `--on-failed-run skip`.
     pub skip_flag: &'static str,
+    /// The command that resumes after an interruption, as the subject of a clause: `the same command`.
+    pub resume: &'static str,
 }
 
 /// A run that has ended.
@@ -87,9 +89,8 @@ pub(crate) async fn write_runs(
     if pull.results.all_blocks {
         return Err(all_blocks_of_several());
     }
-    context.set_resume_hint(
-        "the same command resumes; complete outputs were kept, and no partial file remains".to_owned(),
-    );
+    let resume = several.resume;
+    context.set_resume_hint(format!("{resume} resumes; complete outputs were kept, and no partial file remains"));
     let mut session = LedgerSession::open_set(context, state, client, runs, pull.to_stdout())?;
     let ended = Mutex::default();
     let outcome =
