@@ -224,6 +224,13 @@ pub(super) fn set_runs(outputs: &mut [Output], runs: &[LoadMember], again: bool)
     Ok(())
 }
 
+/// Fails if a load among `outputs` cannot have the rows of several runs, which are not known yet.
+pub(super) fn require_sets_of_runs(outputs: &mut [Output]) -> Result<(), Failure> {
+    let run =
+        |number: u8| LoadMember { origin: format!("run {number}"), run_id: None, block: None, source: String::new() };
+    set_runs(outputs, &[run(1), run(2)], false)
+}
+
 /// Returns the names of sources for the ledger, cut to a readable length.
 pub(super) fn source_text(names: &[String]) -> String {
     const MOST: usize = 20;

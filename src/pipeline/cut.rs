@@ -242,17 +242,13 @@ impl Cutter {
     }
 
     fn too_long(&self, oversized: &Oversized, info: &SourceInfo) -> Error {
-        let reason = format!(
-            "the record has {} bytes, more than the maximum record size of {} bytes",
-            oversized.len, self.max_record_bytes
-        );
-        self.bad_record(info, oversized.byte_offset, 0, reason)
+        self.bad_record(info, oversized.byte_offset, Reject::too_long(oversized.len, self.max_record_bytes))
     }
 
-    fn bad_record(&self, info: &SourceInfo, byte: u64, offset: usize, reason: String) -> Error {
+    fn bad_record(&self, info: &SourceInfo, byte: u64, reject: Reject) -> Error {
         let position =
             Position { source: info.name.clone(), byte, line: self.place.lines + 1, record: self.place.records };
-        Error::BadRecord { position, reject: Reject { offset, path: FieldPath::root(), reason: reason.into() } }
+        Error::BadRecord { position, reject }
     }
 
     /// Moves records from `waiting` to `open` until there is none, or the part is complete, which is returned.
@@ -317,9 +313,10 @@ impl Cutter {
             // A blank line is a record of one column, and none of several.
             if !(record.is_blank() && columns > 1) {
                 if let Some((offset, Splitter::OPEN_QUOTE)) = record.malformed {
-                    let reason = Splitter::OPEN_QUOTE.to_owned();
+                    let (offset, reason) = (offset - record.start, Splitter::OPEN_QUOTE.into());
                     let byte = rest.byte_offset + record.start as u64;
-                    return Err(self.bad_record(&waiting.info, byte, offset - record.start, reason));
+                    let reject = Reject { offset, path: FieldPath::root(), reason };
+                    return Err(self.bad_record(&waiting.info, byte, reject));
                 }
                 cells.clear();
                 let text = if is_verbatim {

@@ -129,10 +129,97 @@ fn mistakes_are_found_before_the_first_start() {
     run_copy(&place, "--input in.csv --rows-per-run 0 -o x.csv").code(exit::USAGE);
     run_copy(&place, "--input in.csv --rows-per-run 5 -o in.csv").code(exit::USAGE);
     let open = run_copy(&place, "--input in.csv --rows-per-run 5 -o x.csv").code(exit::BAD_DATA);
-    open.says("in.csv line 3").says("quote is not closed");
+    open.says("in.csv line 3").says("quote is not closed").hints("correct the input");
+    place.write("long.ndjson", format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n", "x".repeat(5000)));
+    let long = run_copy(&place, "--input long.ndjson --rows-per-run 5 --max-record-bytes 1000 -o x.csv");
+    long.code(exit::BAD_DATA).says("long.ndjson line 2").hints("raise `--max-record-bytes SIZE`, or take");
+    // Inputs that cannot be read together, behind parts that could be started.
+    write_ndjson(&place, "in.ndjson", 20);
+    let mixed = run_copy(&place, "--input in.ndjson --input in.csv --rows-per-run 5 -o x.csv").code(exit::USAGE);
+    mixed.says("in.csv: cannot read CSV and JSON sources in one execution");
+    run_copy(&place, "--input in.ndjson --input none.ndjson --rows-per-run 5 -o x.csv").code(exit::CANNOT_READ);
     place.run_line("convert testdata/companies.ndjson -o in.parquet").ok();
     run_copy(&place, "--input in.parquet --rows-per-run 5 -o x.csv").code(exit::BAD_DATA).hints("drawoff convert");
+    let columnar = run_copy(&place, "--input in.ndjson --input in.parquet --rows-per-run 5 -o x.csv");
+    columnar.code(exit::BAD_DATA).hints("drawoff convert");
+    // A system that cannot record several runs in one load; nothing is connected to.
+    if cfg!(feature = "clickhouse") {
+        let table = run_copy(&place, "--input in.ndjson --rows-per-run 5 -o clickhouse://127.0.0.1:1/db --into t");
+        table.code(exit::USAGE).hints("load each run by a command of its own");
+    }
     assert!(runs(&place).is_empty());
+}
+
+/// Hints name what helps after the flags that were given.
+#[test]
+fn hints_go_by_the_flags_that_were_given() {
+    let (_dir, _service, place) =
+        service_with(&["--rate-limit", "0", "--max-upload", "3000", "--max-upload-rows", "50"]);
+    place.write("in.ndjson", "{\"a\":1}\n{\"a\":2}\n{\"a\":\n{\"a\":4}\n");
+    let failed = |more: &str| {
+        let line = format!("--input in.ndjson --rows-per-run 1 --runs-at-once 1 -o out.ndjson {more}");
+        run_copy(&place, line.trim_end())
+    };
+    failed("").code(exit::RUN_FAILED).says("part 3 failed").hints("add `--retry-failed` to the same command");
+    failed("--retry-failed").code(exit::RUN_FAILED).hints("repeat the same command to start it again");
+    failed("--new-run").code(exit::RUN_FAILED).hints("use `--retry-failed` in place of `--new-run`");
+    for stateless in ["--no-state", "--local"] {
+        failed(stateless).code(exit::RUN_FAILED).hints("the same command starts all parts again");
+    }
+    failed("--on-failed-part skip").code(exit::PARTIAL).says("add `--retry-failed` to the same command");
+    failed("--on-failed-part skip --retry-failed").code(exit::PARTIAL).says("again, repeat the same command");
+    // Files that are too large by bytes, and by rows.
+    place.write("long.ndjson", "{\"a\":1}\n".repeat(60));
+    place.write("wide.ndjson", format!("{{\"a\":\"{}\"}}\n", "x".repeat(5000)));
+    for name in ["long", "wide"] {
+        let parts = run_copy(&place, &format!("--input {name}.ndjson --rows-per-run 55 -o out.ndjson"));
+        parts.code(exit::REFUSED).says("part 1 (rows 1 to").hints("choose smaller parts with `--rows-per-run N`");
+        let one = run_copy(&place, &format!("--input {name}.ndjson -o out.ndjson"));
+        one.code(exit::REFUSED).hints("cut it into inputs of several runs with `--rows-per-run N`");
+    }
+}
+
+/// The deadline is one of all runs together, and so are the hints on what goes on.
+#[test]
+fn a_deadline_is_of_all_parts() {
+    let (_dir, _service, place) = service_with(&["--rate-limit", "0", "--fault", "jump,times=always"]);
+    write_ndjson(&place, "in.ndjson", 20);
+    let line = "--input in.ndjson --rows-per-run 5 -o out.ndjson";
+    let late = run_copy(&place, &format!("{line} --deadline 1s")).code(exit::DEADLINE_PASSED);
+    late.says("after 1.0 s").hints("the same command goes on with them and starts none twice");
+    let late = run_copy(&place, &format!("{line} --deadline 1s --new-run")).code(exit::DEADLINE_PASSED);
+    late.hints("the same command without `--new-run` goes on with them");
+    // All are attached to at once, although none of them has ended.
+    let again = run_copy(&place, &format!("{line} --deadline 1s")).code(exit::DEADLINE_PASSED);
+    again.says("part 4 (5 rows) was started before as run");
+    assert_eq!(runs(&place).len(), 8);
+}
+
+#[test]
+fn an_input_with_another_number_of_parts_has_changed() {
+    let (_dir, _service, place) = service_with(&["--rate-limit", "0"]);
+    let line = "--input in.ndjson --rows-per-run 10 --once november -o out.ndjson";
+    let copy = |count: usize| {
+        write_ndjson(&place, "in.ndjson", count);
+        run_copy(&place, line)
+    };
+    copy(40).ok();
+    copy(20).code(exit::USAGE).says("the input has changed").says("more than 2 parts").hints("another `--once` name");
+    copy(60).code(exit::USAGE).says("the input has changed").says("only 4 parts").hints("another `--once` name");
+    copy(40).ok().says("out.ndjson is already complete");
+    assert_ids(&place, "out.ndjson", 0..40);
+    assert_eq!(runs(&place).len(), 4);
+    // A command that ended before its last part was cut.
+    write_ndjson(&place, "in.ndjson", 20);
+    let text = place.read_text("in.ndjson") + "{\n" + &place.read_text("in.ndjson");
+    place.write("in.ndjson", text);
+    let line = "--input in.ndjson --rows-per-run 10 --runs-at-once 1 -o rest.ndjson";
+    run_copy(&place, line).code(exit::RUN_FAILED);
+    let before = runs(&place).len();
+    write_ndjson(&place, "in.ndjson", 20);
+    run_copy(&place, line).code(exit::USAGE).says("more than 2 parts").hints("`--new-run`");
+    assert!(!place.path("rest.ndjson").exists());
+    assert_eq!(runs(&place).len(), before);
 }
 
 fn kill(mut child: Child) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::{self, StateNeed};
-use super::parts::{PartsRequest, run_parts};
+use super::parts::{PartsRequest, check_outputs, run_parts};
 use super::resolve::StartWork;
 use super::results::PullOptions;
 use super::run::{self, pull_started_run};
@@ -49,6 +49,7 @@ pub(crate) async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit
     let pull = job.pull(&formats, &declared);
     if !args.parts.dry_run {
         let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+        check_outputs(context, &args.parts, &args.plan)?;
         pull.check(context, &files).await?;
     }
     if let Some(outputs) = args.plan.outputs.names() {

@@ -5,7 +5,8 @@
 //! run that it began. Nothing is written before all runs are over: outputs get the results of all parts or none, or of
 //! those parts that the user can do without.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,21 +20,23 @@ use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::LedgerSession;
 use super::resolve::StartWork;
-use super::results::{PullOptions, cancelled, worse};
+use super::results::{PullOptions, worse};
 use super::several_runs::{SeveralRuns, write_runs};
 use super::start::{StartRequest, StartedRun, start};
 use crate::api::{BulkKind, LiveStatus, RunId, RunStatus};
-use crate::cli::args::PartArgs;
+use crate::cli::args::{PartArgs, PipelineArgs};
 use crate::cli::choices::{FromFormat, OnFailed};
 use crate::cli::context::Context;
 use crate::cli::dialect::InputArgs;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::print::write_stdout;
-use crate::cli::sources;
-use crate::client::{Client, OpenParts, PartsIdentity, StartIdentity, StateDir, StateError, WatchOptions};
+use crate::cli::{outputs, sources, tables};
+use crate::client::{self, Client, OpenParts, PartsIdentity, StartIdentity, StateDir, StateError, WatchOptions};
+use crate::format::FormatFamily;
 use crate::pipeline::{self, Control, Cutter, Part, PartFormat};
 use crate::sink::temporary_file;
+use crate::source::Source;
 use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count, human_duration};
 
 /// What to start the runs of.
@@ -62,6 +65,8 @@ struct PartRun {
     run: RunId,
     /// Records that its run is done with, as far as is known.
     done_rows: u64,
+    /// True if the run is one of an earlier command and has failed, also before its watch tells why.
+    has_failed: bool,
     end: PartEnd,
 }
 
@@ -83,9 +88,17 @@ struct Progress {
 /// The outcome of the start of the next part.
 enum Next {
     /// Its run was started, or had been by an earlier command.
-    Run { part: Part, run: RunId },
+    Run(PartRun),
     /// There is no further part.
     End,
+}
+
+/// Fails if an output cannot have the results of several runs, which would else be known after all of them have ended.
+pub(super) fn check_outputs(context: &Context, args: &PartArgs, plan: &PipelineArgs) -> Result<(), Failure> {
+    if args.rows_per_run.is_none() && args.bytes_per_run.is_none() {
+        return Ok(());
+    }
+    tables::require_sets_of_runs(&mut outputs::outputs(plan, &context.settings, "part")?)
 }
 
 /// Starts the runs of all parts, or goes on with those of an earlier command, and writes their results.
@@ -121,15 +134,20 @@ pub(super) async fn run_parts(
     };
     if open.is_continued {
         let ago = human_duration(open.parts.age());
-        context
-            .screen
-            .note(&format!("going on with the parts that were begun {ago} ago; `--new-run` starts all again"));
+        let name = StartName::Part { name: "", is_once: request.once.is_some() };
+        let another = name.start_another();
+        context.screen.note(&format!("going on with the parts that were begun {ago} ago; {another}"));
     }
     context.set_resume_hint(match state {
+        Some(_) if request.new_run => {
+            "the runs that were started go on; the same command without `--new-run` goes on with them and starts none twice"
+                .into()
+        }
         Some(_) => "the runs that were started go on; the same command goes on with them and starts none twice".into(),
         None => "the runs that were started go on, and the same command starts all of them again".into(),
     });
-    let starter = Starter { context, client, state, request, pull, parts: RefCell::new(open) };
+    let starter =
+        Starter { context, client, state, request, pull, parts: RefCell::new(open), requested: Cell::new(None) };
     let runs = starter.run_all(cutting, first).await?;
     let failed: Vec<(usize, &PartRun)> =
         runs.iter().enumerate().filter(|(_, run)| matches!(run.end, PartEnd::Failed(_))).collect();
@@ -140,7 +158,7 @@ pub(super) async fn run_parts(
         let all_failed = completed.is_empty();
         starter.tell_failed(&failed, parts);
         if all_failed || request.args.on_failed_part == OnFailed::Fail {
-            return Err(failure_of_parts(&failed, completed.len() as u64));
+            return Err(starter.failure_of_parts(&failed, completed.len() as u64));
         }
     }
     let name = escape_for_terminal(request.work.name());
@@ -149,12 +167,12 @@ pub(super) async fn run_parts(
         counted(completed.len() as u64, "run"),
         counted(rows, "row")
     ));
-    let several = SeveralRuns { pull, runs: &completed, on_failed: OnFailed::Fail, skip_flag: "--on-failed-part skip" };
-    let exit = write_runs(context, client, &several, state).await?;
+    let exit = write_runs(context, client, &starter.written(&completed), state).await?;
     if !failed.is_empty() {
         let missing = failed.iter().map(|(_, run)| run.part.rows).sum::<u64>();
+        let retry = starter.retry().map_or_else(String::new, |retry| format!("; to start these parts again, {retry}"));
         context.screen.always(&format!(
-            "the output lacks the results of {} of {parts} parts, {} of {} rows in; `--retry-failed` starts these parts again",
+            "the output lacks the results of {} of {parts} parts, {} of {} rows in{retry}",
             failed.len(),
             human_count(missing),
             human_count(rows)
@@ -170,29 +188,14 @@ pub(super) async fn run_parts(
     Ok(exit)
 }
 
-/// Returns the failure of a command whose parts failed: that of the first, with what to do.
-fn failure_of_parts(failed: &[(usize, &PartRun)], completed: u64) -> Failure {
-    let (exit_part, run) = failed[0];
-    let PartEnd::Failed(failure) = &run.end else { unreachable!("only failed parts are passed") };
-    let text = format!("part {} failed, and nothing was written", exit_part + 1);
-    let held = match completed {
-        0 => String::new(),
-        n => format!(", or `--on-failed-part skip` to write the results of the {} without it", counted(n, "part")),
-    };
-    let error = Error::Parts { text, exit: failure.exit() };
-    Failure::new(error, format!("add `--retry-failed` to the same command to start it again and go on{held}"))
-}
-
 impl PartsRequest<'_> {
     fn start_request<'a>(&'a self, input: &'a Input, name: StartName<'a>) -> StartRequest<'a> {
-        StartRequest {
-            work: self.work,
-            input: Some(input),
-            payload: self.payload,
-            bulk: self.bulk,
-            new_run: false,
-            name,
-        }
+        StartRequest { input: Some(input), ..self.work_of(name) }
+    }
+
+    /// Returns the request of a start without its input.
+    fn work_of<'a>(&'a self, name: StartName<'a>) -> StartRequest<'a> {
+        StartRequest { work: self.work, input: None, payload: self.payload, bulk: self.bulk, new_run: false, name }
     }
 
     fn identity_of(&self, first: &StartIdentity) -> PartsIdentity {
@@ -227,6 +230,7 @@ impl Cutting {
         let args = request.args;
         let limits = pipeline::PartLimits { rows: args.rows_per_run.map(Into::into), bytes: args.bytes_per_run };
         let control = Control::new();
+        require_one_family(&opened.sources)?;
         let stem = request.inputs.first().filter(|name| *name != Path::new("-")).and_then(|name| name.file_stem());
         let stem = stem.map_or_else(|| "input".into(), |stem| stem.to_string_lossy().into_owned());
         let cutter = Cutter::new(opened.sources, limits, &context.settings.limits(), &control);
@@ -243,10 +247,15 @@ impl Cutting {
             let part = {
                 let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
                 let part = cutter.next(&mut out).map_err(|error| match error {
-                    error @ pipeline::Error::Unencodable(_) => Failure::new(
-                        error,
-                        "write its records first: `drawoff convert FILE -o - | drawoff … --input -`",
-                    ),
+                    error @ pipeline::Error::Unencodable(_) => Failure::new(error, CONVERT_HINT),
+                    // Such a record cannot be skipped, because it is unknown where it ends.
+                    pipeline::Error::BadRecord { ref reject, .. } => {
+                        let hint = match reject.is_too_long() {
+                            true => "raise `--max-record-bytes SIZE`, or take the record out of the input",
+                            false => "correct the input, and repeat the command",
+                        };
+                        Failure::new(error, hint)
+                    }
                     error => error.into(),
                 })?;
                 out.flush().map_err(write)?;
@@ -271,6 +280,31 @@ impl Cutting {
     }
 }
 
+/// The hint for inputs that cannot be cut.
+const CONVERT_HINT: &str = "write its records first: `drawoff convert FILE -o - | drawoff … --input -`";
+
+/// Fails if the names of the sources tell that they cannot be read together, or not at all: the cut would find that out
+/// after runs were started.
+fn require_one_family(sources: &[Source]) -> Result<(), Failure> {
+    let family = |source: &Source| match &source.format {
+        // One that the user specified applies to all.
+        Some(_) => None,
+        None => FormatFamily::of_name(&source.name),
+    };
+    let mut first = None;
+    for (source, family) in sources.iter().filter_map(|source| Some((source, family(source)?))) {
+        let name = source.name.to_string();
+        if matches!(family, FormatFamily::Parquet | FormatFamily::Arrow) && sources.len() > 1 {
+            let text = format!("{name}: Parquet and Arrow cannot be cut into inputs of runs");
+            return Err(Failure::new(pipeline::Error::Unencodable(text), CONVERT_HINT));
+        }
+        if *first.get_or_insert(family) != family {
+            return Err(pipeline::Error::from(pipeline::PlanError::MixedSources(name)).into());
+        }
+    }
+    Ok(())
+}
+
 /// Starts runs and waits for them.
 struct Starter<'a> {
     context: &'a Context,
@@ -279,6 +313,8 @@ struct Starter<'a> {
     request: &'a PartsRequest<'a>,
     pull: &'a PullOptions<'a>,
     parts: RefCell<OpenParts>,
+    /// Number of the part whose start is being requested.
+    requested: Cell<Option<u64>>,
 }
 
 impl Starter<'_> {
@@ -293,8 +329,9 @@ impl Starter<'_> {
         let mut starting: Option<LocalBoxFuture<'_, Result<(Cutting, Next), Failure>>> = None;
         let mut watching = FuturesUnordered::new();
         let outcome = loop {
-            let may_start = args.on_failed_part == OnFailed::Skip
-                || !progress.borrow().runs.iter().any(|run| matches!(run.end, PartEnd::Failed(_)));
+            // A part that failed under an earlier command, too, lets no further one start.
+            let is_failed = |run: &PartRun| run.has_failed || matches!(run.end, PartEnd::Failed(_));
+            let may_start = args.on_failed_part == OnFailed::Skip || !progress.borrow().runs.iter().any(is_failed);
             if starting.is_none() && may_start && watching.len() < args.runs_at_once.get() {
                 let number = progress.borrow().runs.len() as u64 + 1;
                 starting = idle.take().map(|(cutting, first)| self.start_next(cutting, first, number).boxed_local());
@@ -312,10 +349,10 @@ impl Starter<'_> {
                 started = started => {
                     starting = None;
                     match started {
-                        Ok((cutting, Next::Run { part, run })) => {
+                        Ok((cutting, Next::Run(run))) => {
                             let number = progress.borrow().runs.len();
-                            watching.push(self.watch(number, run.clone(), &progress, total_bytes, &control));
-                            progress.borrow_mut().runs.push(PartRun { part, run, done_rows: 0, end: PartEnd::Active });
+                            watching.push(self.watch(number, run.run.clone(), &progress, total_bytes, &control));
+                            progress.borrow_mut().runs.push(run);
                             idle = Some((cutting, None));
                         }
                         Ok((_, Next::End)) => progress.borrow_mut().is_all = true,
@@ -345,14 +382,24 @@ impl Starter<'_> {
 
     /// Adds what becomes of the active runs to the failure that ends this command, after cancelling them if it was
     /// interrupted and that is wanted.
-    async fn failure(&self, mut failure: Failure, progress: &Progress) -> Failure {
+    async fn failure(&self, failure: Failure, progress: &Progress) -> Failure {
         let active = progress.runs.iter().filter(|run| matches!(run.end, PartEnd::Active));
+        let active: Vec<RunId> = active.map(|run| run.run.clone()).collect();
         if matches!(failure.error(), Error::Interrupted) && self.pull.results.cancel_on_interrupt {
+            // Bounded by the time of all cancellations together.
             self.context.interrupt.set_own_deadline();
-            for run in active {
-                failure = cancelled(self.client, &run.run, failure).await;
-            }
-            return failure;
+            let cancelled = self.written(&active).cancel_active(self.client, &HashSet::new()).await;
+            let retry = self.retry().map_or_else(String::new, |retry| format!("; to start their parts again, {retry}"));
+            let requested = self.requested.get().map_or_else(String::new, |part| {
+                format!("; the start of part {part} got no response, and its run, if there is one, was not cancelled")
+            });
+            return failure.with_hint(format!("{cancelled}{retry}{requested}"));
+        }
+        if let Error::Client(client::Error::Deadline { run, status, .. }) = failure.error() {
+            // Of all runs, and not the rest of it that was left to this one.
+            let waited = self.pull.results.deadline.unwrap_or_default();
+            let error = client::Error::Deadline { run: run.clone(), status: status.clone(), waited };
+            return Failure::new(error, self.context.resume_hint().unwrap_or_default());
         }
         let started = progress.runs.len() as u64;
         if started == 0 || matches!(failure.error(), Error::Interrupted) {
@@ -372,9 +419,18 @@ impl Starter<'_> {
             Some(first) => Some(first),
             None => cutting.next(self.context).await?,
         };
-        let Some((part, input)) = next else { return Ok((cutting, Next::End)) };
+        let Some((part, input)) = next else {
+            self.end_at(number - 1).await?;
+            return Ok((cutting, Next::End));
+        };
+        if let Some(total) = self.parts.borrow().parts.total.filter(|total| number > *total) {
+            return Err(self.changed(&format!("it had only {}", counted(total, "part"))));
+        }
         let mut started = self.start_part(number, &part, &input).await?;
-        if self.request.args.retry_failed && started.attached && self.has_failed(&started.run).await? {
+        let args = self.request.args;
+        let is_asked = started.attached && (args.retry_failed || args.on_failed_part == OnFailed::Fail);
+        let mut has_failed = is_asked && self.has_failed(&started.run).await?;
+        if has_failed && args.retry_failed {
             {
                 let mut open = self.parts.borrow_mut();
                 open.parts.start_again(number);
@@ -382,10 +438,76 @@ impl Starter<'_> {
                 open.save()?;
             }
             started = self.start_part(number, &part, &input).await?;
+            has_failed = false;
         }
         let how = if started.attached { "was started before as" } else { "started as" };
         self.context.screen.note(&format!("part {number} ({}) {how} run {}", counted(part.rows, "row"), started.run));
-        Ok((cutting, Next::Run { part, run: started.run }))
+        Ok((cutting, Next::Run(PartRun { part, run: started.run, done_rows: 0, has_failed, end: PartEnd::Active })))
+    }
+
+    /// Records that part number `total` is the last one. Fails if an earlier command began more parts: the input is now
+    /// shorter, and the results of their runs would be left out in silence.
+    async fn end_at(&self, total: u64) -> Result<(), Failure> {
+        let Some(state) = self.state else { return Ok(()) };
+        let recorded = self.parts.borrow().parts.total;
+        let name = self.parts.borrow().parts.start_name(total + 1);
+        let name = StartName::Part { name: &name, is_once: self.request.once.is_some() };
+        // A record of a start is found by its name alone.
+        let next = StartRequest { input: None, ..self.request.work_of(name) };
+        let next = next.identity(self.context, self.client, None).await?;
+        if recorded.is_some_and(|recorded| recorded > total) || state.peek_start(&next)?.is_some() {
+            return Err(self.changed(&format!("it had more than {}", counted(total, "part"))));
+        }
+        let mut open = self.parts.borrow_mut();
+        if recorded.is_none() {
+            open.parts.total = Some(total);
+            open.save()?;
+        }
+        Ok(())
+    }
+
+    /// Returns the error of an input that has another number of parts than at an earlier command; `before` is a clause.
+    fn changed(&self, before: &str) -> Failure {
+        let ago = human_duration(self.parts.borrow().parts.age());
+        let name = StartName::Part { name: "", is_once: self.request.once.is_some() };
+        Failure::new(Error::Usage(format!("the input has changed: {ago} ago {before}")), name.start_another())
+    }
+
+    /// Returns how the user starts failed parts again, as an imperative; `None` if the command keeps no state.
+    fn retry(&self) -> Option<&'static str> {
+        self.state?;
+        Some(match (self.request.args.retry_failed, self.request.new_run) {
+            (true, _) => "repeat the same command",
+            (false, true) => "use `--retry-failed` in place of `--new-run`",
+            (false, false) => "add `--retry-failed` to the same command",
+        })
+    }
+
+    /// Returns the failure of a command whose parts failed: that of the first, with what to do.
+    fn failure_of_parts(&self, failed: &[(usize, &PartRun)], completed: u64) -> Failure {
+        let (part, run) = failed[0];
+        let PartEnd::Failed(failure) = &run.end else { unreachable!("only failed parts are passed") };
+        let text = format!("part {} failed, and nothing was written", part + 1);
+        let error = Error::Parts { text, exit: failure.exit() };
+        let Some(retry) = self.retry() else {
+            return Failure::new(
+                error,
+                "the same command starts all parts again; with `--on-failed-part skip` it writes the results of those that complete",
+            );
+        };
+        let held = match completed {
+            0 => String::new(),
+            _ if self.request.new_run => {
+                "; `--on-failed-part skip` in place of `--new-run` writes the results of the others".to_owned()
+            }
+            n => format!("; `--on-failed-part skip` writes the results of the {} without it", counted(n, "part")),
+        };
+        Failure::new(error, format!("{retry} to start it again and go on{held}"))
+    }
+
+    /// Returns the runs as they are written together.
+    fn written<'r>(&'r self, runs: &'r [RunId]) -> SeveralRuns<'r> {
+        SeveralRuns { pull: self.pull, runs, on_failed: OnFailed::Fail, skip_flag: "--on-failed-part skip" }
     }
 
     async fn start_part(&self, number: u64, part: &Part, input: &Input) -> Result<StartedRun, Failure> {
@@ -393,7 +515,11 @@ impl Starter<'_> {
         let name = StartName::Part { name: &name, is_once: self.request.once.is_some() };
         let request = self.request.start_request(input, name);
         let resume = self.context.resume_hint();
+        self.requested.set(Some(number));
         let started = start(self.context, self.client, self.state, &request, self.pull.formats).await;
+        if !matches!(&started, Err(failure) if matches!(failure.error(), Error::Interrupted)) {
+            self.requested.set(None);
+        }
         if let Some(resume) = resume {
             self.context.set_resume_hint(resume);
         }

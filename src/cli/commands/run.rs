@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::{self, LedgerSession, StateNeed};
-use super::parts::{PartsRequest, run_parts};
+use super::parts::{PartsRequest, check_outputs, run_parts};
 use super::resolve::{self, SOURCES_WITHOUT_INPUT, StartWork};
 use super::results::PullOptions;
 use super::start::{StartRequest, StartedRun, start};
@@ -47,6 +47,7 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Fa
     let inputs: Vec<&Path> = args.input.iter().map(PathBuf::as_path).chain([Path::new(&args.workflow)]).collect();
     require_input_of_parts(&args)?;
     if !args.parts.dry_run {
+        check_outputs(context, &args.parts, &args.plan)?;
         pull.check(context, &inputs).await?;
     }
     // Read before the API is contacted, because it may be a file or standard input.

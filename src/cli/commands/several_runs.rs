@@ -103,7 +103,7 @@ pub(crate) async fn write_runs(
             // Bounded by `CANCEL_TIMEOUT`.
             context.interrupt.set_own_deadline();
             let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-            Err(several.cancelled(client, &ended, failure).await)
+            Err(failure.with_hint(several.cancel_active(client, &ended).await))
         }
         Err(failure) => Err(failure),
     }
@@ -353,8 +353,8 @@ impl SeveralRuns<'_> {
         }
     }
 
-    /// Cancels the runs that have not ended, and replaces the hint of `failure` by the result.
-    async fn cancelled(&self, client: &Client, ended: &HashSet<RunId>, failure: Failure) -> Failure {
+    /// Cancels the runs that have not ended, and returns the result as a hint.
+    pub(super) async fn cancel_active(&self, client: &Client, ended: &HashSet<RunId>) -> String {
         let active: Vec<&RunId> = self.runs.iter().filter(|run| !ended.contains(run)).collect();
         let cancels = stream::iter(&active)
             .map(async |run| client.cancel(run).await.err().map(|_| run.to_string()))
@@ -362,18 +362,15 @@ impl SeveralRuns<'_> {
             .filter_map(async |failed| failed)
             .collect::<Vec<_>>();
         match tokio::time::timeout(CANCEL_TIMEOUT, cancels).await {
-            Ok(failed) if failed.is_empty() => {
-                failure.with_hint(format!("cancelled {}", counted(active.len() as u64, "active run")))
-            }
-            Ok(failed) => failure.with_hint(format!(
+            Ok(failed) if failed.is_empty() => format!("cancelled {}", counted(active.len() as u64, "active run")),
+            Ok(failed) => format!(
                 "cannot cancel {} of {}: {}; retry with `drawoff runs cancel RUN`",
                 failed.len(),
                 counted(active.len() as u64, "run"),
                 first_runs(failed.into_iter())
-            )),
-            Err(_) => failure.with_hint(
-                "no response to some of the cancellations; see the runs with `drawoff runs ls --status active`",
             ),
+            Err(_) => "no response to some of the cancellations; see the runs with `drawoff runs ls --status active`"
+                .to_owned(),
         }
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn start(
     };
     let Some(state) = state else {
         let workflow = request.work.id(context, client, None).await?;
-        let handle = upload(context, client, to_upload).await?;
+        let handle = upload(context, client, to_upload, request.name).await?;
         let key = IdempotencyKey::fresh(&workflow.0);
         let options = StartOptions { input: handle, payload: request.payload.cloned(), formats: formats.to_vec(), key };
         context.set_resume_hint(UNKNOWN_WITHOUT_STATE_HINT.to_owned());
@@ -127,7 +127,7 @@ pub(super) async fn start(
         Some(earlier) => earlier,
         None => {
             let workflow = request.work.id(context, client, Some(state)).await?;
-            let handle = upload(context, client, to_upload).await?;
+            let handle = upload(context, client, to_upload, request.name).await?;
             RecordedStart::new(&identity, &workflow, handle, client.http().key_fingerprint())
         }
     };
@@ -138,7 +138,7 @@ pub(super) async fn start(
     let mut started = request.send(context, client, &workflow, input, &options(&start)).await;
     if is_repeated && start.input.is_some() && started.as_ref().is_err_and(is_refused_by_api) {
         // The handle of the earlier upload may have expired. A fresh upload is safe, because the key is the same.
-        start.input = upload(context, client, to_upload).await?;
+        start.input = upload(context, client, to_upload, request.name).await?;
         slot.save(&start)?;
         started = request.send(context, client, &workflow, input, &options(&start)).await;
     }
@@ -293,11 +293,38 @@ impl StartRequest<'_> {
     }
 }
 
-async fn upload(context: &Context, client: &Client, input: Option<&Input>) -> Result<Option<HandleId>, Failure> {
-    match input {
-        Some(input) => input.upload(context, client).await.map(Some),
-        None => Ok(None),
-    }
+/// Uploads an input, if there is one. An error that may be due to its size has the flag that helps as its hint.
+async fn upload(
+    context: &Context,
+    client: &Client,
+    input: Option<&Input>,
+    name: StartName<'_>,
+) -> Result<Option<HandleId>, Failure> {
+    let Some(input) = input else { return Ok(None) };
+    let uploaded = input.upload(context, client).await;
+    uploaded.map(Some).map_err(|failure| {
+        let hint = size_hint(&failure, name);
+        failure.or_hint(|| hint)
+    })
+}
+
+/// Returns the hint for a file that the API did not take, if that can be due to its size.
+fn size_hint(failure: &Failure, name: StartName<'_>) -> Option<String> {
+    let Error::Client(client::Error::Net(error)) = failure.error() else { return None };
+    let if_too_large = match error.status() {
+        Some(413) => "",
+        // The limit of rows, or another fault of the file.
+        Some(422) => "if it is too large, ",
+        _ => return None,
+    };
+    Some(match name {
+        StartName::Part { .. } => format!(
+            "{if_too_large}choose smaller parts with `--rows-per-run N` or `--bytes-per-run SIZE`, which start all again"
+        ),
+        _ => format!(
+            "{if_too_large}cut it into inputs of several runs with `--rows-per-run N` or `--bytes-per-run SIZE`"
+        ),
+    })
 }
 
 /// Returns true if the API itself refused the request. An earlier attempt may have been accepted all the same.

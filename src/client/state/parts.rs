@@ -2,7 +2,7 @@
 //!
 //! A part is started under a name made of the record's name, the number of the part and the number of the attempt, so that
 //! the records of starts hold all that is known of its run ([`StartIdentity::once`]). This record has what no start has:
-//! the name, that the parts were delivered, and the parts whose failed runs were given up.
+//! the name, the number of parts, that they were delivered, and the parts whose failed runs were given up.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,9 @@ pub struct RecordedParts {
     /// Number of the present attempt of each part whose earlier runs failed and were given up, by the number of the part
     /// from 1. All other parts are at their first.
     pub attempts: BTreeMap<u64, u32>,
+    /// Number of parts; `None` until the last one was cut.
+    #[serde(default)]
+    pub total: Option<u64>,
     /// Time at which the results of all parts were written; ISO 8601. `None` before that.
     pub delivered_at: Option<String>,
 }
@@ -151,6 +154,7 @@ impl RecordedParts {
             name: once.map_or_else(random_uuid, str::to_owned),
             began_at: now(),
             attempts: BTreeMap::new(),
+            total: None,
             delivered_at: None,
         }
     }
