@@ -323,7 +323,7 @@ fn a_failed_part_is_named_skipped_or_started_again() {
     let some: Vec<usize> =
         rows::ndjson(&place.read("some.ndjson")).iter().map(|r| r["id"].as_u64().unwrap() as usize).collect();
     let missing = 100 - some.len();
-    assert!(missing > 0 && missing % 10 == 0 && some.is_sorted(), "{some:?}");
+    assert!(missing > 0 && missing.is_multiple_of(10) && some.is_sorted(), "{some:?}");
     let skipped = skipped.says(&format!("{missing} of 100 rows in"));
     assert_eq!(runs(&place).len(), 10, "{}", skipped.stderr);
     // Each retry starts the failed parts alone, until none is left.
