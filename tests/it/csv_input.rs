@@ -329,8 +329,7 @@ fn numbers_with_zeros_at_the_end_are_numbers_of_typed_outputs() {
     let schema = place.run_line("schema in.csv --format json").ok();
     let fields: serde_json::Value = serde_json::from_str(schema.text()).unwrap();
     let types: Vec<&str> = (0..4).map(|i| fields["fields"][i]["type"].as_str().unwrap()).collect();
-    // Decimals have no word in a schema file.
-    assert_eq!(types, ["text", "float", "text", "null"]);
+    assert_eq!(types, ["text", "float", "text", "decimal(19,2)"]);
     // As text `9.99` would be the maximum.
     let sql = "select max(price) m, sum(price) s, max(long) l from results";
     let done = place.run(&["convert", "in.csv", "-o", "-", "--sql", sql]).ok();

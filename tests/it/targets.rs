@@ -579,7 +579,7 @@ fn results_of_other_sources_stay_in_a_directory() {
     assert_eq!(sources_in(&place), [0, 1, 2]);
     for inputs in ["in2.ndjson", "in2.ndjson in3.ndjson"] {
         let done = convert(inputs).code(exit::CANNOT_WRITE);
-        done.says("together with results of others").hints("in one command");
+        done.says("together with results of others").hints("by one command");
         assert_eq!(sources_in(&place), [0, 1, 2]);
     }
     convert("in3.ndjson").ok();
