@@ -98,6 +98,7 @@ impl TableTarget {
     }
 
     /// Fails if rows of an earlier load are to be replaced that cannot be told from others.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(super) fn require_rows_with_keys(&self) -> Result<(), LoadError> {
         match self.again && self.mode == LoadMode::Append && self.load_column.is_none() {
             true => Err(self.unsupported(

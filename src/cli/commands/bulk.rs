@@ -112,7 +112,7 @@ impl BulkJob<'_> {
         }
         let input = Input::open(context, &files[0], *from).await?;
         let name = once.map_or(StartName::Work, StartName::Once);
-        let request = StartRequest { work, input: Some(&input), payload, bulk, new_run, name };
+        let request = StartRequest { work, workflow: None, input: Some(&input), payload, bulk, new_run, name };
         let started = start(context, client, state, &request, pull.formats).await?;
         pull_started_run(context, client, state, &started, &workflow.name, self.args.local, pull).await
     }

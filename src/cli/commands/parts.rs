@@ -5,7 +5,7 @@
 //! run that it began. Nothing is written before all runs are over: outputs get the results of all parts or none, or of
 //! those parts that the user can do without.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use super::resolve::StartWork;
 use super::results::{PullOptions, worse};
 use super::several_runs::{SeveralRuns, write_runs};
 use super::start::{StartRequest, StartedRun, start};
-use crate::api::{BulkKind, LiveStatus, RunId, RunStatus};
+use crate::api::{BulkKind, LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::args::{PartArgs, PipelineArgs};
 use crate::cli::choices::{FromFormat, OnFailed};
 use crate::cli::context::Context;
@@ -146,8 +146,16 @@ pub(super) async fn run_parts(
         Some(_) => "the runs that were started go on; the same command goes on with them and starts none twice".into(),
         None => "the runs that were started go on, and the same command starts all of them again".into(),
     });
-    let starter =
-        Starter { context, client, state, request, pull, parts: RefCell::new(open), requested: Cell::new(None) };
+    let starter = Starter {
+        context,
+        client,
+        state,
+        request,
+        pull,
+        parts: RefCell::new(open),
+        requested: Cell::new(None),
+        workflow: OnceCell::new(),
+    };
     let runs = starter.run_all(cutting, first).await?;
     let failed: Vec<(usize, &PartRun)> =
         runs.iter().enumerate().filter(|(_, run)| matches!(run.end, PartEnd::Failed(_))).collect();
@@ -195,7 +203,15 @@ impl PartsRequest<'_> {
 
     /// Returns the request of a start without its input.
     fn work_of<'a>(&'a self, name: StartName<'a>) -> StartRequest<'a> {
-        StartRequest { work: self.work, input: None, payload: self.payload, bulk: self.bulk, new_run: false, name }
+        StartRequest {
+            work: self.work,
+            workflow: None,
+            input: None,
+            payload: self.payload,
+            bulk: self.bulk,
+            new_run: false,
+            name,
+        }
     }
 
     fn identity_of(&self, first: &StartIdentity) -> PartsIdentity {
@@ -315,6 +331,8 @@ struct Starter<'a> {
     parts: RefCell<OpenParts>,
     /// Number of the part whose start is being requested.
     requested: Cell<Option<u64>>,
+    /// Id of the workflow that the first part was started of: one call for all parts.
+    workflow: OnceCell<WorkflowId>,
 }
 
 impl Starter<'_> {
@@ -521,7 +539,7 @@ impl Starter<'_> {
     async fn start_part(&self, number: u64, part: &Part, input: &Input) -> Result<StartedRun, Failure> {
         let name = self.parts.borrow().parts.start_name(number);
         let name = StartName::Part { name: &name, is_once: self.request.once.is_some() };
-        let request = self.request.start_request(input, name);
+        let request = StartRequest { workflow: self.workflow.get(), ..self.request.start_request(input, name) };
         let resume = self.context.resume_hint();
         self.requested.set(Some(number));
         let started = start(self.context, self.client, self.state, &request, self.pull.formats).await;
@@ -537,6 +555,7 @@ impl Starter<'_> {
                 self.context.screen.always(&format!("part {number} (rows {from} to {to}) was not started:"));
             }
         })?;
+        self.workflow.get_or_init(|| started.workflow.clone());
         // The ledger tells whose run it is; a start in doubt looks for that.
         let opened = LedgerSession::open(self.context, self.state, self.client, &started.run, true);
         if let Ok(mut session) = opened {

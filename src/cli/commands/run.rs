@@ -175,6 +175,7 @@ async fn start_and_pull(
     };
     let request = StartRequest {
         work,
+        workflow: None,
         input: input.as_ref(),
         payload: payload.as_ref(),
         bulk: None,
@@ -187,6 +188,10 @@ async fn start_and_pull(
 
 /// Fails if the flags of parts are given without an input to cut.
 fn require_input_of_parts(args: &RunArgs) -> Result<(), Failure> {
+    if args.payload.is_some() && args.parts.applies_to(&args.input) {
+        let error = Error::Usage("the rows of `--payload` cannot be cut into parts".to_owned());
+        return Err(Failure::new(error, "start a run for each part of them, each with its own `--payload @FILE`"));
+    }
     if args.input.is_empty() && args.parts.applies_to(&args.input) {
         let error = Error::Usage("only an input file can be cut into parts".to_owned());
         return Err(Failure::new(error, "specify it with `--input FILE`, or `--input -` for standard input"));

@@ -47,6 +47,8 @@ pub(crate) struct StartedRun {
 pub(super) struct StartRequest<'a> {
     /// Workflow to run.
     pub work: StartWork<'a>,
+    /// Its id, if the caller has just made or found it.
+    pub workflow: Option<&'a WorkflowId>,
     /// Input file.
     pub input: Option<&'a Input>,
     /// Rows in the request, or the configuration of a bulk job.
@@ -80,7 +82,7 @@ pub(super) async fn start(
         key: start.key.clone(),
     };
     let Some(state) = state else {
-        let workflow = request.work.id(context, client, None).await?;
+        let workflow = request.workflow_id(context, client, None).await?;
         let handle = upload(context, client, to_upload, request.name).await?;
         let key = IdempotencyKey::fresh(&workflow.0);
         let options = StartOptions { input: handle, payload: request.payload.cloned(), formats: formats.to_vec(), key };
@@ -126,7 +128,7 @@ pub(super) async fn start(
         // Also with its own workflow: a key belongs to one.
         Some(earlier) => earlier,
         None => {
-            let workflow = request.work.id(context, client, Some(state)).await?;
+            let workflow = request.workflow_id(context, client, Some(state)).await?;
             let handle = upload(context, client, to_upload, request.name).await?;
             RecordedStart::new(&identity, &workflow, handle, client.http().key_fingerprint())
         }
@@ -196,6 +198,18 @@ impl StartRequest<'_> {
     fn note(&self, context: &Context, text: &str) {
         if !matches!(self.name, StartName::Part { .. }) {
             context.screen.note(text);
+        }
+    }
+
+    async fn workflow_id(
+        &self,
+        context: &Context,
+        client: &Client,
+        state: Option<&StateDir>,
+    ) -> Result<WorkflowId, Failure> {
+        match self.workflow {
+            Some(workflow) => Ok(workflow.clone()),
+            None => self.work.id(context, client, state).await,
         }
     }
 
