@@ -129,6 +129,9 @@ pub(super) enum SchemaFormat {
     /// The statement that creates a table in SQLite as a load would
     #[value(name = "ddl:sqlite")]
     DdlSqlite,
+    /// The statement that creates a table in DuckDB as its reader of Parquet would
+    #[value(name = "ddl:duckdb")]
+    DdlDuckdb,
 }
 
 /// The use of colours in help and errors.

@@ -24,6 +24,8 @@ mod claims;
 pub mod clickhouse;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod described;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+pub mod duckdb;
 mod error;
 mod identity;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]

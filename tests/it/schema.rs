@@ -162,3 +162,41 @@ fn invalid_utf_8_fails_or_is_replaced() {
     let report: Value = serde_json::from_str(done.stderr.lines().last().unwrap()).unwrap();
     assert_eq!(report["utf8_replaced"], 1);
 }
+
+/// The statement for DuckDB makes the columns that it finds in a Parquet file of the same rows.
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[test]
+fn the_statement_for_duckdb_is_what_it_reads_from_parquet() {
+    let place = Place::new();
+    place.write(
+        "in.ndjson",
+        r#"{"id":1,"Name \"x\"":"a","f":1.5,"big":123456789012345678901,"ok":true,"none":null,"mixed":1,"o":{"a":1,"B b":{"c":["x"]}},"l":[{"k":1.5}],"d":"2026-11-30","t":"2026-11-30T10:00:00Z","m":"x"}
+{"id":2,"mixed":"y","m":"y"}
+"#,
+    );
+    place.write("in.csv", "price,code\n12345678901234567.25,007\n1.5,08\n");
+    for (input, steps) in [
+        ("in.ndjson", &["--cast", "d:date", "--cast", "t:timestamp"][..]),
+        ("in.csv", &[]),
+        ("testdata/companies.ndjson", &[]),
+    ] {
+        let parquet: Vec<&str> = [&["convert", input, "-o", "out.parquet"], steps].concat();
+        place.run(&parquet).ok();
+        // `schema` has no steps: it describes the file that they made.
+        let described = if steps.is_empty() { input } else { "out.parquet" };
+        let ddl = place.run(&["schema", described, "--format", "ddl:duckdb", "--into", "main.made"]).ok();
+        place.write("ddl.sql", ddl.text());
+        let Some(python) = crate::support::tool("DRAWOFF_TEST_PYTHON") else { return };
+        let mut command = place.program(python);
+        let code = "import duckdb\nc = duckdb.connect()\nc.execute(open('ddl.sql').read())\n\
+                    made = [row[:2] for row in c.execute('describe main.made').fetchall()]\n\
+                    read = [row[:2] for row in c.execute(\"describe from 'out.parquet'\").fetchall()]\n\
+                    assert made == read, (made, read)\n\
+                    c.execute(\"insert into made by name from 'out.parquet'\")\n\
+                    assert c.execute('from made').fetchall() == c.execute(\"from 'out.parquet'\").fetchall()\n";
+        command.args(["-c", code]);
+        crate::support::Done::of(command).ok();
+    }
+    place.write("case.ndjson", "{\"a\":1,\"A\":2}\n");
+    place.run(&["schema", "case.ndjson", "--format", "ddl:duckdb"]).code(exit::USAGE).says("by case");
+}
