@@ -365,6 +365,14 @@ fn load_hint(error: &LoadError) -> Option<String> {
             "go on with it by the command that began it, with `--commit-every`; or replace its rows with `--again`"
                 .to_owned(),
         ),
+        LoadError::OtherRecords { .. } => Some(
+            "go on with the sources that the load began with, in their order; replace its rows with `--again`; or load \
+             other rows under a key of their own"
+                .to_owned(),
+        ),
+        LoadError::LostChunks { .. } => {
+            Some("run the same command again if the rows are to be loaded: it begins with the first of them".to_owned())
+        }
         LoadError::PartlyLoaded { missing, .. } => Some(format!(
             "pull the others alone: {}; or replace the rows of the earlier loads with `--again`",
             missing.join(" ")

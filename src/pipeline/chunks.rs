@@ -1,8 +1,39 @@
 //! The cuts of a load in chunks: rows of records that the table has are skipped, the others are cut into chunks at records.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::input::SourceInfo;
 use super::output::ChunkPosition;
+use crate::transform::RecordSpans;
+use crate::warehouse::RecordMark;
+
+/// The records of the rows of a batch.
+pub(super) struct ChunkRecords {
+    /// Their numbers in the sources, ascending.
+    pub numbers: Vec<u64>,
+    /// Their rows in the decoded batch.
+    pub origins: Vec<u32>,
+    /// The records of the decoded batch.
+    pub spans: RecordSpans,
+    /// Their source.
+    pub source: Arc<SourceInfo>,
+}
+
+impl ChunkRecords {
+    /// Returns the mark of a row's record.
+    pub(super) fn mark(&self, row: usize) -> RecordMark {
+        let span = self.spans.spans[self.origins[row] as usize];
+        let bytes = &self.spans.morsel.records()[span.start as usize..][..span.len as usize];
+        RecordMark::of(self.numbers[row], self.source.csv.is_some(), self.source.run.as_deref(), bytes)
+    }
+
+    /// Returns the mark of the record with this number, if one of these rows is of it.
+    pub(super) fn mark_of(&self, record: u64, rows: Range<usize>) -> Option<RecordMark> {
+        let row = rows.start + self.numbers[rows.clone()].binary_search(&record).ok()?;
+        Some(self.mark(row))
+    }
+}
 
 /// The next rows of a batch, which are treated alike.
 #[derive(Clone, Debug, PartialEq, Eq)]

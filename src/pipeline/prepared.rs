@@ -109,6 +109,9 @@ impl Prepared {
             (false, false) => {}
         }
         demands.opaque_except = opaque_except;
+        // A load in chunks goes on behind a record that it knows again.
+        let in_chunks = plan.outputs.iter().any(Output::is_in_chunks);
+        demands.record_spans |= in_chunks;
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let rules = rules.with_source_columns(source_columns);
         let is_json = |item: &Item| matches!(item, Item::Morsel(_, info) if info.csv.is_none());
@@ -128,7 +131,7 @@ impl Prepared {
             on_bad_cast: plan.on_bad_cast,
             unseen: UnseenColumns::new(unseen),
             writes_as_read,
-            in_chunks: plan.outputs.iter().any(Output::is_in_chunks),
+            in_chunks,
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             keep_rejects: plan.rejects.is_some(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::cell_kinds::{ColumnKinds, TextColumn};
-use super::chunks::{Piece, next_piece};
+use super::chunks::{ChunkRecords, Piece, next_piece};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
@@ -259,13 +259,14 @@ impl<'a> Writer<'a> {
             None => applied,
         };
         let Applied { batch, rows_until_limit: taken, counts: tally, origins } = applied;
-        let records = match (self.prepared.in_chunks, origins) {
-            (false, _) => None,
-            (true, Some(origins)) => {
+        let records = match (self.prepared.in_chunks, origins, spans.as_ref()) {
+            (false, ..) => None,
+            (true, Some(origins), Some(spans)) => {
                 let records = counts.rejects.records_of(&origins).into_iter();
-                Some(records.map(|record| first_record + record).collect::<Vec<u64>>())
+                let numbers = records.map(|record| first_record + record).collect();
+                Some(ChunkRecords { numbers, origins, spans: spans.clone(), source: counts.source.clone() })
             }
-            (true, None) => return Err(Error::Bug("rows in chunks are not traced to their records".into())),
+            (true, ..) => return Err(Error::Bug("rows in chunks are not traced to their records".into())),
         };
         counts.settle(&tally, taken, spans.as_ref(), self.prepared.keep_rejects);
         self.take_counts(counts)?;
@@ -280,12 +281,23 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends rows of a load in chunks to the only output, a table, and commits the chunks that they fill.
-    fn append_in_chunks(&mut self, batch: &Batch, decoded: &Arc<Schema>, records: &[u64]) -> Result<AfterGroup, Error> {
+    fn append_in_chunks(
+        &mut self,
+        batch: &Batch,
+        decoded: &Arc<Schema>,
+        records: &ChunkRecords,
+    ) -> Result<AfterGroup, Error> {
         self.publish(decoded)?;
         let mut start = 0;
         while start < batch.rows {
-            let range = match next_piece(start, records, self.outputs[0].chunk_position()?) {
+            let range = match next_piece(start, &records.numbers, self.outputs[0].chunk_position()?) {
                 Piece::There(range) => {
+                    if let Some(last) = self.outputs[0].last_record()?
+                        && records.mark_of(last.record, range.clone()).is_some_and(|mark| mark.contradicts(&last))
+                    {
+                        let what = format!("the sources have another record {}", last.record);
+                        return Err(self.outputs[0].other_records(what));
+                    }
                     self.outputs[0].skip_rows(range.len() as u64)?;
                     start = range.end;
                     continue;
@@ -300,9 +312,10 @@ impl<'a> Writer<'a> {
             }
             start = range.end;
             if self.outputs[0].chunk_position()?.rows_left == 0 {
-                let next_record = records.get(start).copied().unwrap_or(self.totals.rows_in);
+                let next_record = records.numbers.get(start).copied().unwrap_or(self.totals.rows_in);
+                let last = records.mark(start - 1);
                 let columns = self.prepared.columns_after_steps_if(false, &self.registry.current())?;
-                self.outputs[0].end_chunk(&columns, next_record, self.totals.rows_rejected)?;
+                self.outputs[0].end_chunk(&columns, next_record, Some(last), self.totals.rows_rejected)?;
             }
         }
         Ok(self.count_written())

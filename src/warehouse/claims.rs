@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadClaim, LoadSet};
 use super::ledger::{LedgerRow, LoadProgress, LoadState};
+use super::load::ChunkEnd;
 
 /// Facts of a row of the ledger that have no column of their own. Written as a JSON object, of which unknown members are
 /// ignored; a ledger that was made before there were any has no column for it.
@@ -79,8 +80,9 @@ impl LoadClaim {
 
 impl LoadProgress {
     /// Returns the progress after another chunk.
-    pub(super) fn after(&self, rows: u64, records: u64) -> Self {
-        LoadProgress { chunks: self.chunks + 1, rows: self.rows + rows, records }
+    pub(super) fn after(&self, rows: u64, end: &ChunkEnd) -> Self {
+        let (records, last) = (end.records, end.last.or(self.last));
+        LoadProgress { chunks: self.chunks + 1, rows: self.rows + rows, records, last }
     }
 }
 

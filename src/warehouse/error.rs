@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::text::counted;
+
 /// The reason for which a load ended without its rows in the table.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +80,26 @@ pub enum LoadError {
         runs: Vec<String>,
         /// Its rows in the table.
         rows: u64,
+    },
+    /// The records of the sources are not those behind which the load would go on; no row was written.
+    #[error("cannot load into {table}: {} of this load are there, of the first {}, and {what}", counted(*rows, "row"), counted(*records, "record"))]
+    OtherRecords {
+        /// The table, with its target.
+        table: String,
+        /// Rows of the load that the table has.
+        rows: u64,
+        /// Records that they are of, from the first on.
+        records: u64,
+        /// The difference of the sources.
+        what: String,
+    },
+    /// Rows of earlier chunks of the load are gone.
+    #[error(
+        "cannot go on loading into {table}: rows of this load that were committed are gone; another command has replaced them, or dropped the table"
+    )]
+    LostChunks {
+        /// The table, with its target.
+        table: String,
     },
     /// The target has another number of rows of this load than were sent to it. They were rolled back.
     #[error("{sent} rows were sent to {table}, and it has {found} of them; the load was rolled back")]

@@ -1,6 +1,7 @@
 //! The rows of the ledger, the table in which a target records its loads.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::identity::{CommitKey, LoadSet};
 
@@ -81,6 +82,34 @@ pub struct LoadProgress {
     pub rows: u64,
     /// Records of the sources up to the end of the last chunk, bad ones included; rows of later records are missing.
     pub records: u64,
+    /// The record of the last row; `None` in ledgers of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<RecordMark>,
+}
+
+/// A record as a load in chunks remembers it, so that a load of other records does not go on behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordMark {
+    /// Number in the sources, from 0.
+    pub record: u64,
+    /// True if the record is a row of CSV: the same results have other bytes in another format.
+    pub is_csv: bool,
+    /// The first 32 bits of the SHA-256 of its run and its bytes.
+    pub digest: u32,
+}
+
+impl RecordMark {
+    /// Returns the mark of a record with these bytes, of a run if it is of one: loads of several runs are the same load in any
+    /// order of these.
+    pub fn of(record: u64, is_csv: bool, run: Option<&str>, bytes: &[u8]) -> Self {
+        let digest = Sha256::new().chain_update(run.unwrap_or_default()).chain_update(bytes).finalize();
+        RecordMark { record, is_csv, digest: u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) }
+    }
+
+    /// Returns true if `other` is the mark of another record in the same place.
+    pub fn contradicts(&self, other: &RecordMark) -> bool {
+        self.record == other.record && self.is_csv == other.is_csv && self.digest != other.digest
+    }
 }
 
 /// A load that has its rows in the target.

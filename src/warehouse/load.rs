@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadIdentity};
-use super::ledger::{LedgerRow, LoadProgress, LoadSummary};
+use super::ledger::{LedgerRow, LoadProgress, LoadSummary, RecordMark};
 use super::modes::{LoadMode, NulPolicy, Widening};
 use crate::column::{Batch, Schema, TypeMerge};
 use crate::position::FieldPath;
@@ -193,6 +193,8 @@ pub struct LoadEnd {
 pub struct ChunkEnd {
     /// Records of the sources up to here, bad ones included.
     pub records: u64,
+    /// The record of its last row; `None` if it has no row.
+    pub last: Option<RecordMark>,
     /// True for the last chunk, which completes the load.
     pub is_last: bool,
 }

@@ -212,6 +212,39 @@ fn a_merge_in_chunks_keeps_the_last_row_of_a_key() {
     });
 }
 
+/// A key names the rows, and other records in their place would take their number.
+#[test]
+fn a_load_of_other_records_does_not_go_on_behind_those_that_are_there() {
+    with_targets(|place, target| {
+        let text = |from: usize, to: usize| (from..to).map(|n| format!("{}\n", json!({"id": n}))).collect::<String>();
+        let command = |source: &str| {
+            let more = ["--into", "t", "--load-key", "k", "--commit-every", "100"];
+            let sources: Vec<&str> = source.split(' ').collect();
+            let mut command = place.command(&[&["convert"], &sources[..], &["-o", &target.url], &more[..]].concat());
+            command.env("DRAWOFF_MORSEL_SIZE", "300");
+            Done::of(command)
+        };
+        place.write("all.ndjson", text(0, 1000));
+        place.write("half.ndjson", text(0, 450) + "{broken\n");
+        place.write("other.ndjson", text(5000, 6000));
+        place.write("short.ndjson", text(0, 300));
+        place.write("a.ndjson", text(0, 500));
+        place.write("b.ndjson", text(500, 1000));
+        // The default policy stops at the bad record.
+        command("half.ndjson").code(exit::BAD_DATA);
+        assert_eq!(target.ids(), "400 400 79800");
+        for other in ["other.ndjson", "b.ndjson a.ndjson"] {
+            let said =
+                "400 rows of this load are there, of the first 400 records, and the sources have another record 399";
+            command(other).code(exit::LOAD_REFUSED).says(said).hints("in their order");
+        }
+        command("short.ndjson").code(exit::LOAD_REFUSED).says("the sources have only 300 records");
+        assert_eq!(target.ids(), "400 400 79800");
+        command("a.ndjson b.ndjson").ok().says("went on behind 400 rows in 4 chunks");
+        assert_eq!(target.ids(), "1000 1000 499500");
+    });
+}
+
 /// A chunk whose commit has no answer is known by the ledger.
 #[test]
 fn a_lost_answer_to_the_commit_of_a_chunk_costs_no_row() {

@@ -15,7 +15,7 @@ use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Output, Target};
 use crate::sink::{ObjectUpload, OnWait, Sink, UploadControl};
-use crate::warehouse::{Committed, RowEncoder, Widening};
+use crate::warehouse::{Committed, RecordMark, RowEncoder, Widening};
 
 /// One open output.
 pub(crate) struct OutputWriter {
@@ -218,14 +218,30 @@ impl OutputWriter {
         Ok(())
     }
 
+    /// Returns the last record of which the table has rows, if it is known.
+    pub(crate) fn last_record(&mut self) -> Result<Option<RecordMark>, Error> {
+        Ok(self.table()?.last_record())
+    }
+
+    /// Returns the error of sources that do not have the records of which the table has rows.
+    pub(crate) fn other_records(&mut self, what: String) -> Error {
+        self.table().map_or_else(|error| error, |table| table.other_records(what))
+    }
+
     /// Fails if the table, as the chunks before have left it, cannot hold one of these rows.
     pub(crate) fn require_fit(&mut self, rows: &Batch) -> Result<(), Error> {
         self.table()?.require_fit(rows)
     }
 
-    /// Commits the chunk that ends before `next_record`, and begins the next one.
-    pub(crate) fn end_chunk(&mut self, columns: &Schema, next_record: u64, rejected: u64) -> Result<(), Error> {
-        self.table()?.end_chunk(columns, next_record, rejected)
+    /// Commits the chunk that ends before `next_record`, with `last` as the record of its last row, and begins the next one.
+    pub(crate) fn end_chunk(
+        &mut self,
+        columns: &Schema,
+        next_record: u64,
+        last: Option<RecordMark>,
+        rejected: u64,
+    ) -> Result<(), Error> {
+        self.table()?.end_chunk(columns, next_record, last, rejected)
     }
 
     /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns. `end` is for the ledgers of

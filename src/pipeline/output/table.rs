@@ -12,8 +12,8 @@ use crate::pipeline::error::Error;
 use crate::sink::UploadControl;
 use crate::text::counted;
 use crate::warehouse::{
-    Begun, ChunkEnd, Committed, LedgerRow, LoadEnd, LoadError, LoadProgress, LoadRequest, LoadRows, Misfit, RowEncoder,
-    TableLoad, TableTarget, UnfitRow, Widening,
+    Begun, ChunkEnd, Committed, LedgerRow, LoadEnd, LoadError, LoadProgress, LoadRequest, LoadRows, Misfit, RecordMark,
+    RowEncoder, TableLoad, TableTarget, UnfitRow, Widening,
 };
 
 /// Facts about an execution at the end of its sources, for the ledgers of tables.
@@ -177,6 +177,17 @@ impl TableWriter {
         self.rows_there_before += rows;
     }
 
+    /// Returns the last record of which the table has rows, if it is known.
+    pub(super) fn last_record(&self) -> Option<RecordMark> {
+        self.chunks.as_ref().filter(|_| matches!(self.state, State::Loading(_))).and_then(|chunks| chunks.now.last)
+    }
+
+    /// Returns the error of sources that do not have the records of which the table has rows.
+    pub(super) fn other_records(&self, what: String) -> Error {
+        let LoadProgress { rows, records, .. } = self.chunks.as_ref().map(|chunks| chunks.now).unwrap_or_default();
+        LoadError::OtherRecords { table: self.request.target.name(), rows, records, what }.into()
+    }
+
     /// Fails if the table, as the chunks before have left it, cannot hold one of these rows. Workers check rows against the
     /// table of an earlier chunk.
     pub(super) fn require_fit(&self, rows: &Batch) -> Result<(), Error> {
@@ -188,8 +199,15 @@ impl TableWriter {
         Err(LoadError::Misfits { table: self.request.target.name(), misfits }.into())
     }
 
-    /// Commits the chunk that ends before the record `next_record`, and begins the next one.
-    pub(super) fn end_chunk(&mut self, columns: &Schema, next_record: u64, rejected: u64) -> Result<(), Error> {
+    /// Commits the chunk that ends before the record `next_record`, with `last` as the record of its last row, and begins the
+    /// next one.
+    pub(super) fn end_chunk(
+        &mut self,
+        columns: &Schema,
+        next_record: u64,
+        last: Option<RecordMark>,
+        rejected: u64,
+    ) -> Result<(), Error> {
         let Some(chunks) = &mut self.chunks else { return Err(Error::Bug("a load has no chunks".into())) };
         let mut load = match std::mem::replace(&mut self.state, State::Between) {
             State::Loading(load) => load,
@@ -199,8 +217,8 @@ impl TableWriter {
             }
         };
         let rows = std::mem::take(&mut chunks.rows);
-        let end =
-            LoadEnd { rows, rejected, digests: None, chunk: Some(ChunkEnd { records: next_record, is_last: false }) };
+        let chunk = ChunkEnd { records: next_record, last, is_last: false };
+        let end = LoadEnd { rows, rejected, digests: None, chunk: Some(chunk) };
         // A column without a value so far gets its type, and the table the column, with the first value.
         let valued = columns.fields.iter().filter(|field| field.ty != Type::Null).cloned().collect();
         let finished = load.finish(&Schema::new(valued), &end);
@@ -212,12 +230,18 @@ impl TableWriter {
             Err(error) => return Err(self.with_progress(error)),
         }
         self.bytes += bytes;
-        chunks.now = LoadProgress { chunks: chunks.now.chunks + 1, rows: chunks.now.rows + rows, records: next_record };
+        let now = chunks.now;
+        chunks.now = LoadProgress { chunks: now.chunks + 1, rows: now.rows + rows, records: next_record, last };
         self.state = self.request.begin()?;
         self.encoder.set(encoder_of(&self.state));
         if let (State::Loading(load), Some(chunks)) = (&mut self.state, &mut self.chunks) {
             // Another command may have gone on with the load meanwhile.
             chunks.now = load.progress();
+            // The rows before this record will not come again.
+            if chunks.now.records < next_record {
+                self.state = State::Between;
+                return Err(LoadError::LostChunks { table: self.request.target.name() }.into());
+            }
             load.check(columns)?;
         }
         Ok(())
@@ -244,7 +268,12 @@ impl TableWriter {
     /// Puts the rows into the table, invisible for others until the commit.
     pub(super) fn finish(mut self, columns: &Schema, end: &SourcesEnd) -> Result<FinishedTable, Error> {
         let rows = self.chunks.as_ref().map_or(self.rows, |chunks| chunks.rows);
-        let chunk = self.chunks.as_ref().map(|_| ChunkEnd { records: end.records, is_last: true });
+        if let (Some(chunks), State::Loading(_)) = (&self.chunks, &self.state)
+            && end.records < chunks.now.records
+        {
+            return Err(self.other_records(format!("the sources have only {}", counted(end.records, "record"))));
+        }
+        let chunk = self.chunks.as_ref().map(|_| ChunkEnd { records: end.records, last: None, is_last: true });
         let end = LoadEnd { rows, rejected: end.rejected, digests: end.digests.clone(), chunk };
         if let State::Loading(load) = &mut self.state
             && let Err(error) = load.finish(columns, &end)
@@ -351,5 +380,118 @@ impl RowEncoder for Discard {
 
     fn encode(&self, _: &Batch, _: Vec<u8>) -> Result<LoadRows, LoadError> {
         Ok(LoadRows::Bytes(Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::column::Field;
+    use crate::warehouse::{CommitKey, LoadIdentity, LoadMode, LoadSummary, NulPolicy, Warehouse};
+
+    /// A system whose table has the rows of so many records of a load whenever a chunk begins.
+    #[derive(Debug)]
+    struct Table(Arc<AtomicU64>);
+
+    struct Chunk(u64);
+
+    impl Warehouse for Table {
+        fn name(&self) -> String {
+            "fake".to_owned()
+        }
+
+        fn check_options(&self, _: &TableTarget) -> Result<(), LoadError> {
+            Ok(())
+        }
+
+        fn begin(&self, _: LoadRequest<'_>) -> Result<Begun, LoadError> {
+            Ok(Begun::Load(Box::new(Chunk(self.0.load(Ordering::Relaxed)))))
+        }
+
+        fn loads(&self, _: Option<&str>, _: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
+            Ok(Vec::new())
+        }
+
+        fn find_load(&self, _: &TableTarget, _: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
+            Ok(None)
+        }
+
+        fn ddl(&self, _: &str, _: &Schema) -> Result<String, LoadError> {
+            Ok(String::new())
+        }
+    }
+
+    impl TableLoad for Chunk {
+        fn progress(&self) -> LoadProgress {
+            LoadProgress { chunks: 1, rows: self.0, records: self.0, last: None }
+        }
+
+        fn encoder(&self) -> Arc<dyn RowEncoder> {
+            Arc::new(Discard)
+        }
+
+        fn check(&mut self, _: &Schema) -> Result<Vec<String>, LoadError> {
+            Ok(Vec::new())
+        }
+
+        fn append(&mut self, _: u64, _: LoadRows, _: &Arc<Schema>) -> Result<Option<Vec<u8>>, LoadError> {
+            Ok(None)
+        }
+
+        fn bytes(&self) -> u64 {
+            0
+        }
+
+        fn finish(&mut self, _: &Schema, _: &LoadEnd) -> Result<(), LoadError> {
+            Ok(())
+        }
+
+        fn commit(self: Box<Self>) -> Result<Committed, LoadError> {
+            let key = CommitKey::of(&["k"]);
+            Ok(Committed::Loaded(LoadSummary { table: "t".to_owned(), key, rows: 0, notes: Vec::new() }))
+        }
+    }
+
+    fn writer(records_there: &Arc<AtomicU64>) -> TableWriter {
+        let target = TableTarget {
+            warehouse: Arc::new(Table(records_there.clone())),
+            table: "t".to_owned(),
+            mode: LoadMode::Append,
+            load_column: None,
+            again: false,
+            commit_every: NonZeroU64::new(10),
+            nul: NulPolicy::Reject,
+            identity: LoadIdentity::default(),
+        };
+        TableWriter::begin(&target, Widening::Evolve, TypeMerge::Json, &UploadControl::default()).unwrap()
+    }
+
+    /// The rows before a chunk do not come again: without them, the load would be complete and lack them.
+    #[test]
+    fn a_chunk_does_not_begin_behind_rows_that_are_gone() {
+        let columns = Arc::new(Schema::new(vec![Field::new("a", Type::Bool)]));
+        for (there, may_go_on) in [(0, false), (9, false), (10, true), (25, true)] {
+            let records_there = Arc::new(AtomicU64::new(0));
+            let mut writer = writer(&records_there);
+            writer.append(10, LoadRows::Bytes(Vec::new()), &columns).unwrap();
+            // Another command replaces the rows, or goes on with the load.
+            records_there.store(there, Ordering::Relaxed);
+            match writer.end_chunk(&columns, 10, None, 0) {
+                Ok(()) => assert!(may_go_on && writer.chunk_position().unwrap().records_there == there),
+                Err(Error::Load(LoadError::LostChunks { .. })) => assert!(!may_go_on),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn sources_that_end_before_the_rows_of_the_table_are_others() {
+        let end = |records| SourcesEnd { records, ..SourcesEnd::default() };
+        let records_there = Arc::new(AtomicU64::new(30));
+        let short = writer(&records_there).finish(&Schema::new(Vec::new()), &end(29));
+        assert!(matches!(short, Err(Error::Load(LoadError::OtherRecords { rows: 30, records: 30, .. }))));
+        assert!(writer(&records_there).finish(&Schema::new(Vec::new()), &end(30)).is_ok());
     }
 }

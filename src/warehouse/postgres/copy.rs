@@ -516,9 +516,9 @@ fn from_text(text: &str, wire: Wire, out: &mut Vec<u8>) -> Result<(), Reason> {
         Wire::Int2 => out.extend_from_slice(&i16::try_from(integer(text)?).map_err(|_| OUT_OF_SMALLINT)?.to_be_bytes()),
         Wire::Int4 => out.extend_from_slice(&i32::try_from(integer(text)?).map_err(|_| OUT_OF_INTEGER)?.to_be_bytes()),
         Wire::Int8 => out.extend_from_slice(&integer(text)?.to_be_bytes()),
-        Wire::Float8 => out.extend_from_slice(&double(text)?.to_be_bytes()),
+        Wire::Float8 => out.extend_from_slice(&exact_double(text)?.to_be_bytes()),
         Wire::Float4 => {
-            let value = double(text)?;
+            let value = exact_double(text)?;
             let narrow = value as f32;
             // The same number in the fewest digits: 0.1 stays 0.1.
             let same = !value.is_finite() || narrow.is_finite() && format!("{narrow:e}") == format!("{value:e}");
@@ -554,6 +554,16 @@ fn integer(text: &str) -> Result<i64, Reason> {
         Ok(_) => Err("the number is not an integer".into()),
         Err(_) => Err("the value is not an integer".into()),
     }
+}
+
+/// As [`double`]; an integer has to be exact, whether the values beside it are integers or not.
+fn exact_double(text: &str) -> Result<f64, Reason> {
+    let value = double(text)?;
+    let is_integer = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    if is_integer && !text.parse().is_ok_and(fits_double) {
+        return Err("the number has more digits than the column holds".into());
+    }
+    Ok(value)
 }
 
 fn double(text: &str) -> Result<f64, Reason> {
@@ -659,6 +669,11 @@ mod tests {
         assert!(value("3000000000", Wire::Int4).unwrap_err().contains("beyond"));
         assert_eq!(value("0.1", Wire::Float4), Ok(0.1f32.to_be_bytes().to_vec()));
         assert!(value("0.123456789", Wire::Float4).is_err());
+        // As in a column of integers alone.
+        for (text, fits) in [("9007199254740992", true), ("9007199254740993", false), ("-9007199254740993", false)] {
+            assert_eq!(value(text, Wire::Float8).is_ok(), fits, "{text}");
+        }
+        assert_eq!(value("9007199254740993.5", Wire::Float8), Ok(9007199254740993.5f64.to_be_bytes().to_vec()));
         assert_eq!(value("2000-01-02", Wire::Date), Ok(1i32.to_be_bytes().to_vec()));
         assert_eq!(value("2000-01-01T00:00:01Z", Wire::Timestamp), Ok(1_000_000i64.to_be_bytes().to_vec()));
         assert!(value("31.01.2000", Wire::Date).is_err());

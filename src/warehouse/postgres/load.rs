@@ -509,7 +509,7 @@ impl TableLoad for PostgresLoad {
             in_chunks: end.chunk.is_some(),
         };
         let chunk = end.chunk.map(|chunk| {
-            let after = self.progress.after(end.rows, chunk.records);
+            let after = self.progress.after(end.rows, &chunk);
             (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
         });
         let completion = Completion {

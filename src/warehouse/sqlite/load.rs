@@ -611,7 +611,7 @@ impl TableLoad for SqliteLoad {
             digest: &end.digest(),
             started_at: &self.started_at,
             chunk: end.chunk.map(|chunk| {
-                let after = self.progress.after(end.rows, chunk.records);
+                let after = self.progress.after(end.rows, &chunk);
                 (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
             }),
         };
