@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, header};
 use axum::middleware::{self, Next};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -29,6 +29,7 @@ async fn keep_identity(mut request: Request, next: Next) -> Response<axum::body:
     if request.method() != Method::GET || request.headers().contains_key(header::RANGE) {
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
+    accept_identity(request.headers_mut());
     let mut response = next.run(request).await;
     if response.headers().contains_key(header::CONTENT_ENCODING)
         && let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok())
@@ -38,4 +39,24 @@ async fn keep_identity(mut request: Request, next: Next) -> Response<axum::body:
         response.headers_mut().insert(header::ETAG, weak);
     }
     response
+}
+
+/// Removes what refuses a response as it is (`identity;q=0`, `*;q=0`), so that a client that accepts nothing else gets that.
+/// The layer would send the whole response under the status 406, in place of its own, be it a success or an error.
+fn accept_identity(headers: &mut HeaderMap) {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let parts: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+    let kept: Vec<&str> = parts.iter().copied().filter(|part| !refuses_identity(part)).collect();
+    if kept.len() < parts.len()
+        && let Ok(value) = HeaderValue::from_str(&kept.join(","))
+    {
+        headers.insert(header::ACCEPT_ENCODING, value);
+    }
+}
+
+fn refuses_identity(part: &str) -> bool {
+    let Some((coding, weight)) = part.split_once(';') else { return false };
+    let coding = coding.trim();
+    let weight = weight.trim().get(2..).and_then(|digits| digits.parse::<f32>().ok());
+    (coding == "*" || coding.eq_ignore_ascii_case("identity")) && weight == Some(0.0)
 }

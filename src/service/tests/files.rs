@@ -157,12 +157,19 @@ async fn responses_are_compressed_if_the_client_asks_for_it() {
         assert!(bytes.len() < 100_000, "{} bytes", bytes.len());
         assert!(decoded(encoding, &bytes) == content());
     }
-    for accepted in ["identity", "br", "gzip;q=0", "*;q=0, identity"] {
+    for accepted in
+        ["identity", "br", "gzip;q=0", "*;q=0, identity", "*;q=0", "identity;q=0", "br, Identity; q=0.000, *;q=0."]
+    {
         let response = fetch(&local, url, &[("accept-encoding", accepted)]).await;
         assert_eq!((header(&response, "content-encoding"), header(&response, "etag")), ("", "\"tag-1\""), "{accepted}");
         assert_eq!(header(&response, "content-length"), "700001");
         assert!(response.bytes().await.unwrap() == content());
     }
+    // A client that refuses all that there is gets the status of an error, too.
+    let response = fetch(&local, &format!("{url}0"), &[("accept-encoding", "identity;q=0")]).await;
+    assert_eq!(response.status().as_u16(), 403);
+    let response = fetch(&local, url, &[("accept-encoding", "identity;q=0, *;q=0, gzip;q=0.1")]).await;
+    assert_eq!((response.status().as_u16(), header(&response, "content-encoding")), (200, "gzip"));
     // A list, and one that is too short.
     let list = local.get("/workflows/blocks").await;
     let request = local.request(Method::GET, "/workflows/blocks").header("accept-encoding", "gzip");
