@@ -20,6 +20,9 @@ pub(super) struct LedgerDetails {
     /// Of one chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) chunk: Option<LedgerChunk>,
+    /// Of a load in chunks: the columns that it has made for JSON text, where the table does not tell them from text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) mixed: Vec<String>,
 }
 
 /// A chunk as the ledger keeps it: in a row of its own, whose state is [`CHUNK_STATE`].

@@ -245,6 +245,24 @@ fn a_load_of_other_records_does_not_go_on_behind_those_that_are_there() {
     });
 }
 
+/// In a table of SQLite, their column is of text, and `"12"` is not 12 in every chunk.
+#[test]
+fn values_of_several_types_are_json_in_every_chunk() {
+    with_targets(|place, target| {
+        let values = [json!(12), json!("12"), json!(true), json!("é\"\n"), json!({"a": "b"}), json!(1.5), json!(null)];
+        let record = |n: usize| format!("{}\n", json!({"id": n, "v": values[n % values.len()]}));
+        place.write("in.ndjson", (0..140).map(record).collect::<String>());
+        let more = ["--into", "t", "--load-key", "k", "--commit-every"];
+        let command = |every| [&["convert", "in.ndjson", "-o", &target.url], &more[..], &[every]].concat();
+        place.run(&command("9")).ok().says("committed in 16 chunks");
+        let text = |n: usize| (target.ask)(&format!("SELECT coalesce(CAST(v AS text), 'null') FROM t WHERE id = {n}"));
+        for n in 0..140 {
+            let value: serde_json::Value = serde_json::from_str(&text(n)).unwrap();
+            assert_eq!(value, values[n % values.len()], "{n}");
+        }
+    });
+}
+
 /// A chunk whose commit has no answer is known by the ledger.
 #[test]
 fn a_lost_answer_to_the_commit_of_a_chunk_costs_no_row() {

@@ -12,7 +12,7 @@ use crate::pipeline::error::Error;
 use crate::sink::UploadControl;
 use crate::text::counted;
 use crate::warehouse::{
-    Begun, ChunkEnd, Committed, LedgerRow, LoadEnd, LoadError, LoadProgress, LoadRequest, LoadRows, Misfit, RecordMark,
+    Begun, ChunkEnd, Committed, LedgerRow, LoadEnd, LoadError, LoadProgress, LoadRequest, LoadRows, RecordMark,
     RowEncoder, TableLoad, TableTarget, UnfitRow, Widening,
 };
 
@@ -194,9 +194,13 @@ impl TableWriter {
         let Some(UnfitRow { path, reason, .. }) = self.encoder.get().unfit(rows).into_iter().next() else {
             return Ok(());
         };
-        let what = format!("has a value that the table cannot hold since the last chunk: {reason}");
-        let misfits = vec![Misfit { column: path.to_string(), what }];
-        Err(LoadError::Misfits { table: self.request.target.name(), misfits }.into())
+        // A load that begins again checks its rows against the table as it is now: the row is a bad record then.
+        Err(self.with_progress(LoadError::Refused {
+            table: self.request.target.name(),
+            cause: format!("column `{path}` has a value that the table cannot hold since the last chunk: {reason}"),
+            hint: None,
+            is_transient: true,
+        }))
     }
 
     /// Commits the chunk that ends before the record `next_record`, with `last` as the record of its last row, and begins the
@@ -389,6 +393,7 @@ mod tests {
 
     use super::*;
     use crate::column::Field;
+    use crate::position::FieldPath;
     use crate::warehouse::{CommitKey, LoadIdentity, LoadMode, LoadSummary, NulPolicy, Warehouse};
 
     /// A system whose table has the rows of so many records of a load whenever a chunk begins.
@@ -396,6 +401,20 @@ mod tests {
     struct Table(Arc<AtomicU64>);
 
     struct Chunk(u64);
+
+    /// The encoder of a table that holds no row.
+    #[derive(Debug)]
+    struct Refusing;
+
+    impl RowEncoder for Refusing {
+        fn unfit(&self, _: &Batch) -> Vec<UnfitRow> {
+            vec![UnfitRow { row: 0, path: FieldPath::root().field("a"), reason: "it is not a number".to_owned() }]
+        }
+
+        fn encode(&self, _: &Batch, _: Vec<u8>) -> Result<LoadRows, LoadError> {
+            Ok(LoadRows::Bytes(Vec::new()))
+        }
+    }
 
     impl Warehouse for Table {
         fn name(&self) -> String {
@@ -429,7 +448,7 @@ mod tests {
         }
 
         fn encoder(&self) -> Arc<dyn RowEncoder> {
-            Arc::new(Discard)
+            Arc::new(Refusing)
         }
 
         fn check(&mut self, _: &Schema) -> Result<Vec<String>, LoadError> {
@@ -483,6 +502,19 @@ mod tests {
                 Err(Error::Load(LoadError::LostChunks { .. })) => assert!(!may_go_on),
                 Err(other) => panic!("{other}"),
             }
+        }
+    }
+
+    /// A load that begins again checks the row against the table as it is, and then it is a bad record.
+    #[test]
+    fn a_row_that_fits_no_longer_lets_the_load_begin_again() {
+        let writer = writer(&Arc::new(AtomicU64::new(30)));
+        let row = Batch::new(Arc::new(Schema::new(Vec::new())), Vec::new(), 1);
+        match writer.require_fit(&row) {
+            Err(Error::Load(error @ LoadError::Refused { .. })) => {
+                assert!(error.is_transient() && error.to_string().contains("`a` has a value"), "{error}");
+            }
+            other => panic!("{other:?}"),
         }
     }
 

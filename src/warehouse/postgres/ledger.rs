@@ -254,7 +254,7 @@ impl Ledger {
                 literal(env!("CARGO_PKG_VERSION")),
             ))?;
             let set = claims.first().and_then(|claim| claim.set.clone());
-            let details = LedgerDetails { set, progress: Some(*progress), chunk: None };
+            let details = LedgerDetails { set, progress: Some(*progress), ..LedgerDetails::default() };
             let state = if *is_last { "loaded" } else { INCOMPLETE_STATE };
             of_chunks =
                 format!(", state = '{state}', details = {}::jsonb", literal(&details.text().unwrap_or_default()));

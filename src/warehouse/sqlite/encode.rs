@@ -120,7 +120,8 @@ impl<'a> Column<'a> {
             }
             _ => (array, typed),
         };
-        let mixed = (*typed == Type::Json && column.place == Place::New).then(|| array.as_string_view());
+        let is_json = matches!(column.place, Place::New | Place::Existing(Kind::Mixed));
+        let mixed = (*typed == Type::Json && is_json).then(|| array.as_string_view());
         // Numbers of CSV whose type is open are carried as the type that they would have now.
         let resolved = ty.resolved();
         let values = match &resolved {
@@ -197,6 +198,7 @@ impl<'a> Column<'a> {
                 };
             }
             Values::Text(values) => return kind.put_text(values.value(row), out),
+            Values::Mixed { .. } if kind == Kind::Mixed => return self.write_new(row, out),
             Values::Json(values) | Values::Mixed { as_read: values, .. } => {
                 return kind.put_json(values.value(row), out);
             }

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     },
     Real,
     Text,
+    /// Text of values of several types, as the chunks before of this load have it: JSON.
+    Mixed,
     Numeric(Use),
     /// No affinity: values are stored as they are.
     Any,
@@ -81,7 +83,7 @@ impl Kind {
     pub(super) fn fits(self, ty: &Type) -> bool {
         use Use::*;
         match (ty, self) {
-            (Type::Null, _) | (_, Kind::Text | Kind::Any) => true,
+            (Type::Null, _) | (_, Kind::Text | Kind::Mixed | Kind::Any) => true,
             (Type::Bool, kind) => kind != Kind::Real,
             (
                 Type::Int { .. } | Type::Decimal | Type::Float | Type::Number(_) | Type::Fixed(Fixed::Decimal { .. }),
@@ -99,6 +101,7 @@ impl Kind {
         match self {
             // Not every string of JSON is Unicode.
             Kind::Text | Kind::Any => *ty != Type::Json,
+            Kind::Mixed => true,
             Kind::Integer { only } => matches!(ty, Type::Bool | Type::Int { .. }) || !only && *ty == Type::Float,
             Kind::Real => matches!(ty, Type::Bool | Type::Float),
             Kind::Numeric(used) => {
@@ -111,7 +114,9 @@ impl Kind {
 
     pub(super) fn put_bool(self, value: bool, out: &mut Vec<u8>) {
         match self {
-            Kind::Text | Kind::Numeric(Use::Json) => put_text(if value { b"true" } else { b"false" }, out),
+            Kind::Text | Kind::Mixed | Kind::Numeric(Use::Json) => {
+                put_text(if value { b"true" } else { b"false" }, out)
+            }
             _ => put_int(value.into(), out),
         }
     }
@@ -121,7 +126,7 @@ impl Kind {
         match self {
             Kind::Real if fits_double(value) => put_float(value as f64, out),
             Kind::Real => return Err("the number has more digits than the column's type, REAL".into()),
-            Kind::Text => put_text(itoa::Buffer::new().format(value).as_bytes(), out),
+            Kind::Text | Kind::Mixed => put_text(itoa::Buffer::new().format(value).as_bytes(), out),
             _ => put_int(value, out),
         }
         Ok(())
@@ -132,6 +137,7 @@ impl Kind {
         match self {
             Kind::Text => put_text_with(out, |out| write_float(value, out)),
             _ if value.is_nan() => return Err(NO_NAN.into()),
+            Kind::Mixed => put_text_with(out, |out| write_float(value, out)),
             Kind::Integer { only: true } => {
                 if value.fract() != 0.0 || !value.is_finite() {
                     return Err("the number is not an integer".into());
@@ -149,7 +155,7 @@ impl Kind {
     /// Stores a decimal number, given by its digits.
     pub(super) fn put_decimal(self, digits: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
         match self {
-            Kind::Text | Kind::Any => put_text(digits.as_bytes(), out),
+            Kind::Text | Kind::Mixed | Kind::Any => put_text(digits.as_bytes(), out),
             _ => return self.put_number(digits, "the number has more digits than the column holds", out),
         }
         Ok(())
@@ -187,7 +193,7 @@ impl Kind {
             Kind::Numeric(Use::Bool) if matches!(text, "false" | "False" | "FALSE") => put_int(0, out),
             Kind::Numeric(Use::Bool) => return self.put_number(text, "the value is not a boolean", out),
             Kind::Real | Kind::Numeric(Use::Number) => return self.put_number(text, "the value is not a number", out),
-            Kind::Numeric(Use::Json) => put_text_with(out, |out| write_json_string(text, out)),
+            Kind::Mixed | Kind::Numeric(Use::Json) => put_text_with(out, |out| write_json_string(text, out)),
             Kind::Numeric(Use::Other) if looks_like_number(text) => {
                 return Err("the text looks like a number, and the affinity of the column would make one of it".into());
             }
@@ -201,6 +207,7 @@ impl Kind {
         let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
         match self {
             Kind::Text => put_text(plain_text(json)?.as_bytes(), out),
+            Kind::Mixed => put_text(json.as_bytes(), out),
             _ if is_number => return self.put_json_number(json, out),
             // Strings with the escapes that those of a batch of texts have.
             _ if json.starts_with('"') => return self.put_text(&plain_text(json)?, out),

@@ -25,6 +25,8 @@ pub(super) struct Entry<'a> {
     pub(super) digest: &'a str,
     /// Time at which the load began, in the ledger's form.
     pub(super) started_at: &'a str,
+    /// The columns that the load has made for JSON text.
+    pub(super) mixed: &'a [String],
     /// For a load in chunks: this chunk, the progress with it, its rows, and if it is the last.
     pub(super) chunk: Option<(LedgerChunk, LoadProgress, u64, bool)>,
 }
@@ -92,6 +94,8 @@ pub(super) fn enter(db: &Database, entry: &Entry<'_>) -> Result<(), LoadError> {
         Some((.., progress, _, true)) => ("loaded", Some(*progress)),
         None => ("loaded", None),
     };
+    // Only further chunks ask for them.
+    let mixed = if state == INCOMPLETE_STATE { entry.mixed.to_vec() } else { Vec::new() };
     for LoadClaim { key, member, set } in entry.claims {
         // The latest load has the highest row number, also after an earlier one of its key.
         db.changed(&format!("DELETE FROM main.{ledger} WHERE commit_key = ?"), [key.as_str()])?;
@@ -118,7 +122,8 @@ pub(super) fn enter(db: &Database, entry: &Entry<'_>) -> Result<(), LoadError> {
                 env!("CARGO_PKG_VERSION"),
             ],
         )?;
-        if let Some(details) = (LedgerDetails { set: set.clone(), progress, chunk: None }).text() {
+        if let Some(details) = (LedgerDetails { set: set.clone(), progress, chunk: None, mixed: mixed.clone() }).text()
+        {
             if !has_details {
                 db.execute(&format!("ALTER TABLE main.{ledger} ADD COLUMN details TEXT"))?;
                 has_details = true;
@@ -219,6 +224,17 @@ pub(super) fn progress(
     }
     let found = claims.iter().map(|claim| of_key(db, claim)).collect::<Result<Vec<_>, _>>()?;
     earlier_progress(db.table(), claims, &found, in_chunks)
+}
+
+/// Returns the columns that chunks of these claims have made for JSON text.
+pub(super) fn mixed_columns(db: &Database, claims: &[LoadClaim]) -> Result<Vec<String>, LoadError> {
+    let Some(claim) = claims.first().filter(|_| exists(db).is_ok_and(|exists| exists)) else { return Ok(Vec::new()) };
+    if !has_details(db)? {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT coalesce(details, '') FROM main.{} WHERE commit_key = ?", quoted(LEDGER_TABLE));
+    let details = db.rows(&sql, [claim.key.as_str()], |row| row.get::<_, String>(0))?.pop().unwrap_or_default();
+    Ok(LedgerDetails::read(&details).mixed)
 }
 
 /// Strikes the rows of the chunks of earlier loads with these keys.

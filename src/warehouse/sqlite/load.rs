@@ -50,6 +50,8 @@ pub(super) struct SqliteLoad {
     replaced: Vec<EarlierRows>,
     /// The chunks of the load that the table has.
     progress: LoadProgress,
+    /// The columns that chunks of the load have made for JSON text.
+    mixed: Vec<String>,
     /// True if rows that give way are deleted already.
     is_cleared: bool,
     /// True if the load has made its table.
@@ -88,18 +90,27 @@ impl SqliteLoad {
             return Ok(Begun::Loaded(row));
         }
         db.begin()?;
-        let (table, key, loaded) = find(&db)?;
+        let (mut table, key, loaded) = find(&db)?;
         if let Some(mut row) = loaded {
             table.look_for_rows(&db, target.load_column.as_deref(), &mut row)?;
             return Ok(Begun::Loaded(row));
         }
         let (mut replaced, mut progress) = (Vec::new(), LoadProgress::default());
+        let mut mixed = Vec::new();
         if let Some(key) = &key {
             let claims = target.identity.claims(&table.recorded(), key);
             if !target.again {
                 progress = ledger::progress(&db, &table, &claims, target.commit_every.is_some())?;
             }
-            if progress.chunks == 0 {
+            if progress.chunks > 0 {
+                mixed = ledger::mixed_columns(&db, &claims)?;
+                let columns = table.columns.iter_mut().flatten();
+                for column in columns.filter(|column| column.kind == Some(Kind::Text)) {
+                    if mixed.iter().any(|name| is_same_name(name, &column.name)) {
+                        column.kind = Some(Kind::Mixed);
+                    }
+                }
+            } else {
                 replaced = earlier_rows(&db, target, &table, key)?;
                 let own = claims.first().filter(|_| target.commit_every.is_some()).map(LoadClaim::row_key);
                 ledger::strike_chunks(&db, replaced.iter().map(|earlier| earlier.key.as_str()).chain(own))?;
@@ -129,6 +140,7 @@ impl SqliteLoad {
             key,
             replaced,
             progress,
+            mixed,
             is_cleared: false,
             is_created: false,
             stage: None,
@@ -344,7 +356,7 @@ impl SqliteLoad {
         let declared = existing.filter(|_| column.place != Place::New).map_or("", |own| match own.kind {
             Some(Kind::Integer { .. }) => "INTEGER",
             Some(Kind::Real) => "REAL",
-            Some(Kind::Text) => "TEXT",
+            Some(Kind::Text | Kind::Mixed) => "TEXT",
             Some(Kind::Numeric(_)) => "NUMERIC",
             Some(Kind::Any) | None => "",
         });
@@ -370,7 +382,11 @@ impl SqliteLoad {
     fn complete_table(&mut self, columns: &Schema, key: &CommitKey) -> Result<(), LoadError> {
         let last = self.final_columns(columns)?;
         match self.is_new() {
-            true => self.complete_new(&last)?,
+            true => {
+                let mixed = last.iter().filter(|(_, form)| *form == Some(Form::Json));
+                self.mixed.extend(mixed.map(|(name, _)| name.to_string()));
+                self.complete_new(&last)?;
+            }
             false => self.complete_existing(columns)?,
         }
         let Some(stage) = self.stage.take() else { return Ok(()) };
@@ -458,6 +474,9 @@ impl SqliteLoad {
             match column.place {
                 Place::New => {
                     let form = Form::of(&column.ty);
+                    if form == Some(Form::Json) {
+                        self.mixed.push(column.name.to_string());
+                    }
                     let declared = form.map_or(TYPE_WITHOUT_VALUES, Form::declared);
                     let column_sql = column_sql(&column.name, form);
                     self.db.execute(&format!("ALTER TABLE {} ADD COLUMN {column_sql}", self.sql_name))?;
@@ -610,6 +629,7 @@ impl TableLoad for SqliteLoad {
             rejected: end.rejected,
             digest: &end.digest(),
             started_at: &self.started_at,
+            mixed: &self.mixed,
             chunk: end.chunk.map(|chunk| {
                 let after = self.progress.after(end.rows, &chunk);
                 (LedgerChunk::between(&key, &self.progress, &after), after, end.rows, chunk.is_last)
