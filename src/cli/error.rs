@@ -17,7 +17,7 @@ use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange, SharedName};
 use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, TemporaryFile};
-use crate::source::TooMuchExpansion;
+use crate::source::{TooMuchExpansion, is_pattern};
 use crate::text::{error_chain, escape_for_terminal};
 use crate::transform::expr;
 use crate::warehouse::LoadError;
@@ -429,6 +429,14 @@ fn hint(error: &Error) -> Option<String> {
                 StoreProblem::NoBucket => Some("correct the name of the bucket in the URL".to_owned()),
                 _ => store_hint(error),
             }
+        }
+        // The inputs of a command are listed before they are opened, so this is a table.
+        Error::Pipeline(pipeline::Error::Read { name, cause })
+            if cause.kind() == io::ErrorKind::IsADirectory
+                || (cause.raw_os_error() == Some(Errno::NOENT.raw_os_error()) && is_pattern(name)) =>
+        {
+            let name = shell_quoted(name);
+            Some(format!("a table is one file; make it with `drawoff convert {name} -o table.parquet`"))
         }
         Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {

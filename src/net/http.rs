@@ -18,7 +18,7 @@ use url::Url;
 use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::recoveries::Recoveries;
-use super::response::{header, json_error_text, refusal, requested_delay, seconds_ahead};
+use super::response::{content_encoding, header, json_error_text, refusal, requested_delay, seconds_ahead, undecoded};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
 use super::trust::{TrustedHost, is_downgrade, is_loopback};
@@ -564,15 +564,21 @@ impl Http {
         }
         // A redirect within the origin was followed by the client. One that is left leads elsewhere.
         let location = header(response.headers(), LOCATION).and_then(|location| response.url().join(&location).ok());
-        let body = match self.read_body(response, call.method, url).await {
-            Ok(body) => body,
-            // The response had begun, so the request was processed.
-            Err((error, failure)) => return Err(Failed { maybe_processed: true, ..lost(error, failure) }),
+        let encoding = content_encoding(response.headers());
+        // The response had begun, so the request was processed.
+        let failed = |(error, failure)| Failed { maybe_processed: true, ..lost(error, failure) };
+        let body = self.read_body(response, call.method, url).await.map_err(failed)?;
+        let undecoded = undecoded(&encoding, &body);
+        let mut error = match (&undecoded, status) {
+            (None, 200..300) => return Ok((status, body)),
+            (Some(text), 200..300) => {
+                let error =
+                    Error::new(Kind::BadResponse, call.method, url.as_str()).with_status(status).with_text(text);
+                return Err(failed((error, TransportFailure::Unsendable)));
+            }
+            (None, _) => refusal(status, &body, call.method, &without_public_query(url), Some(key)),
+            (Some(text), _) => refusal(status, b"", call.method, &without_public_query(url), Some(key)).with_text(text),
         };
-        if (200..300).contains(&status) {
-            return Ok((status, body));
-        }
-        let mut error = refusal(status, &body, call.method, &without_public_query(url), Some(key));
         if let (300..400, Some(location)) = (status, location) {
             let is_own = location.origin() == url.origin();
             let target = SecretUrl::new(location);

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use reqwest::Response;
-use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::retry;
 use super::trust::{redact_secrets, secrets_in_url};
@@ -64,6 +64,22 @@ fn shortened(message: String) -> String {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the content encoding of a response in lower case; empty if there is none. `aws-chunked` is none: it frames the
+/// body of an upload, and some S3-like stores hand it back with the object, which is not framed.
+pub(super) fn content_encoding(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(CONTENT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    let text = lines.collect::<Vec<_>>().join(",").to_ascii_lowercase();
+    let names = text.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "aws-chunked"));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the text of an error if a body that should be text is left in the `encoding` of its response: one that was not
+/// requested, or several. A text under a name that is no encoding is none.
+pub(super) fn undecoded(encoding: &str, body: &[u8]) -> Option<String> {
+    let is_encoded = !encoding.is_empty() && std::str::from_utf8(body).is_err();
+    is_encoded.then(|| format!("unsupported content encoding `{encoding}`, which was not requested"))
 }
 
 /// Returns the delay that the server requests: `Retry-After`, else `X-RateLimit-Reset`. The latter counts only on a

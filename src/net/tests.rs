@@ -293,6 +293,23 @@ async fn responses_of_the_api_may_be_compressed() {
 }
 
 #[tokio::test]
+async fn a_response_in_an_encoding_that_was_not_requested_is_named() {
+    let twice = encoded_as("br", &encoded_as("gzip", b"[]"));
+    for encoding in ["gzip, br", "compress"] {
+        for (status, kind) in [(200, Kind::BadResponse), (404, Kind::NotFound)] {
+            let reply = Reply::new(status, twice.clone()).header("Content-Encoding", encoding);
+            let server = Scripted::replies(vec![reply]).await;
+            let error = http(&server.base).send(&ApiRequest::get("/x")).await.unwrap_err();
+            let text = format!("unsupported content encoding `{encoding}`, which was not requested");
+            assert_eq!((error.kind(), error.text(), server.seen().len()), (kind, text.as_str(), 1));
+        }
+    }
+    // A name that is no encoding, as of a set of characters, does no harm to plain text.
+    let server = Scripted::replies(vec![Reply::new(200, "[]").header("Content-Encoding", "utf-8")]).await;
+    assert_eq!(http(&server.base).send(&ApiRequest::get("/x")).await.unwrap().body, b"[]");
+}
+
+#[tokio::test]
 async fn an_interrupted_body_resumes_at_the_exact_byte() {
     let server = Scripted::by(|i, seen| {
         let reply = part(seen, "\"v1\"");

@@ -109,6 +109,25 @@ fn the_line_after_an_open_quote_is_kept_with_it() {
 }
 
 #[test]
+fn a_table_of_several_files_is_refused_with_what_makes_it_one() {
+    let place = Place::new();
+    place.write("in.csv", "id\n1\n2\n");
+    std::fs::create_dir(place.path("parts")).unwrap();
+    place.write("parts/1.csv", "id,v\n1,a\n");
+    place.write("parts/2.csv", "id,v\n2,b\n");
+    let sql = "select r.id, t.v from results r join t on r.id = t.id order by r.id";
+    for (table, what) in [("parts", "is a directory"), ("parts/*.csv", "no such file or directory")] {
+        let query =
+            |table: &str| place.run(&["convert", "in.csv", "-o", "-", "--table", &format!("t={table}"), "--sql", sql]);
+        let merge =
+            format!("drawoff convert {} -o table.parquet", if table == "parts" { table } else { "'parts/*.csv'" });
+        query(table).code(32).says(what).says(&merge);
+        place.run(&["convert", table, "-o", "table.parquet"]).ok();
+        assert_eq!(query("table.parquet").ok().text(), "{\"id\":1,\"v\":\"a\"}\n{\"id\":2,\"v\":\"b\"}\n");
+    }
+}
+
+#[test]
 fn tables_have_the_dialect_of_the_command_or_of_the_configuration_file() {
     let place = Place::new();
     place.write("in.ndjson", "{\"id\":1}\n{\"id\":2}\n");

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE,
-    RANGE, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
+    TRANSFER_ENCODING,
 };
 use reqwest::{Response, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -22,7 +22,7 @@ use super::window::WindowShare;
 use crate::format::SourceCodec;
 use crate::net::error::innermost;
 use crate::net::http::{FileResponse, Http};
-use crate::net::response::{header, refusal, requested_delay};
+use crate::net::response::{content_encoding, header, refusal, requested_delay};
 use crate::net::retry::{Repeatability, RetryAdvice, RetryBudget};
 use crate::net::{Error, FreshLink, Kind, Link};
 
@@ -607,12 +607,4 @@ fn is_framed(response: &Response, length: Option<u64>) -> bool {
         codings.split(',').any(|coding| coding.trim() == "chunked")
     };
     length.is_some() || response.version() >= Version::HTTP_2 || chunked()
-}
-
-/// Returns the content encoding of a response in lower case; empty if there is none. `aws-chunked` is none: it frames the
-/// body of an upload, and some S3-like stores hand it back with the object, which is not framed.
-fn content_encoding(headers: &HeaderMap) -> String {
-    let text = header(headers, CONTENT_ENCODING).unwrap_or_default().to_ascii_lowercase();
-    let names = text.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "aws-chunked"));
-    names.collect::<Vec<_>>().join(", ")
 }
