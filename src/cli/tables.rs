@@ -152,7 +152,7 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
         ("clickhouse", ..) => Some(crate::warehouse::clickhouse::ddl(table, columns)),
         #[cfg(feature = "sqlite")]
         ("sqlite", ..) => Some(crate::warehouse::sqlite::ddl(table, columns)),
-        #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
         ("duckdb", ..) => Some(crate::warehouse::duckdb::ddl(table, columns)),
         _ => None,
     };

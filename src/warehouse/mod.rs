@@ -24,7 +24,7 @@ mod claims;
 pub mod clickhouse;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod described;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
 mod error;
 mod identity;

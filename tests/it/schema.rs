@@ -164,7 +164,7 @@ fn invalid_utf_8_fails_or_is_replaced() {
 }
 
 /// The statement for DuckDB makes the columns that it finds in a Parquet file of the same rows.
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[test]
 fn the_statement_for_duckdb_is_what_it_reads_from_parquet() {
     let place = Place::new();

@@ -12,6 +12,7 @@ use crate::column::json_text::{JsonValues, NullMembers};
 use crate::column::number::{fits_double, write_float};
 use crate::column::{Batch, Fixed, Type};
 use crate::position::FieldPath;
+use crate::warehouse::described::is_of_cells;
 use crate::warehouse::json_text::plain_text;
 use crate::warehouse::{LoadError, LoadRows, RowEncoder, UnfitRow};
 
@@ -249,11 +250,6 @@ impl<'a> Column<'a> {
 fn write_json_text(text: &[u8], ty: &ColumnType, out: &mut Vec<u8>) -> Result<(), Reason> {
     let value = serde_json::from_slice(text).map_err(|_| "the value has a text that is not valid Unicode")?;
     write_json(&value, ty, out)
-}
-
-/// Returns true for types of which a cell of CSV may have another spelling.
-fn is_of_cells(ty: &Type) -> bool {
-    matches!(ty, Type::Float | Type::Int { .. } | Type::Decimal | Type::Bool | Type::Fixed(Fixed::Decimal { .. }))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::values::{put_float, put_int, put_null, put_text, put_text_with};
 use crate::column::json_text::{JsonValues, NullMembers};
 use crate::column::{Batch, Fixed, Type};
 use crate::position::FieldPath;
+use crate::warehouse::described::is_of_cells;
 use crate::warehouse::{LoadError, LoadRows, RowEncoder, UnfitRow};
 
 /// The encoder of a load.
@@ -236,11 +237,6 @@ impl<'a> Column<'a> {
         }
         Ok(())
     }
-}
-
-/// Returns true for types of which a cell of CSV may have another spelling.
-fn is_of_cells(ty: &Type) -> bool {
-    matches!(ty, Type::Float | Type::Int { .. } | Type::Decimal | Type::Bool | Type::Fixed(Fixed::Decimal { .. }))
 }
 
 #[cfg(test)]
