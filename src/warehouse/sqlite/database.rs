@@ -18,6 +18,9 @@ use crate::warehouse::LoadError;
 /// that is repeated loads only what is not there.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+/// Time that SQLite itself waits for a lock in one statement. Short, because no cancel ends it.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
 /// Time between two attempts at a lock.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
@@ -77,7 +80,7 @@ impl Database {
         let mut connection = Connection::open_with_flags(location.plain(), flags)
             .map_err(|error| to_load_error(&error, &table, location, cancel))?;
         let own = cancel.clone();
-        let set_up = connection.busy_timeout(Duration::ZERO).and_then(|()| {
+        let set_up = connection.busy_timeout(SHORT_WAIT).and_then(|()| {
             connection.progress_handler(STEPS_PER_LOOK, Some(move || own.is_cancelled()))?;
             let flags =
                 FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
@@ -125,13 +128,13 @@ impl Database {
 
     /// Executes statements without results.
     pub(super) fn execute(&self, sql: &str) -> Result<(), LoadError> {
-        self.check_cancel()?;
+        self.await_readable()?;
         self.connection.execute_batch(sql).map_err(|error| self.error(&error))
     }
 
     /// Executes one statement and returns the number of rows that it changed.
     pub(super) fn changed(&self, sql: &str, values: impl Params) -> Result<u64, LoadError> {
-        self.check_cancel()?;
+        self.await_readable()?;
         self.connection.execute(sql, values).map(|rows| rows as u64).map_err(|error| self.error(&error))
     }
 
@@ -142,7 +145,7 @@ impl Database {
         values: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, LoadError> {
-        self.check_cancel()?;
+        self.await_readable()?;
         let rows = self.connection.prepare(sql).and_then(|mut query| query.query_map(values, read)?.collect());
         rows.map_err(|error| self.error(&error))
     }
@@ -157,6 +160,15 @@ impl Database {
 
     fn check_cancel(&self) -> Result<(), LoadError> {
         if self.cancel.is_cancelled() { Err(LoadError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Waits until a statement outside a transaction can read the file: another process that commits locks it for a moment,
+    /// one whose rows have outgrown its cache until its end.
+    fn await_readable(&self) -> Result<(), LoadError> {
+        match self.connection.is_autocommit() {
+            true => self.patiently(|db| db.query_row("PRAGMA schema_version", [], |_| Ok(()))),
+            false => self.check_cancel(),
+        }
     }
 
     /// Repeats `work` while the file is locked, for a limited time.
