@@ -307,7 +307,7 @@ pub(super) struct PartArgs {
     /// Runs that are active at a time
     #[arg(long, value_name = "N", default_value = "4", help_heading = "Parts")]
     pub runs_at_once: NonZeroUsize,
-    /// What to do if the run of a part fails
+    /// Policy for parts whose runs fail
     #[arg(long, value_enum, value_name = "POLICY", default_value = "fail", help_heading = "Parts")]
     pub on_failed_part: OnFailed,
     /// Start the parts again whose runs failed under an earlier command, and go on with the others

@@ -1,5 +1,5 @@
 //! Loads of systems with transactions: the claims that a load has in the ledger, judged against the rows that are there.
-//! Whether it is made already, as a whole or in part; how far it is, if it is made in chunks; and whose rows give way.
+//! They tell whether a load is made, as a whole or in part, the progress of one in chunks, and the loads whose rows give way.
 
 use serde::{Deserialize, Serialize};
 

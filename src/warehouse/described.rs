@@ -1,4 +1,4 @@
-//! What types are to every system: their names in messages about columns, and those that cells of CSV spell.
+//! Properties of types that are the same for every system: names in messages about columns, and spelling in cells of CSV.
 
 use crate::column::{Container, Fixed, Type};
 

@@ -25,7 +25,7 @@ pub struct LedgerRow {
     pub mode: String,
     /// Digest of the steps.
     pub plan: String,
-    /// What has become of its rows, as far as loads are concerned.
+    /// State of its rows, as far as loads are concerned.
     pub state: LoadState,
     /// The runs that were loaded together with this one, if any: `rows`, `rejected` and `digest` are of all of them.
     pub set: Option<LoadSet>,
@@ -46,7 +46,7 @@ pub struct LedgerRow {
     pub version: String,
 }
 
-/// What has become of the rows of a load. Changes that others make to rows are not known.
+/// State of the rows of a load. Changes that others make to rows are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadState {
     /// They are in the table.

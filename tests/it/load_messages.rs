@@ -1,4 +1,4 @@
-//! What is said of loads that are there, are gone or wait, and what makes two loads two.
+//! Messages about loads that are there, are gone or wait, and the flags that make two loads of the same rows.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};

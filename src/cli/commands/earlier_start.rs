@@ -89,7 +89,7 @@ pub(super) enum Doubt {
     Permanent(String),
 }
 
-/// What identifies a start besides its work.
+/// The name of a start, which identifies it besides its work.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StartName<'a> {
     /// Nothing: the last start of the same work is the same start until its results are written.

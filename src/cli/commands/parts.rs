@@ -39,7 +39,7 @@ use crate::sink::temporary_file;
 use crate::source::Source;
 use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count, human_duration};
 
-/// What to start the runs of.
+/// The workflow and the inputs of the runs.
 pub(super) struct PartsRequest<'a> {
     /// Workflow to run.
     pub work: StartWork<'a>,

@@ -144,7 +144,7 @@ fn run_of_word(word: &str, listed: &ListedRuns, selection: &RunSelectionArgs) ->
     }
 }
 
-/// Returns true for a UUID, the form of the API's ids: it is nobody's beginning, and need not be looked up.
+/// Returns true for a UUID, the form of the API's ids: it is the beginning of no other id, and need not be looked up.
 fn is_whole_id(word: &str) -> bool {
     let groups: Vec<&str> = word.split('-').collect();
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])

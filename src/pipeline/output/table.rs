@@ -239,7 +239,7 @@ impl TableWriter {
         self.state = self.request.begin()?;
         self.encoder.set(encoder_of(&self.state));
         if let (State::Loading(load), Some(chunks)) = (&mut self.state, &mut self.chunks) {
-            // Another command may have gone on with the load meanwhile.
+            // The load may have been continued by another command meanwhile.
             chunks.now = load.progress();
             // The rows before this record will not come again.
             if chunks.now.records < next_record {

@@ -577,7 +577,9 @@ fn double(text: &str) -> Result<f64, Reason> {
     let value =
         text.parse::<f64>().ok().filter(|_| is_number && !text.starts_with('+')).ok_or("the value is not a number")?;
     let significant = text.split(['e', 'E']).next().unwrap_or_default().bytes().filter(u8::is_ascii_digit);
-    if !value.is_finite() || significant.skip_while(|digit| *digit == b'0').count() > 17 {
+    // A number below the smallest double is not zero.
+    let is_zero = value == 0.0 && significant.clone().any(|digit| digit != b'0');
+    if !value.is_finite() || is_zero || significant.skip_while(|digit| *digit == b'0').count() > 17 {
         return Err("the number has more digits than the column holds".into());
     }
     Ok(value)
@@ -603,6 +605,14 @@ mod tests {
     use super::*;
     use crate::warehouse::Widening;
     use crate::warehouse::testing::assert_same_rows;
+
+    #[test]
+    fn text_of_a_number_that_a_double_lacks_is_no_number() {
+        assert_eq!(["0", "-0.00", "0e9", "5e-324"].map(|text| double(text).unwrap()), [0.0, -0.0, 0.0, 5e-324]);
+        for text in ["1e-400", "-0.001e-400", "1e400", "0.12345678901234567891", "+1", "x"] {
+            assert!(double(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn nested_values_are_the_same_without_their_insides() {

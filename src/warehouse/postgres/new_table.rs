@@ -1,5 +1,5 @@
 //! The table that a load makes, while rows go into it: it gets wider types at once rather than at the end, so that the
-//! rows behind a late change go straight into it as well. Nobody else sees the table before the commit.
+//! rows behind a late change go straight into it as well. No other session sees the table before the commit.
 
 use std::sync::Arc;
 
