@@ -56,6 +56,7 @@ pub(super) fn output_table(
         load_column: load.load_column.as_deref().map(Into::into),
         // Set by the commands that have the flag.
         again: false,
+        files: None,
         commit_every: load.commit_every,
         nul: match load.nul {
             NulArg::Reject => NulPolicy::Reject,

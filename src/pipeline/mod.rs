@@ -62,6 +62,8 @@ pub use rejects::is_rejects_file;
 pub use report::Report;
 pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
 
+#[cfg(test)]
+mod files_tests;
 #[cfg(all(test, feature = "sqlite"))]
 mod opaque_tests;
 #[cfg(test)]

@@ -130,8 +130,8 @@ fn attempt(
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
     let mut outputs = open_outputs(plan, type_merge, &order, control)?;
-    let encoders = outputs.iter().map(OutputWriter::row_encoder).collect();
-    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, encoders, source_columns)?;
+    let tables = outputs.iter().map(OutputWriter::table_rows).collect();
+    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, tables, source_columns)?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();

@@ -4,7 +4,9 @@ use std::fmt::{self, Debug};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::data_files::{FileLayout, FilesLoad, Orphans};
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadIdentity};
 use super::ledger::{LedgerRow, LoadProgress, LoadSummary, RecordMark};
@@ -43,6 +45,16 @@ pub trait Warehouse: Send + Sync + Debug {
     /// the rows are read.
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError>;
 
+    /// Removes the data files of a table that no state of it names and that are at least of this age, or lists them if
+    /// `only_list`. Those of a load that is running on this machine are kept whatever their age.
+    fn remove_orphans(&self, _age: Duration, _only_list: bool, _cancel: &UploadControl) -> Result<Orphans, LoadError> {
+        Err(LoadError::Unsupported {
+            table: self.name(),
+            what: "its tables have no files that a load could leave".to_owned(),
+            hint: None,
+        })
+    }
+
     /// Returns the statement that creates `table` with the columns that a load would create.
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError>;
 }
@@ -52,7 +64,7 @@ pub trait Warehouse: Send + Sync + Debug {
 pub struct TableTarget {
     /// The system that has the table.
     pub warehouse: Arc<dyn Warehouse>,
-    /// The table as it was typed: its name, or schema and name with a dot between.
+    /// The table as it was typed: its name, or schema and name with a dot between. Empty where the system is the table.
     pub table: String,
     /// The effect on rows that are in the table.
     pub mode: LoadMode,
@@ -63,6 +75,8 @@ pub struct TableTarget {
     /// Rows after which a chunk of the load is committed; `None` for one transaction. The key must be known before the rows
     /// are read.
     pub commit_every: Option<NonZeroU64>,
+    /// The files of a table of data files; `None` for the tables of all other systems.
+    pub files: Option<FileLayout>,
     /// The policy for U+0000 in text that the target cannot store.
     pub nul: NulPolicy,
     /// Everything that makes the load the same load.
@@ -72,12 +86,15 @@ pub struct TableTarget {
 impl TableTarget {
     /// Returns the name of target and table for messages, without secrets.
     pub fn name(&self) -> String {
-        format!("{} of {}", self.table, self.warehouse.name())
+        match self.table.is_empty() {
+            true => self.warehouse.name(),
+            false => format!("{} of {}", self.table, self.warehouse.name()),
+        }
     }
 }
 
 /// Refusals that are the same in every system.
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
 impl TableTarget {
     /// Returns the error of a load that its system cannot make with these options.
     pub(super) fn unsupported(&self, what: impl Into<String>, hint: &str) -> LoadError {
@@ -85,11 +102,13 @@ impl TableTarget {
     }
 
     /// Returns the error of a table whose name is none; `examples` are names.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
     pub(super) fn no_name(&self, examples: &str) -> LoadError {
         self.unsupported(format!("`{}` is not the name of a table", self.table), &format!("name it as {examples}"))
     }
 
     /// Fails for the table of loads.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
     pub(super) fn refuse_ledger(&self, name: &str) -> Result<(), LoadError> {
         match name.eq_ignore_ascii_case(super::ledger::LEDGER_TABLE) {
             true => Err(self.unsupported("this table records the loads", "load into a table of another name")),
@@ -141,6 +160,8 @@ pub struct LoadRequest<'a> {
 pub enum Begun {
     /// The load may go on.
     Load(Box<dyn TableLoad>),
+    /// The load may go on, and its rows are data files.
+    Files(Box<dyn FilesLoad>),
     /// The table has the rows already.
     Loaded(LedgerRow),
 }
@@ -228,13 +249,25 @@ pub enum Committed {
     Already(LedgerRow),
 }
 
-/// Checks and encodes rows in workers. Its methods are pure.
+/// Checks and encodes rows in workers. Its methods are pure. Tables of data files check rows alone.
 pub trait RowEncoder: Send + Sync + Debug {
     /// Returns the rows that the table cannot hold, ascending, each once.
     fn unfit(&self, batch: &Batch) -> Vec<UnfitRow>;
 
-    /// Encodes the rows, which all fit. `buffer` is empty and may be used for the bytes.
-    fn encode(&self, batch: &Batch, buffer: Vec<u8>) -> Result<LoadRows, LoadError>;
+    /// Encodes the rows, which all fit. `buffer` is empty and may be used for the bytes. Not called for data files.
+    fn encode(&self, _batch: &Batch, _buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
+        Err(LoadError::Bug("the rows of data files are encoded as Parquet".to_owned()))
+    }
+
+    /// Returns `columns` with the types that data files have for them. [`FilesLoad::file_columns`] agrees with it.
+    fn file_columns(&self, columns: &Schema) -> Schema {
+        columns.clone()
+    }
+
+    /// Returns rows, which all fit, with the types of [`RowEncoder::file_columns`]. Called for data files alone.
+    fn file_rows(&self, batch: &Batch) -> Result<Batch, LoadError> {
+        Ok(batch.clone())
+    }
 }
 
 /// A row that the table cannot hold.

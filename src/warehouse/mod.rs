@@ -6,6 +6,7 @@
 //! ```text
 //! Warehouse::begin ─► Begun::Load ─► RowEncoder (workers: check and encode rows)
 //!                        │        └► TableLoad  (writer: append, finish, commit)
+//!                        ├► Begun::Files: a FilesLoad, whose rows are data files; see [`FilesLoad`]
 //!                        └► Begun::Loaded: the table has the load already
 //! ```
 //!
@@ -18,11 +19,14 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod data_files;
+#[cfg(feature = "delta")]
+pub mod delta;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
@@ -40,11 +44,14 @@ pub mod postgres;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "delta")]
+mod storage;
 #[cfg(all(test, any(feature = "postgres", feature = "sqlite", feature = "clickhouse")))]
 mod testing;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]
 mod uuid;
 
+pub use data_files::{DataFile, FileLayout, FilesLoad, FilesPlace, Orphans};
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};

@@ -63,6 +63,7 @@ impl Ask {
             mode: self.mode.clone(),
             load_column: self.load_column.then(|| "load_key".into()),
             again: self.again,
+            files: None,
             commit_every: None,
             nul: NulPolicy::Reject,
             identity,
