@@ -127,7 +127,11 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
             "leave it out; to sort the rows, use `--sql \"SELECT * FROM results ORDER BY ...\"`",
         ));
     }
-    let is_directory = |output: &Output| matches!(output.target, Target::Directory(_));
+    let is_directory = |output: &Output| match &output.target {
+        Target::Directory(_) => true,
+        Target::Table(table) => table.files.is_some(),
+        _ => false,
+    };
     if let Some(flag) = args.sink.directory_flag().filter(|_| !outputs.iter().any(is_directory)) {
         let error = Error::Usage(format!("`{flag}` applies only to directories"));
         return Err(Failure::new(error, "end the name of a directory with a slash: `-o people/`"));

@@ -17,6 +17,8 @@ mod convert;
 mod csv_dialect;
 mod csv_input;
 mod csv_rules;
+#[cfg(feature = "delta")]
+mod delta;
 mod docs;
 mod failures;
 mod floors;
