@@ -39,8 +39,8 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
             Ok(mut report) => {
                 if lost > 0 {
                     report.notes.push(format!(
-                        "began again {} because the system of a table was lost, locked or busy, or a chunk had changed the \
-                         table for the next",
+                        "began again {} because the system of a table was lost, locked or busy, or the table had changed for \
+                         these rows",
                         times(lost)
                     ));
                 }

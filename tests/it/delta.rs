@@ -124,7 +124,7 @@ fn values_of_every_type_are_read_back() {
         )
     );
     place.write("in.ndjson", text);
-    let casts = ["d:date", "at:timestamp", "local:timestamp_local", "price:decimal(10,2)", "p:timestamp"];
+    let casts = ["d:date", "at:timestamp", "local:timestamp(us,local)", "price:decimal(10,2)", "p:timestamp"];
     let mut flags: Vec<&str> = casts.iter().flat_map(|cast| ["--cast", *cast]).collect();
     flags.extend(["--partition-by", "p"]);
     load(&place, "in.ndjson", "t", &flags).ok();
@@ -141,7 +141,7 @@ fn values_of_every_type_are_read_back() {
     let table = DeltaTable::of(&place, "t");
     assert_eq!(table.protocol["readerFeatures"], json!(["timestampNtz"]));
     // Nanoseconds would be cut.
-    let done = load(&place, "in.ndjson", "ns", &["--cast", "at:timestamp_ns"]);
+    let done = load(&place, "in.ndjson", "ns", &["--cast", "at:timestamp(ns)"]);
     done.code(exit::LOAD_REFUSED).says("nanoseconds").says("`at`");
     assert!(!place.path("ns").exists());
 }

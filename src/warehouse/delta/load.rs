@@ -359,7 +359,7 @@ pub(super) fn earlier(
 }
 
 /// Returns the columns of a table and those that divide it. Fails if a load cannot write it.
-fn writable(
+pub(super) fn writable(
     snapshot: &Snapshot,
     target: &TableTarget,
 ) -> Result<(Vec<super::schema::TableColumn>, Arc<[Arc<str>]>), LoadError> {

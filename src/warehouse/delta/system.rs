@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::ledger::{self, KEY_TABLE};
-use super::load::{DeltaLoad, earlier, io_error, read_error};
+use super::load::{DeltaLoad, earlier, io_error, read_error, writable};
 use super::orphans::remove_orphans;
 use super::schema::{new_schema, unfit_names};
-use super::snapshot::Snapshot;
+use super::snapshot::{LOG, Snapshot};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::storage::TableStorage;
+use crate::warehouse::storage::{TableStorage, new_attempt};
 use crate::warehouse::{
     Begun, FilesPlace, LedgerRow, LoadError, LoadMode, LoadRequest, Orphans, TableTarget, Warehouse,
 };
@@ -94,7 +94,13 @@ impl Warehouse for Delta {
     }
 
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
-        let snapshot = self.snapshot(cancel)?;
+        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| io_error(&self.name, error))?;
+        let snapshot = Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))?;
+        // Before a run is started for it, which costs money.
+        if snapshot.version.is_some() {
+            writable(&snapshot, target)?;
+        }
+        storage.require_put_new(LOG, &new_attempt()).map_err(|error| io_error(&self.name, error))?;
         match target.identity.key_before(KEY_TABLE) {
             Some(key) => earlier(&snapshot, target, &key),
             None => Ok(None),

@@ -1,6 +1,7 @@
 //! Delta tables as tests look at them: a reader of the log of its own, and the readers of Python.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
@@ -101,7 +102,7 @@ fn decoded(path: &str) -> String {
 }
 
 /// The readers and writers of Python.
-pub struct Readers(String);
+pub struct Readers(PathBuf);
 
 impl Readers {
     /// Finds the Python with deltalake; `None` where the test is to be skipped.

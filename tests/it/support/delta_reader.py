@@ -47,7 +47,7 @@ def read(table):
     import duckdb
     from duckdb_extensions import import_extension
 
-    connection = duckdb.connect(config={"TimeZone": "UTC"})
+    connection = duckdb.connect()
     import_extension("delta", con=connection)
     # Through Arrow, which needs no module for time zones.
     arrow = connection.execute(f"SELECT * FROM delta_scan('{os.path.abspath(table)}')").to_arrow_table()
