@@ -10,7 +10,7 @@ use super::context::Context;
 use super::error::{Error, Failure};
 use super::load_args::NulArg;
 #[cfg(feature = "delta")]
-use super::outputs::object_options;
+use super::object_options::object_options;
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use super::table_url::{is_files_url, redacted};

@@ -12,7 +12,7 @@
 //! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
-//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
+//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory table_files open
 //! message prepared chunks worker writer threads run tables explain query execute read cut
 //! ```
 //!

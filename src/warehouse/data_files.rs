@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::LoadError;
-use super::load::{Committed, LoadEnd, RowEncoder};
+use super::load_end::{Committed, LoadEnd};
+use super::row_encoder::RowEncoder;
 use crate::column::Schema;
 use crate::format::parquet::FileFacts;
 use crate::sink::ObjectLocation;

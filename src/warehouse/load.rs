@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::data_files::{FileLayout, FilesLoad, Orphans};
 use super::error::LoadError;
-use super::identity::{CommitKey, LoadIdentity};
-use super::ledger::{LedgerRow, LoadProgress, LoadSummary, RecordMark};
+use super::identity::LoadIdentity;
+use super::ledger::{LedgerRow, LoadProgress};
+use super::load_end::{Committed, LoadEnd};
 use super::modes::{LoadMode, NulPolicy, Widening};
-use crate::column::{Batch, Schema, TypeMerge};
-use crate::position::FieldPath;
+use super::row_encoder::{LoadRows, RowEncoder};
+use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
 
 /// A system with tables. Opened from a URL without any request; its methods block and must not be called on a thread of
@@ -193,108 +194,4 @@ pub trait TableLoad: Send {
 
     /// Makes the rows visible, together with their row in the ledger.
     fn commit(self: Box<Self>) -> Result<Committed, LoadError>;
-}
-
-/// Facts about a load that are known at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadEnd {
-    /// Rows that were appended.
-    pub rows: u64,
-    /// Records that were rejected.
-    pub rejected: u64,
-    /// SHA-256 of each source, in hexadecimal, with a space and the way in which it was read behind it if that is not the
-    /// usual one; `None` if one was not read to its end, because the rows end before.
-    pub digests: Option<Vec<String>>,
-    /// The end of a chunk; `None` for a load in one transaction.
-    pub chunk: Option<ChunkEnd>,
-}
-
-/// The end of one chunk of a load. The counts of the end of the load are then those of the chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkEnd {
-    /// Records of the sources up to here, bad ones included.
-    pub records: u64,
-    /// The record of its last row; `None` if it has no row.
-    pub last: Option<RecordMark>,
-    /// True for the last chunk, which completes the load.
-    pub is_last: bool,
-}
-
-impl LoadEnd {
-    /// Returns the digest for the ledger: that of the source, or of the digests of several. Empty if it is not known.
-    pub fn digest(&self) -> String {
-        match self.digests.as_deref() {
-            Some([one]) => of_bytes(one).to_owned(),
-            Some(several) => {
-                let several: Vec<&str> = several.iter().map(|digest| of_bytes(digest)).collect();
-                CommitKey::of(&several).as_str().to_owned()
-            }
-            None => String::new(),
-        }
-    }
-}
-
-/// Returns the digest of the bytes alone.
-fn of_bytes(digest: &str) -> &str {
-    digest.split(' ').next().unwrap_or_default()
-}
-
-/// The outcome of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each load")]
-pub enum Committed {
-    /// The rows are in the table.
-    Loaded(LoadSummary),
-    /// An earlier load had the same key. The rows of this one were rolled back.
-    Already(LedgerRow),
-}
-
-/// Checks and encodes rows in workers. Its methods are pure. Tables of data files check rows alone.
-pub trait RowEncoder: Send + Sync + Debug {
-    /// Returns the rows that the table cannot hold, ascending, each once.
-    fn unfit(&self, batch: &Batch) -> Vec<UnfitRow>;
-
-    /// Encodes the rows, which all fit. `buffer` is empty and may be used for the bytes. Not called for data files.
-    fn encode(&self, _batch: &Batch, _buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
-        Err(LoadError::Bug("the rows of data files are encoded as Parquet".to_owned()))
-    }
-
-    /// Returns `columns` with the types that data files have for them. [`FilesLoad::file_columns`] agrees with it.
-    fn file_columns(&self, columns: &Schema) -> Schema {
-        columns.clone()
-    }
-
-    /// Returns rows, which all fit, with the types of [`RowEncoder::file_columns`]. Called for data files alone.
-    fn file_rows(&self, batch: &Batch) -> Result<Batch, LoadError> {
-        Ok(batch.clone())
-    }
-}
-
-/// A row that the table cannot hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnfitRow {
-    /// Index in the batch.
-    pub row: u32,
-    /// Path of the value.
-    pub path: FieldPath,
-    /// The reason, without the value.
-    pub reason: String,
-}
-
-/// Encoded rows.
-pub enum LoadRows {
-    /// Bytes in the target's own form.
-    Bytes(Vec<u8>),
-    /// Columns, for targets that take values one by one.
-    Columns(Batch),
-}
-
-impl LoadRows {
-    /// Returns the bytes that it holds, approximately.
-    pub fn memory_size(&self) -> usize {
-        match self {
-            LoadRows::Bytes(bytes) => bytes.len(),
-            LoadRows::Columns(batch) => batch.memory_size(),
-        }
-    }
 }

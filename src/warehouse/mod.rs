@@ -36,10 +36,12 @@ mod identity;
 mod json_text;
 mod ledger;
 mod load;
+mod load_end;
 mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -56,8 +58,8 @@ pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
 pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark};
-pub use load::{
-    Begun, ChunkEnd, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget, UnfitRow, Warehouse,
-};
+pub use load::{Begun, LoadRequest, TableLoad, TableTarget, Warehouse};
+pub use load_end::{ChunkEnd, Committed, LoadEnd};
 pub use modes::{LoadMode, NulPolicy, Widening};
 pub use names::{ColumnNames, SharedColumn};
+pub use row_encoder::{LoadRows, RowEncoder, UnfitRow};

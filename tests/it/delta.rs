@@ -116,13 +116,11 @@ fn values_of_every_type_are_read_back() {
     let Some(readers) = Readers::find() else { return };
     let place = Place::new();
     let keys: String = (0..60).map(|i| format!("\"k{i}\":{i},")).collect();
-    let text = format!(
-        "{}\n{}\n",
-        r#"{"id":1,"d":"2024-02-29","at":"2024-01-31T12:00:00.123456+02:00","local":"1969-12-31T23:59:59.5","price":"-1.50","deep":[[1,null],[]],"m":{"x":1},"int":9007199254740993,"p":"2024-01-31T12:00:00Z"}"#,
-        format!(
-            r#"{{"id":2,"d":null,"at":null,"local":null,"price":null,"deep":null,"m":{{{keys}"x":null}},"int":-1,"p":null}}"#
-        )
+    let first = r#"{"id":1,"d":"2024-02-29","at":"2024-01-31T12:00:00.123456+02:00","local":"1969-12-31T23:59:59.5","price":"-1.50","deep":[[1,null],[]],"m":{"x":1},"int":9007199254740993,"p":"2024-01-31T12:00:00Z"}"#;
+    let second = format!(
+        r#"{{"id":2,"d":null,"at":null,"local":null,"price":null,"deep":null,"m":{{{keys}"x":null}},"int":-1,"p":null}}"#
     );
+    let text = format!("{first}\n{second}\n");
     place.write("in.ndjson", text);
     let casts = ["d:date", "at:timestamp", "local:timestamp(us,local)", "price:decimal(10,2)", "p:timestamp"];
     let mut flags: Vec<&str> = casts.iter().flat_map(|cast| ["--cast", *cast]).collect();
@@ -192,11 +190,7 @@ fn the_files_of_a_load_that_is_running_are_kept() {
     // Its sample ends with the input, or with enough bytes.
     stdin.write_all("{\"id\":5}\n".repeat(700_000).as_bytes()).unwrap();
     let attempt = wait_for("the attempt", || {
-        let found = files(&place.path("t")).into_iter().find_map(|name| {
-            let (_, attempt) = name.split_once("/attempt.")?;
-            Some(attempt.to_owned())
-        });
-        found
+        files(&place.path("t")).into_iter().find_map(|name| Some(name.split_once("/attempt.")?.1.to_owned()))
     });
     let of_attempt = format!("t/drawoff-{attempt}-00001.parquet");
     place.write(&of_attempt, "as if it were complete");

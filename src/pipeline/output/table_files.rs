@@ -30,7 +30,7 @@ pub(super) struct FilesWriter {
 enum State {
     Loading(Box<Loading>),
     /// The table has the rows; those that come are counted and discarded.
-    Loaded(LedgerRow),
+    Loaded(Box<LedgerRow>),
 }
 
 struct Loading {
@@ -67,7 +67,7 @@ impl FilesWriter {
 
     /// Returns the writer of rows that the table has already.
     pub(super) fn loaded(row: LedgerRow, target: &TableTarget) -> Self {
-        FilesWriter { state: State::Loaded(row), table: target.name(), rows: 0 }
+        FilesWriter { state: State::Loaded(Box::new(row)), table: target.name(), rows: 0 }
     }
 
     /// Returns the check of rows, for workers.
@@ -157,7 +157,9 @@ enum FinishedState {
     /// The files have their final names.
     Published(Box<Published>),
     /// The table has the rows.
-    Loaded(LedgerRow),
+    Loaded(Box<LedgerRow>),
+    /// An error has ended it.
+    Failed,
 }
 
 struct Staged {
@@ -207,15 +209,16 @@ impl FinishedFiles {
         match &self.state {
             FinishedState::Staged(staged) => staged.files.iter().map(|(_, file)| file.bytes).sum(),
             FinishedState::Published(published) => published.files.files.iter().map(|file| file.bytes).sum(),
-            FinishedState::Loaded(_) => 0,
+            FinishedState::Loaded(_) | FinishedState::Failed => 0,
         }
     }
 
     /// Makes the files durable under their final names, so that only the commit of the table is left.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         let FinishedState::Staged(_) = &self.state else { return Ok(()) };
-        let none = FinishedState::Loaded(LedgerRow::default());
-        let FinishedState::Staged(staged) = std::mem::replace(&mut self.state, none) else { return Ok(()) };
+        let FinishedState::Staged(staged) = std::mem::replace(&mut self.state, FinishedState::Failed) else {
+            return Ok(());
+        };
         let Staged { load, staging, mut files, partition_by, columns, end } = *staged;
         sync_all(&mut files, |(_, file)| file.sync())?;
         let table = Path::new(&self.table);
@@ -252,8 +255,10 @@ impl FinishedFiles {
     pub(super) fn commit(mut self) -> Result<(Committed, u64), Error> {
         self.sync()?;
         match self.state {
-            FinishedState::Loaded(row) => Ok((Committed::Already(row), self.rows)),
-            FinishedState::Staged(_) => Err(Error::Bug("the files of a load have no final names".into())),
+            FinishedState::Loaded(row) => Ok((Committed::Already(*row), self.rows)),
+            FinishedState::Staged(_) | FinishedState::Failed => {
+                Err(Error::Bug("the files of a load have no final names".into()))
+            }
             FinishedState::Published(published) => {
                 let Published { load, files, columns, end } = *published;
                 match load.commit(files.files.clone(), &columns, &end) {

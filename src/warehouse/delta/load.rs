@@ -16,7 +16,7 @@ use super::entry::{Entry, NO_LOCAL_TIMES, load_of, rows_of};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
 use super::ledger::{self, KEY_TABLE, LoadFacts};
 use super::row_check::TableRows;
-use super::schema::{can_partition, has_local_times, table_columns, unfit_names};
+use super::schema::{TableColumn, can_partition, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Schema, TypeMerge};
 use crate::sink::{PutNew, UploadControl};
@@ -40,6 +40,13 @@ const WAITS: [Duration; 6] = [
     Duration::from_secs(8),
     Duration::from_secs(15),
 ];
+
+/// A table that exists and takes loads.
+pub(super) struct KnownTable {
+    columns: Vec<TableColumn>,
+    /// The columns by whose values it is divided.
+    partition_by: Arc<[Arc<str>]>,
+}
 
 /// A load that has begun.
 pub(super) struct DeltaLoad {
@@ -81,7 +88,7 @@ impl DeltaLoad {
         let (columns, partition_by) = match snapshot.version {
             None => (None, target.files.clone().unwrap_or_default().partition_by),
             Some(_) => {
-                let (columns, partition_by) = writable(&snapshot, &target)?;
+                let KnownTable { columns, partition_by } = writable(&snapshot, &target)?;
                 (Some(columns), partition_by)
             }
         };
@@ -147,7 +154,7 @@ impl DeltaLoad {
 
     /// Fails if the files, whose columns are `columns`, do not fit the table as others have left it meanwhile.
     fn check_again(&self, columns: &Schema) -> Result<(), LoadError> {
-        let (known, partition_by) = writable(&self.snapshot, &self.target)?;
+        let KnownTable { columns: known, partition_by } = writable(&self.snapshot, &self.target)?;
         let rows =
             TableRows::new(Some(known), partition_by.clone(), self.type_merge, self.widening == Widening::Evolve);
         if partition_by != self.partition_by || rows.file_columns(columns) != *columns {
@@ -359,10 +366,7 @@ pub(super) fn earlier(
 }
 
 /// Returns the columns of a table and those that divide it. Fails if a load cannot write it.
-pub(super) fn writable(
-    snapshot: &Snapshot,
-    target: &TableTarget,
-) -> Result<(Vec<super::schema::TableColumn>, Arc<[Arc<str>]>), LoadError> {
+pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<KnownTable, LoadError> {
     let table = target.name();
     let schema = snapshot.schema().map_err(|error| read_error(&table, error))?;
     let refuse = |what: String, hint: &str| Err(target.unsupported(what, hint));
@@ -390,7 +394,7 @@ pub(super) fn writable(
         );
     }
     match table_columns(&schema) {
-        Some(columns) => Ok((columns, partition_by)),
+        Some(columns) => Ok(KnownTable { columns, partition_by }),
         None => Err(read_error(&table, ReadError::Log("its schema cannot be read".to_owned()))),
     }
 }

@@ -14,7 +14,7 @@ use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, UInt32Array, new_nu
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 
-use super::schema::{TableColumn, can_partition, unfit_name};
+use super::schema::{TableColumn, can_partition, delta_type, unfit_name};
 use crate::column::{Batch, Field, Morsel, Schema, Type, TypeMerge, cast_array};
 use crate::format::decode::Outcome;
 use crate::format::json_text::JsonValues;
@@ -120,7 +120,12 @@ impl TableRows {
                 Place::Known(column, ty) if !self.holds(&ty, &field.ty) => {
                     misfit(&field.name, format!("{}, and the table has {}", has(), column.shown));
                 }
-                Place::Known(..) | Place::New => {}
+                Place::Known(..) => {}
+                Place::New => {
+                    if let Err(what) = delta_type(&field.ty) {
+                        misfit(&field.name, what.to_owned());
+                    }
+                }
                 Place::None(reason) => misfit(&field.name, format!("{}, and {reason}", has())),
             }
             if self.partition_by.contains(&field.name) && !can_partition(&field.ty) {
@@ -156,7 +161,7 @@ impl TableRows {
         let mut unfit = match self.place(field) {
             _ if field.ty == Type::Null => Vec::new(),
             Place::None(reason) => valid(&reason),
-            Place::New => match super::schema::delta_type(&field.ty) {
+            Place::New => match delta_type(&field.ty) {
                 Ok(_) => Vec::new(),
                 Err(reason) => valid(&format!("it {reason}")),
             },

@@ -389,10 +389,10 @@ pub struct Moto {
 impl Moto {
     /// Starts the server by a Python that has the packages of `tests/requirements-objects.txt`.
     pub fn start(python: &std::path::Path) -> Self {
-        let script = "import sys, boto3\n\
+        let script = "import contextlib, sys, boto3\n\
             from moto.server import ThreadedMotoServer\n\
             server = ThreadedMotoServer(ip_address='127.0.0.1', port=0)\n\
-            server.start()\n\
+            with contextlib.redirect_stdout(sys.stderr): server.start()\n\
             host, port = server.get_host_and_port()\n\
             url = f'http://{host}:{port}'\n\
             keys = dict(aws_access_key_id='AKMARKED', aws_secret_access_key='secret-of-the-store')\n\
