@@ -108,6 +108,11 @@ impl ObjectPrefix {
     }
 
     /// Unreachable: the type has no values.
+    pub fn reader(&self, _: &str) -> io::Result<Option<ObjectReader>> {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
     pub fn read_bytes(&self, _: &str) -> io::Result<Option<Bytes>> {
         match *self {}
     }

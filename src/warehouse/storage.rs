@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::data_files::FilesPlace;
 use super::identity::hexadecimal;
-use crate::sink::{ObjectPrefix, PutNew, StoreError, StoreProblem};
+use crate::sink::{ObjectPrefix, PutNew, StoreError, StoreProblem, temporary_file};
 
 /// A directory of a table.
 #[derive(Debug)]
@@ -50,6 +50,23 @@ impl TableStorage {
                 Err(error) => Err(error),
             },
             TableStorage::Store(store) => Ok(store.read_bytes(name)?.map(|bytes| bytes.to_vec())),
+        }
+    }
+
+    /// Opens a file that may be large, from a store by way of a temporary file; `None` if it does not exist.
+    pub(super) fn open_file(&self, name: &str) -> io::Result<Option<File>> {
+        match self {
+            TableStorage::Local(path) => match File::open(path.join(name)) {
+                Ok(file) => Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            TableStorage::Store(store) => {
+                let Some(mut reader) = store.reader(name)? else { return Ok(None) };
+                let mut file = temporary_file("drawoff-checkpoint")?;
+                io::copy(&mut reader, &mut file)?;
+                Ok(Some(file.into_file()))
+            }
         }
     }
 

@@ -429,15 +429,17 @@ fn tables_of_others_are_honoured_or_refused_by_name() {
     let expected = json!({"id": 3, "name": "c", "score": 2.0, "at": null, "price": null, "country": "SE", "new": true});
     for name in ["plain", "divided", "checkpoint", "append-only", "vectors"] {
         readers.make(&place, name, name);
-        let before = readers.rows(&place, name).len();
+        // deltalake writes tables with deletion vectors, and does not read them.
+        let n_readers = if name == "vectors" { 1 } else { 2 };
+        let before = readers.rows_by(&place, name, n_readers).len();
         load(&place, "in.ndjson", name, &[]).ok().says("added the column `new`");
         load(&place, "in.ndjson", name, &[]).ok().says("nothing was changed");
-        let rows = readers.rows(&place, name);
+        let rows = readers.rows_by(&place, name, n_readers);
         assert_eq!(rows.len(), before + 1, "{name}");
         assert_eq!(rows.last().unwrap(), &expected, "{name}");
     }
     // A checkpoint by another writer keeps what the log knows of loads, also when the entries are gone.
-    readers.make(&place, "plain", "vacuum");
+    readers.make(&place, "plain", "state");
     for version in 0..2 {
         std::fs::remove_file(place.path(&format!("plain/_delta_log/{version:020}.json"))).unwrap();
     }

@@ -31,6 +31,9 @@ pub(crate) struct OutputSpec {
     pub is_multi_file: bool,
     /// Columns whose values choose a row's directory; the files do not contain them. Empty without partitioning.
     pub partition_by: Arc<[Arc<str>]>,
+    /// Those of these columns that the plan names, so that the rows must have them. A table that exists is divided by columns
+    /// of its own, which are null where rows lack them.
+    named_partitions: Arc<[Arc<str>]>,
     /// Maximum rows of a worker's row group: an eighth of a file's maximum, or `usize::MAX` without one.
     pub max_group_rows: usize,
     /// Maximum encoded bytes of a worker's row group, by the same rule.
@@ -56,12 +59,17 @@ impl OutputSpec {
             }
             _ => (Arc::default(), None, None),
         };
+        let named_partitions = match &output.target {
+            Target::Table(table) => table.files.as_ref().map_or_else(Arc::default, |files| files.partition_by.clone()),
+            _ => partition_by.clone(),
+        };
         let has_files = matches!(&output.target, Target::Table(table) if table.files.is_some());
         OutputSpec {
             format: output.format.for_values(type_merge),
             compression: output.compression,
             is_multi_file: matches!(output.target, Target::Directory(_)) || has_files || output.is_sheets(),
             partition_by,
+            named_partitions,
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),
             table: table.map(|table| table.encoder),
@@ -145,7 +153,7 @@ impl OutputSpecs {
 
     /// Fails if a partition column or a column of the sort hint is not among `columns`, those after the steps.
     pub(crate) fn require_named_columns(&self, columns: &Schema) -> Result<(), PlanError> {
-        let partitioned = self.specs.iter().flat_map(|spec| spec.partition_by.iter());
+        let partitioned = self.specs.iter().flat_map(|spec| spec.named_partitions.iter());
         let partitioned = partitioned.map(|name| (ColumnPurpose::PartitionBy, name));
         let sorted = self.sort_hint.iter().map(|key| (ColumnPurpose::SortHint, &key.column));
         for (purpose, name) in partitioned.chain(sorted) {

@@ -12,6 +12,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, P
 
 use super::error::{Operation, StoreKind};
 use super::location::exact_path;
+use super::read::{ObjectReader, StoredObject};
 use super::session::Session;
 use super::upload::ObjectUpload;
 use crate::sink::object_location::ObjectLocation;
@@ -123,6 +124,12 @@ impl ObjectPrefix {
             Some((name, meta.size, meta.last_modified.into()))
         });
         Ok(named.collect())
+    }
+
+    /// Returns a reader of an object, which asks for some MB at a time; `None` if it does not exist.
+    pub fn reader(&self, name: &str) -> io::Result<Option<ObjectReader>> {
+        let found = self.session.find(&self.object_path(name)?)?;
+        Ok(found.map(|meta| StoredObject::of(&self.session, meta).reader()))
     }
 
     /// Reads a whole object; `None` if it does not exist.

@@ -142,6 +142,12 @@ impl Remove {
     }
 }
 
+/// Returns the rows of a data file as its statistics have them.
+pub(super) fn rows_of(add: &Add) -> Option<u64> {
+    let stats: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
+    stats.get("numRecords")?.as_u64()
+}
+
 /// Returns the unique id of a deletion vector; empty for none.
 fn vector_id(vector: Option<&Value>) -> String {
     let Some(vector) = vector.filter(|vector| !vector.is_null()) else { return String::new() };

@@ -1,13 +1,13 @@
 //! Reads checkpoints of a Delta log: Parquet files with one action a row. Of each row only the members that a load needs
 //! are read, so that the statistics of thousands of files take no memory.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow_array::{Array, StructArray};
 use arrow_schema::DataType;
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
@@ -23,12 +23,12 @@ const LEFT_OUT: &[&str] = &["stats_parsed", "partitionValues_parsed", "clusterin
 
 /// Reads the actions of a checkpoint and calls `take` for each; those of files only `with_files`.
 pub(super) fn read_checkpoint(
-    bytes: Vec<u8>,
+    file: File,
     with_files: bool,
     take: &mut dyn FnMut(Action) -> Result<(), String>,
 ) -> Result<(), String> {
     let failed = |error: ParquetError| error.to_string();
-    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(failed)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
     let is_read = |path: &[String]| match path.first().map(String::as_str) {
         Some("protocol" | "metaData" | "txn" | "sidecar") => true,
         Some("remove") => with_files && path.get(1).is_some_and(|member| member == "path"),

@@ -204,12 +204,6 @@ pub(super) fn load_of(add: &Add) -> Option<&str> {
     add.tags.as_ref()?.get(LOAD_TAG)?.as_deref()
 }
 
-/// Returns the rows of a data file as its statistics have them.
-pub(super) fn rows_of(add: &Add) -> Option<u64> {
-    let stats: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
-    stats.get("numRecords")?.as_u64()
-}
-
 /// Returns an id in the form of a UUID, of an attempt and a time.
 fn uuid_of(attempt: &str, now: i64) -> String {
     let digest = crate::warehouse::CommitKey::of(&["uuid", attempt, &now.to_string()]);

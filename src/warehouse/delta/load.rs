@@ -11,8 +11,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::actions::Add;
-use super::entry::{Entry, NO_LOCAL_TIMES, load_of, rows_of};
+use super::actions::{Add, rows_of};
+use super::entry::{Entry, NO_LOCAL_TIMES, load_of};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
 use super::ledger::{self, KEY_TABLE, LoadFacts};
 use super::row_check::TableRows;
@@ -262,6 +262,8 @@ impl FilesLoad for DeltaLoad {
             match columns.position(name).map(|i| &columns.fields[i].ty) {
                 Some(ty) if can_partition(ty) => {}
                 Some(_) => return refuse(name, "has values that cannot name a partition"),
+                // It is null in all rows.
+                None if self.snapshot.version.is_some() => {}
                 None => return refuse(name, "divides the table, and no row has it"),
             }
         }
@@ -271,7 +273,7 @@ impl FilesLoad for DeltaLoad {
                 "load rows, or declare the columns in an explicit schema",
             ));
         }
-        if columns.fields.len() == self.partition_by.len() && !columns.fields.is_empty() {
+        if columns.fields.iter().all(|field| self.partition_by.contains(&field.name)) {
             return Err(self.target.unsupported(
                 "all columns divide the table, so that its files would have none",
                 "divide it by fewer columns",

@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::actions::{Action, Add, Metadata, Protocol, Transaction};
+use super::actions::{Action, Add, Metadata, Protocol, Transaction, rows_of};
 use super::checkpoint::read_checkpoint;
 use crate::warehouse::storage::TableStorage;
 
@@ -153,8 +153,8 @@ impl Snapshot {
             self.removed.insert(remove.path);
         }
         if let Some(mut add) = add {
-            // A file with another deletion vector is removed by an action of its own.
-            add.stats = add.stats.filter(|stats| stats.len() < MAX_KEPT_STATISTICS);
+            // All else of the statistics is of use to readers only, and large.
+            add.stats = rows_of(&add).map(|rows| json!({"numRecords": rows}).to_string());
             files.insert(add.key(), add);
         }
     }
@@ -171,9 +171,6 @@ impl Snapshot {
     }
 }
 
-/// Bytes of statistics of a file that are kept: only the number of rows is looked at.
-const MAX_KEPT_STATISTICS: usize = 64 << 10;
-
 /// Reads the actions of a file of a checkpoint.
 fn read_actions(
     storage: &TableStorage,
@@ -181,10 +178,10 @@ fn read_actions(
     with_files: bool,
     take: &mut dyn FnMut(Action) -> Result<(), String>,
 ) -> Result<(), ReadError> {
-    let bytes = storage.read(name)?.ok_or_else(|| ReadError::Log(format!("{name} is gone")))?;
+    let gone = || ReadError::Log(format!("{name} is gone"));
     let read = match name.ends_with(".json") {
-        true => each_action(&bytes, take),
-        false => read_checkpoint(bytes, with_files, take),
+        true => each_action(&storage.read(name)?.ok_or_else(gone)?, take),
+        false => read_checkpoint(storage.open_file(name)?.ok_or_else(gone)?, with_files, take),
     };
     read.map_err(|cause| ReadError::Log(format!("{name} cannot be read: {cause}")))
 }

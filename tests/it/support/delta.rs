@@ -110,7 +110,8 @@ impl Readers {
         tool("DRAWOFF_TEST_DELTA_PYTHON").map(Readers)
     }
 
-    fn script(&self, place: &Place, args: &[&str]) -> Done {
+    /// Runs the script with these arguments.
+    pub fn script(&self, place: &Place, args: &[&str]) -> Done {
         let mut command = place.program(&self.0);
         command.arg("-c").arg(include_str!("delta_reader.py")).args(args);
         Done::of(command).ok()
@@ -124,9 +125,15 @@ impl Readers {
     /// Reads a table by each reader: rows sorted by `id`, which are the same in all of them.
     #[track_caller]
     pub fn rows(&self, place: &Place, table: &str) -> Vec<Value> {
+        // DuckDB is not asked for tables in stores.
+        self.rows_by(place, table, if table.contains("://") { 1 } else { 2 })
+    }
+
+    /// Reads a table by so many readers.
+    #[track_caller]
+    pub fn rows_by(&self, place: &Place, table: &str, n_readers: usize) -> Vec<Value> {
         let mut found: Vec<Value> = self.script(place, &["read", table]).records();
-        let expected = if table.contains("://") { 1 } else { 2 };
-        assert_eq!(found.len(), expected, "readers of {table}");
+        assert_eq!(found.len(), n_readers, "readers of {table}");
         for read in &mut found {
             let rows = read["rows"].as_array_mut().unwrap();
             rows.sort_by_key(|row| row["id"].to_string());
@@ -136,5 +143,48 @@ impl Readers {
             assert_eq!(other["rows"], Value::Array(first.clone()), "{} reads {table} otherwise", other["reader"]);
         }
         first
+    }
+}
+
+/// Azurite, Azure's store as a program of Node; killed on drop.
+#[cfg(feature = "object-store")]
+pub struct Azurite {
+    process: std::process::Child,
+    url: String,
+}
+
+#[cfg(feature = "object-store")]
+impl Azurite {
+    /// Starts the store with the container `bucket`; `None` without `DRAWOFF_TEST_AZURITE`.
+    pub fn start(readers: &Readers) -> Option<Self> {
+        use std::io::BufRead as _;
+        use std::process::{Command, Stdio};
+
+        let program = std::env::var_os("DRAWOFF_TEST_AZURITE").filter(|path| !path.is_empty())?;
+        let mut command = Command::new("node");
+        command.arg(program).args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence"]);
+        command.args(["--skipApiVersionCheck", "--disableTelemetry"]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines();
+        let url = lines.find_map(|line| Some(line.unwrap().split_once("listens on ")?.1.trim().to_owned()));
+        let url = url.expect("azurite does not start");
+        // Its pipe stays open: it logs each request.
+        std::thread::spawn(move || lines.count());
+        let store = Azurite { process, url };
+        readers.script(&store.place(), &["container", &store.url]);
+        Some(store)
+    }
+
+    /// A place whose commands use this store.
+    pub fn place(&self) -> Place {
+        Place::new().env("AZURE_STORAGE_USE_EMULATOR", "true").env("AZURITE_BLOB_STORAGE_URL", &self.url)
+    }
+}
+
+#[cfg(feature = "object-store")]
+impl Drop for Azurite {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

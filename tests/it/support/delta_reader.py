@@ -1,7 +1,8 @@
 """Reads Delta tables by deltalake and DuckDB, and makes tables by deltalake, for tests.
 
 read TABLE            prints the rows of each reader as one JSON object a line: {"reader": ..., "columns": ..., "rows": [...]}
-make TABLE NAME       writes the table NAME of TABLES below
+make TABLE NAME       writes the table NAME of those in `make`
+container URL         creates the container `bucket` in Azurite
 """
 
 import datetime
@@ -11,7 +12,7 @@ import os
 import sys
 
 
-def plain(value, ty=None):
+def plain(value):
     """Returns a value as JSON has it: decimals as numbers with their digits, times in ISO 8601 with microseconds."""
     if isinstance(value, decimal.Decimal):
         return {"decimal": str(value)}
@@ -32,16 +33,43 @@ def plain(value, ty=None):
 
 
 def options():
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"} if endpoint else None
+    if "AZURITE_BLOB_STORAGE_URL" in os.environ:
+        return {"azure_storage_use_emulator": "true"}
+    return {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"], "AWS_ALLOW_HTTP": "true"}
+
+
+def container(url):
+    import base64
+    import hashlib
+    import hmac
+    import urllib.request
+
+    # The account of every Azurite, which is public.
+    account = "devstoreaccount1"
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    date = datetime.datetime.now(datetime.timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    headers = {"x-ms-date": date, "x-ms-version": "2021-08-06"}
+    signed = "PUT" + "\n" * 12 + "".join(f"{name}:{value}\n" for name, value in headers.items())
+    signed += f"/{account}/{account}/bucket\nrestype:container"
+    digest = hmac.new(base64.b64decode(key), signed.encode(), hashlib.sha256).digest()
+    headers["Authorization"] = f"SharedKey {account}:{base64.b64encode(digest).decode()}"
+    headers["Content-Length"] = "0"
+    request = urllib.request.Request(f"{url}/{account}/bucket?restype=container", method="PUT", headers=headers)
+    urllib.request.urlopen(request)
 
 
 def read(table):
     from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaProtocolError
 
     found = DeltaTable(table, storage_options=options() if "://" in table else None)
-    arrow = found.to_pyarrow_table()
-    yield "deltalake", [[field.name, str(field.type)] for field in arrow.schema], arrow.to_pylist()
+    try:
+        arrow = found.to_pyarrow_table()
+    except DeltaProtocolError:
+        # A feature that it does not read, such as deletion vectors.
+        arrow = None
+    if arrow is not None:
+        yield "deltalake", [[field.name, str(field.type)] for field in arrow.schema], arrow.to_pylist()
     if "://" in table:
         return
     import duckdb
@@ -97,8 +125,8 @@ def make(table, name):
         write_deltalake(table, pa.table({"id": [1], "name": ["a"]}, schema=schema))
     elif name == "compact":
         DeltaTable(table).optimize.compact()
-    elif name == "vacuum":
-        DeltaTable(table).create_checkpoint()
+    elif name == "state":
+        DeltaTable(table, storage_options=options() if "://" in table else None).create_checkpoint()
     else:
         raise SystemExit(f"no table {name}")
 
@@ -106,5 +134,7 @@ def make(table, name):
 if sys.argv[1] == "read":
     for reader, columns, rows in read(sys.argv[2]):
         print(json.dumps({"reader": reader, "columns": columns, "rows": plain(rows)}))
+elif sys.argv[1] == "container":
+    container(sys.argv[2])
 else:
     make(sys.argv[2], sys.argv[3])

@@ -378,7 +378,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Moto's S3 in a process of Python, with the bucket `b`; killed on drop.
+/// Moto's S3 in a process of Python, with the bucket `bucket`; killed on drop.
 #[cfg(feature = "delta")]
 pub struct Moto {
     process: std::process::Child,
@@ -396,7 +396,7 @@ impl Moto {
             host, port = server.get_host_and_port()\n\
             url = f'http://{host}:{port}'\n\
             keys = dict(aws_access_key_id='AKMARKED', aws_secret_access_key='secret-of-the-store')\n\
-            boto3.client('s3', endpoint_url=url, region_name='us-east-1', **keys).create_bucket(Bucket='b')\n\
+            boto3.client('s3', endpoint_url=url, region_name='us-east-1', **keys).create_bucket(Bucket='bucket')\n\
             print(url, flush=True)\n\
             sys.stdin.read()\n";
         let mut command = std::process::Command::new(python);
