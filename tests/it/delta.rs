@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::delta::{DeltaTable, Readers};
 use crate::support::plans::{self, SeededRng};
-use crate::support::{Done, Place, exit, wait_for};
+use crate::support::{Done, Place, Service, exit, wait_for};
 
 /// Plans of kills, if all are executed.
 const KILLS: u32 = 100;
@@ -481,4 +481,53 @@ fn the_statement_of_a_table_is_printed() {
         text.contains("  `hq` STRUCT<`lat`: DOUBLE, `zip`: STRING>,\n") && text.ends_with(") USING DELTA;\n"),
         "{text}"
     );
+}
+
+/// Runs go into a table once each, by `run`, `pull` and `sync`, alone and together, through a kill.
+#[test]
+fn runs_go_into_a_table_once() {
+    let own = Place::new();
+    let service = Service::start(&own, "data", &[]);
+    let place = Place::with_service(&service.url);
+    let run = |output: &str| {
+        let workflow = "testdata/workflows/qualify-companies.json";
+        let args = ["run", workflow, "--input", "testdata/companies.csv", "--new-run", "-o", output];
+        place.run(&args).ok()
+    };
+    run("delta:by_run").says("into delta:by_run");
+    run("-");
+    let sync = ["sync", "Qualify companies", "-o", "delta:companies"];
+    let mut child = place.command(&sync).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the sync to begin", || place.path("companies").exists().then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let at_once = [place.command(&sync).spawn().unwrap(), place.command(&sync).spawn().unwrap()];
+    for child in at_once {
+        Done::of_child("a sync".into(), child);
+    }
+    place.run(&sync).ok().says("0 runs written, 2 there before");
+    let table = DeltaTable::of(&place, "companies");
+    let per_run = DeltaTable::of(&place, "by_run").local_rows(&place, "by_run").len();
+    assert_eq!((table.loads(), table.local_rows(&place, "companies").len()), (2, 2 * per_run));
+    let listed = place.run_line("loads ls delta:companies -o ndjson").ok().records();
+    let runs: Vec<&str> = listed.iter().map(|load| load["run"].as_str().unwrap()).collect();
+    let pull = |runs: &[&str], more: &[&str]| place.run(&[&["pull"], runs, more].concat());
+    pull(&runs[..1], &["-o", "delta:companies", "--format", "csv"]).ok().says("nothing was changed");
+    // Several runs in one load are known each by itself.
+    pull(&runs, &["-o", "delta:set"]).ok().says("loaded");
+    pull(&runs[..1], &["-o", "delta:set"]).ok().says("nothing was changed");
+    assert_eq!(DeltaTable::of(&place, "set").local_rows(&place, "set").len(), 2 * per_run);
+    pull(&runs[..1], &["-o", "delta:one"]).ok().says("loaded");
+    pull(&runs, &["-o", "delta:one"]).code(exit::LOAD_REFUSED).says("it has 1 of the 2 runs already");
+    pull(&runs, &["-o", "delta:one", "--again"]).ok().says("replaced 1 file");
+    assert_eq!(DeltaTable::of(&place, "one").local_rows(&place, "one").len(), 2 * per_run);
+    // The statement for a run, and a table that cannot be written: said before a run is started.
+    let ddl = place.run(&["schema", runs[0], "--format", "ddl:delta"]).ok();
+    assert!(ddl.text().starts_with("CREATE TABLE `results` ("), "{}", ddl.text());
+    let metadata = place.path("one/_delta_log/00000000000000000002.json");
+    std::fs::write(metadata, "{\"protocol\":{\"minReaderVersion\":9,\"minWriterVersion\":9}}\n").unwrap();
+    let runs_before = place.run_line("runs ls -o ndjson").ok().records().len();
+    let args = ["run", "testdata/workflows/qualify-companies.json", "--input", "testdata/companies.csv", "--new-run"];
+    place.run(&[&args[..], &["-o", "delta:one"]].concat()).code(exit::USAGE).says("newer than drawoff knows");
+    assert_eq!(place.run_line("runs ls -o ndjson").ok().records().len(), runs_before);
 }

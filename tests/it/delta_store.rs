@@ -205,7 +205,7 @@ fn a_load_goes_on_behind_the_entries_of_others() {
                 0 => concat!(
                     r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#,
                     "\n",
-                    r#"{"metaData":{"id":"x","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[{\"name\":\"id\",\"type\":\"long\",\"nullable\":true,\"metadata\":{}}]}","partitionColumns":[],"configuration":{}}}"#,
+                    r#"{"metaData":{"id":"x","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[{\"name\":\"id\",\"type\":\"long\",\"nullable\":true,\"metadata\":{}},{\"name\":\"n\",\"type\":\"string\",\"nullable\":true,\"metadata\":{}}]}","partitionColumns":[],"configuration":{}}}"#,
                     "\n"
                 ),
                 _ => "{\"txn\":{\"appId\":\"another\",\"version\":1}}\n",
@@ -218,7 +218,10 @@ fn a_load_goes_on_behind_the_entries_of_others() {
     }));
     *held.lock().unwrap() = Some(store.clone());
     let place = place(&store);
-    place.run(&LOAD).ok().says("loaded 2 rows").says("added the column `c`");
+    // From a pipe, which cannot be read again.
+    let input = b"{\"id\":1,\"c\":\"NO\",\"n\":null}\n{\"id\":2}\n";
+    let args = ["convert", "-", "--from", "ndjson", "-o", "delta+s3://b/tables/t"];
+    place.run_with_stdin(&args, input).ok().says("loaded 2 rows").says("added the column `c`");
     let found = table(&store);
     assert_eq!((found.versions, found.loads(), rows(&store)), (4, 1, 2));
     assert_eq!(taken.load(Ordering::Relaxed), 3);

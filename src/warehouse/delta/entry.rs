@@ -133,18 +133,21 @@ impl Entry<'_> {
 
     /// Returns the new metadata if the files have columns that the table lacks.
     fn widened(&self, snapshot: &Snapshot, notes: &mut Vec<String>) -> Result<Option<Action>, String> {
-        let mut schema = snapshot.schema().map_err(|error| error.to_string())?;
+        let before = snapshot.schema().map_err(|error| error.to_string())?;
+        let mut schema = before.clone();
         let added = add_fields(&mut schema, &self.columns.fields).map_err(str::to_owned)?;
-        if added.is_empty() {
+        if schema == before {
             return Ok(None);
         }
         let local = self.columns.fields.iter().any(|field: &Field| has_local_times(&field.ty));
         if local && !has_feature(snapshot, LOCAL_TIMES) {
             return Err(NO_LOCAL_TIMES.to_owned());
         }
-        let s = if added.len() == 1 { "" } else { "s" };
-        let named: Vec<String> = added.iter().map(|name| format!("`{name}`")).collect();
-        notes.push(format!("added the column{s} {}", named.join(", ")));
+        if !added.is_empty() {
+            let s = if added.len() == 1 { "" } else { "s" };
+            let named: Vec<String> = added.iter().map(|name| format!("`{name}`")).collect();
+            notes.push(format!("added the column{s} {}", named.join(", ")));
+        }
         let metadata = Metadata { schema_string: schema.to_string(), ..snapshot.metadata.clone() };
         Ok(Some(Action { meta_data: Some(metadata), ..Action::default() }))
     }

@@ -18,7 +18,7 @@ use super::ledger::{self, KEY_TABLE, LoadFacts};
 use super::row_check::TableRows;
 use super::schema::{TableColumn, can_partition, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
-use crate::column::{Schema, TypeMerge};
+use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::sink::{PutNew, UploadControl};
 use crate::warehouse::claims::earlier_load;
 use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
@@ -157,7 +157,13 @@ impl DeltaLoad {
         let KnownTable { columns: known, partition_by } = writable(&self.snapshot, &self.target)?;
         let rows =
             TableRows::new(Some(known), partition_by.clone(), self.type_merge, self.widening == Widening::Evolve);
-        if partition_by != self.partition_by || rows.file_columns(columns) != *columns {
+        let wanted = rows.file_columns(columns);
+        let fits = |(mine, wanted): (&Field, &Field)| {
+            let is_empty = mine.ty == Type::Null && wanted.ty.is_text_like();
+            mine.name == wanted.name && (mine.ty.is_like(&wanted.ty) || is_empty)
+        };
+        let fit = wanted.fields.len() == columns.fields.len() && columns.fields.iter().zip(&wanted.fields).all(fits);
+        if partition_by != self.partition_by || !fit {
             let cause = "another command has changed its columns meanwhile".to_owned();
             return Err(self.refused(cause, true));
         }
@@ -229,7 +235,7 @@ impl FilesLoad for DeltaLoad {
 
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
         let mut misfits = self.rows.misfits(columns);
-        let has_local = |field: &&crate::column::Field| has_local_times(&field.ty);
+        let has_local = |field: &&Field| has_local_times(&field.ty);
         if self.snapshot.version.is_some() && !has_feature(&self.snapshot, LOCAL_TIMES) {
             for field in columns.fields.iter().filter(has_local) {
                 let what = format!("has local times, and the table {}", NO_LOCAL_TIMES.trim_start_matches("it "));

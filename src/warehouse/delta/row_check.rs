@@ -92,6 +92,10 @@ impl TableRows {
                 }
                 Type::Struct(fields)
             }
+            // A column of text that has had no value yet: its first values decide what its text is.
+            (Type::Null, Type::Null | Type::Text) => found.clone(),
+            (Type::Null, Type::Int { .. } | Type::Decimal) if self.type_merge == TypeMerge::Text => Type::Text,
+            (Type::Null, _) => Type::Json,
             (Type::List(table), Type::List(found)) => Type::List(Box::new(self.pinned(table, found))),
             (Type::Map(table), Type::Map(found)) => Type::Map(Box::new(self.pinned(table, found))),
             _ => table.clone(),
@@ -440,6 +444,21 @@ mod tests {
         );
         assert_eq!(unfit, [1]);
         assert_eq!(text, "{\"s\":{\"x\":1,\"y\":\"new\"}}\n{\"s\":null}\n{\"s\":{\"x\":2,\"y\":null}}\n");
+    }
+
+    #[test]
+    fn the_first_values_of_a_column_decide_what_its_text_is() {
+        let records = "{\"n\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"t\":null,\"l\":null}\n";
+        let columns = [("n", Type::Null), ("t", Type::Null), ("l", Type::List(Box::new(Type::Null)))];
+        let (unfit, text) = checked(&columns, records);
+        assert_eq!(
+            (unfit, &*text),
+            (vec![], "{\"n\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"t\":null,\"l\":null}\n")
+        );
+        let check = TableRows::new(table(&columns), [].into(), TypeMerge::Json, false);
+        let types: Vec<Type> =
+            check.file_columns(&rows(records).schema).fields.iter().map(|field| field.ty.clone()).collect();
+        assert_eq!(types, [Type::Json, Type::Text, Type::List(Box::new(Type::Json))]);
     }
 
     #[test]

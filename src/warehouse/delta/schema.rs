@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::column::{Field, Fixed, MAX_PRECISION, Schema, Type, Unit};
 
-/// The member of a field's metadata that says which text in it is JSON of values of several types: `json`, or `list<json>`
-/// where the items of its lists are.
+/// The member of a field's metadata that says what its text is: `json` for values of several types, `null` where no value has
+/// come yet, `list<json>` where the items of its lists are.
 const FORM: &str = "drawoff.form";
 
 /// Characters that names of columns cannot have without column mapping, which many readers do not know.
@@ -44,21 +44,23 @@ fn form_in(field: &Value) -> &str {
     field.get("metadata").and_then(|metadata| metadata.get(FORM)).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Returns the form for the metadata of a field of this type; `None` if no text in it is JSON.
+/// Returns the form for the metadata of a field of this type; `None` if all text in it is text.
 fn form_of(ty: &Type) -> Option<String> {
     match ty {
         Type::Json => Some("json".to_owned()),
+        Type::Null => Some("null".to_owned()),
         Type::List(item) => form_of(item).map(|form| format!("list<{form}>")),
         Type::Map(value) => form_of(value).map(|form| format!("map<{form}>")),
         _ => None,
     }
 }
 
-/// Returns a type with the text that `form` names as JSON.
+/// Returns a type with what `form` says about its text.
 fn formed(ty: Type, form: &str) -> Type {
     let inside = |prefix: &str| form.strip_prefix(prefix).and_then(|form| form.strip_suffix('>'));
     match ty {
         Type::Text if form == "json" => Type::Json,
+        Type::Text if form == "null" => Type::Null,
         Type::List(item) => Type::List(Box::new(formed(*item, inside("list<").unwrap_or_default()))),
         Type::Map(value) => Type::Map(Box::new(formed(*value, inside("map<").unwrap_or_default()))),
         ty => ty,
@@ -197,6 +199,7 @@ fn add_below(ty: &mut Value, fields: &[Field], above: &str, added: &mut Vec<Stri
                 if let Some(ty) = known.get_mut("type") {
                     add_inside(ty, &field.ty, &name, added)?;
                 }
+                set_form(known, &field.ty);
             }
             None => {
                 known.push(field_json(field)?);
@@ -205,6 +208,17 @@ fn add_below(ty: &mut Value, fields: &[Field], above: &str, added: &mut Vec<Stri
         }
     }
     Ok(())
+}
+
+/// Changes the form of a field that had no values and has some now.
+fn set_form(known: &mut Value, ty: &Type) {
+    let form = form_of(ty);
+    let had_none = form_in(known).contains("null");
+    let Some(metadata) = known.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| had_none) else { return };
+    match form {
+        Some(form) => drop(metadata.insert(FORM.to_owned(), form.into())),
+        None => drop(metadata.remove(FORM)),
+    }
 }
 
 fn add_inside(known: &mut Value, ty: &Type, name: &str, added: &mut Vec<String>) -> Result<(), &'static str> {
@@ -280,6 +294,7 @@ mod tests {
             field("d", Type::Fixed(Fixed::Decimal { precision: 10, scale: 2 })),
             field("e", Type::Fixed(Fixed::Timestamp { unit: Unit::Micros, local: false })),
             field("f", Type::Json),
+            field("n", Type::Null),
             field("l", Type::List(Box::new(Type::Json))),
             field("g", Type::Struct(vec![field("x", Type::Text), field("y", Type::List(Box::new(Type::Float)))])),
             field("h", Type::map(int)),
@@ -289,8 +304,8 @@ mod tests {
         let back: Vec<Field> = columns.iter().map(|c| Field::new(c.name.clone(), c.ty.clone().unwrap())).collect();
         assert_eq!(back, fields);
         assert!(columns.iter().all(|column| column.nullable));
-        assert_eq!(columns[7].shown, "struct");
-        assert_eq!(columns[8].shown, "map<string, long>");
+        assert_eq!(columns[8].shown, "struct");
+        assert_eq!(columns[9].shown, "map<string, long>");
     }
 
     #[test]
@@ -313,6 +328,13 @@ mod tests {
         assert_eq!(schema["fields"][0], before["fields"][0]);
         assert_eq!(schema["fields"][1]["type"]["fields"][1]["type"], "string");
         assert_eq!(schema["fields"][2]["type"], "string");
+        assert_eq!(schema["fields"][2]["metadata"], json!({"drawoff.form": "null"}));
+        // Its first values decide what its text is.
+        let mut of_text = schema.clone();
+        assert!(add_fields(&mut of_text, &[Field::new("n", Type::Text)]).unwrap().is_empty());
+        assert_eq!(of_text["fields"][2]["metadata"], json!({}));
+        add_fields(&mut schema, &[Field::new("n", Type::Json)]).unwrap();
+        assert_eq!(schema["fields"][2]["metadata"], json!({"drawoff.form": "json"}));
         assert!(table_columns(&schema).unwrap()[0].ty.is_none(), "32 bits are no type of ours");
     }
 

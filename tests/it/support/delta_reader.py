@@ -138,3 +138,6 @@ elif sys.argv[1] == "container":
     container(sys.argv[2])
 else:
     make(sys.argv[2], sys.argv[3])
+sys.stdout.flush()
+# Threads of the libraries may abort the process while Python takes itself down.
+os._exit(0)
