@@ -19,7 +19,7 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
@@ -30,6 +30,8 @@ pub mod delta;
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
+mod earlier;
 mod error;
 mod identity;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
