@@ -26,8 +26,8 @@ pub(super) struct Entry<'a> {
     /// Keys of the load.
     pub(super) claims: &'a [LoadClaim],
     pub(super) facts: LoadFacts,
-    /// The key of an earlier load whose files are removed.
-    pub(super) replaces: Option<&'a str>,
+    /// The keys of earlier loads whose files are removed.
+    pub(super) replaces: &'a [String],
     pub(super) attempt: &'a str,
     /// Milliseconds since 1970.
     pub(super) now: i64,
@@ -95,7 +95,7 @@ impl Entry<'_> {
     pub(super) fn removed<'s>(&self, snapshot: &'s Snapshot) -> Vec<&'s Add> {
         let files = snapshot.files.iter().flat_map(|files| files.values());
         let is_removed =
-            |add: &&Add| *self.mode == LoadMode::Replace || self.replaces.is_some() && load_of(add) == self.replaces;
+            |add: &&Add| *self.mode == LoadMode::Replace || self.replaces.iter().any(|key| load_of(add) == Some(key));
         let mut removed: Vec<&Add> = files.filter(is_removed).collect();
         removed.sort_by(|a, b| a.path.cmp(&b.path));
         removed
@@ -172,7 +172,7 @@ impl Entry<'_> {
     fn commit_info(&self, is_new: bool, removed: usize) -> Value {
         let rows: u64 = self.files.iter().map(|file| file.rows).sum();
         let bytes: u64 = self.files.iter().map(|file| file.bytes).sum();
-        let is_append = *self.mode == LoadMode::Append && self.replaces.is_none();
+        let is_append = *self.mode == LoadMode::Append && self.replaces.is_empty();
         let partition_by: Vec<&str> = self.partition_by.iter().map(|name| &**name).collect();
         let mut info = Map::new();
         info.insert("timestamp".into(), self.now.into());

@@ -23,8 +23,8 @@ use crate::sink::{PutNew, UploadControl};
 use crate::warehouse::earlier::earlier_load;
 use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode,
-    LoadRequest, LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
+    Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest,
+    LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
 };
 
 /// Time after which the files of a load are looked for before its commit: those that are left over may be removed when they
@@ -115,28 +115,37 @@ impl DeltaLoad {
             cancel: request.cancel.clone(),
             began: Instant::now(),
         };
-        load.check_earlier_rows()?;
+        load.replaced_loads()?;
         Ok(Begun::Files(Box::new(load)))
     }
 
-    /// Fails if the rows of an earlier load are to be replaced and cannot be told from others any more.
-    fn check_earlier_rows(&self) -> Result<(), LoadError> {
-        let Some(key) = self.key.as_ref().filter(|_| self.is_again()) else { return Ok(()) };
+    /// Returns the keys in the files of the earlier loads whose rows are replaced; none unless these are asked for. Fails if
+    /// their rows cannot be told from others any more.
+    fn replaced_loads(&self) -> Result<Vec<String>, LoadError> {
+        let mut keys: Vec<String> = Vec::new();
+        let Some(key) = self.key.as_ref().filter(|_| self.is_again()) else { return Ok(keys) };
         let claims = self.target.identity.claims(KEY_TABLE, key);
-        let found = ledger::found(&self.snapshot, &claims);
-        let expected = found.iter().flatten().map(|row| row.rows).max();
-        let Some(expected) = expected else { return Ok(()) };
-        let tag = claims.first().map(LoadClaim::row_key).unwrap_or_default();
-        let is_same = |row: &LedgerRow| row.row_key() == tag;
-        let files = self.snapshot.files.iter().flat_map(|files| files.values()).filter(|add| load_of(add) == Some(tag));
-        let rows: Option<u64> = files.map(|add: &Add| rows_of(add)).sum();
-        if rows != Some(expected) || !found.iter().flatten().all(is_same) {
-            return Err(self.target.unsupported(
-                "the rows of the earlier load are not in the files that it wrote any more, so they cannot be told from others",
-                "delete them by another tool and load under a key of your own, or replace the whole table",
-            ));
+        let found: Vec<LedgerRow> = ledger::found(&self.snapshot, &claims).into_iter().flatten().collect();
+        for row in &found {
+            if keys.iter().any(|key| key == row.row_key()) {
+                continue;
+            }
+            let of_load = |add: &&Add| load_of(add) == Some(row.row_key());
+            let files = self.snapshot.files.iter().flat_map(|files| files.values()).filter(of_load);
+            let rows: Option<u64> = files.map(rows_of).sum();
+            // Runs that were loaded together and are not all loaded again.
+            let together = found.iter().filter(|other| other.row_key() == row.row_key()).count() as u64;
+            let is_whole = row.set.as_ref().is_none_or(|set| set.members == together);
+            if rows != Some(row.rows) || !is_whole {
+                return Err(self.target.unsupported(
+                    "the rows of the earlier load are not in files of their own any more, so they cannot be told from others",
+                    "load all of its runs again, delete its rows by another tool and load under a key of your own, or \
+                     replace the whole table",
+                ));
+            }
+            keys.push(row.row_key().to_owned());
         }
-        Ok(())
+        Ok(keys)
     }
 
     /// Returns true if rows of an earlier load are replaced, and no others.
@@ -306,7 +315,6 @@ impl FilesLoad for DeltaLoad {
             writer: env!("CARGO_PKG_VERSION").to_owned(),
             ..LoadFacts::default()
         };
-        let tag = claims.first().map(LoadClaim::row_key).unwrap_or_default().to_owned();
         self.check_files(&files)?;
         loop {
             let before = self.snapshot.metadata.clone();
@@ -324,7 +332,7 @@ impl FilesLoad for DeltaLoad {
                 // The key of a file is known only now.
                 self.key = Some(key.clone());
             }
-            self.check_earlier_rows()?;
+            let replaced = self.replaced_loads()?;
             let entry = Entry {
                 files: &files,
                 columns,
@@ -332,7 +340,7 @@ impl FilesLoad for DeltaLoad {
                 mode: &self.target.mode,
                 claims: &claims,
                 facts: facts.clone(),
-                replaces: self.is_again().then_some(&*tag),
+                replaces: &replaced,
                 attempt: &self.attempt,
                 now: now(),
             };
