@@ -98,6 +98,12 @@ pub(super) struct GlobalArgs {
     /// Print errors only: no progress, notes or report
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
+    /// Print a line for each request and each wait, without secrets
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub verbose: bool,
+    /// Append these lines to a file instead
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub log: Option<PathBuf>,
 }
 
 /// All subcommands of drawoff.

@@ -19,6 +19,7 @@ mod interrupt;
 mod load_args;
 #[cfg(feature = "serve")]
 mod local;
+mod logger;
 mod output_checks;
 mod outputs;
 mod period;
