@@ -20,6 +20,7 @@ mod load_args;
 #[cfg(feature = "serve")]
 mod local;
 mod logger;
+mod object_options;
 mod output_checks;
 mod outputs;
 mod period;

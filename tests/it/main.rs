@@ -17,6 +17,10 @@ mod convert;
 mod csv_dialect;
 mod csv_input;
 mod csv_rules;
+#[cfg(feature = "delta")]
+mod delta;
+#[cfg(all(feature = "delta", feature = "object-store"))]
+mod delta_store;
 mod docs;
 mod failures;
 mod floors;
