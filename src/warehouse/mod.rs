@@ -18,6 +18,8 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod cells;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
@@ -36,6 +38,8 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod row_check;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]

@@ -69,5 +69,7 @@ mod stores;
 mod targets;
 mod tls;
 mod tree;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod value_meaning;
 mod webhooks;
 mod written_forms;

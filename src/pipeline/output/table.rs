@@ -145,8 +145,12 @@ impl TableWriter {
         columns: &Arc<Schema>,
     ) -> Result<Option<Vec<u8>>, Error> {
         self.rows += rows;
+        let (encoded, columns) = match encoded {
+            LoadRows::Typed(bytes, own) => (LoadRows::Bytes(bytes), own),
+            encoded => (encoded, columns.clone()),
+        };
         let appended = match &mut self.state {
-            State::Loading(load) if rows > 0 => load.append(rows, encoded, columns),
+            State::Loading(load) if rows > 0 => load.append(rows, encoded, &columns),
             State::Loaded(_) => {
                 self.rows_there_before += rows;
                 return Ok(None);

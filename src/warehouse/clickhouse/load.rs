@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::commit::{Commit, Standing};
 use super::convert::{converted, has_json};
-use super::encode::RowBinaryEncoder;
+use super::encode::{NO_DOUBLE, NO_NUMBER_FOR_BOTH, RowBinaryEncoder};
 use super::http::{Failure, Session};
 use super::layout::{Change, Layout, LayoutColumn, MAX_NAME_BYTES, Mapping};
 use super::ledger::{Entry, Ledger, State};
@@ -186,7 +186,7 @@ impl ClickHouseLoad {
         {
             return Ok(layout.clone());
         }
-        let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        let layout = self.mapping().layout_of_rows(columns).map_err(|misfits| self.misfits(misfits))?;
         self.last_layout = Some((columns.clone(), layout.clone()));
         Ok(layout)
     }
@@ -522,9 +522,7 @@ impl ClickHouseLoad {
             let staged = self.stages.iter().filter_map(|stage| stage.layout.find(&column.name));
             for wider in staged.filter(|staged| staged.change == Some(Change::Widen)) {
                 if column.change == Some(Change::Widen) && column.sql != wider.sql {
-                    let what =
-                        "has numbers with fractions and integers beyond 64 bits, which no number of the server holds";
-                    misfits.push(Misfit { column: column.source.to_string(), what: what.into() });
+                    misfits.push(Misfit { column: column.source.to_string(), what: NO_NUMBER_FOR_BOTH.into() });
                     break;
                 }
                 (column.ty, column.sql, column.change) = (wider.ty.clone(), wider.sql.clone(), wider.change);
@@ -551,10 +549,7 @@ impl ClickHouseLoad {
                 ))?;
             }
             if beyond > 0 {
-                misfits.push(Misfit {
-                    column: column.source.to_string(),
-                    what: "has numbers with fractions, and there are integers beyond what a double holds".into(),
-                });
+                misfits.push(Misfit { column: column.source.to_string(), what: NO_DOUBLE.into() });
             }
         }
         if misfits.is_empty() { Ok(()) } else { Err(self.misfits(misfits)) }
@@ -626,7 +621,7 @@ impl TableLoad for ClickHouseLoad {
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
         let mut misfits = self.mapping().missing(columns);
         misfits.extend(self.load_column_misfit());
-        if let Err(others) = self.mapping().layout(columns) {
+        if let Err(others) = self.mapping().first_layout(columns) {
             misfits.extend(others);
         }
         if misfits.is_empty() { Ok(Vec::new()) } else { Err(self.misfits(misfits)) }

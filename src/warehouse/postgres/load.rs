@@ -208,7 +208,7 @@ impl PostgresLoad {
         {
             return Ok(layout.clone());
         }
-        let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        let layout = self.mapping().layout_of_rows(columns).map_err(|misfits| self.misfits(misfits))?;
         self.growth.seen = self.growth.seen.join(columns, self.type_merge);
         self.last_layout = Some((columns.clone(), layout.clone()));
         Ok(layout)
@@ -396,7 +396,11 @@ impl TableLoad for PostgresLoad {
     }
 
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
-        let layout = self.mapping().layout(columns);
+        // Rows of an earlier chunk have had values of all kinds, and were judged by them.
+        let layout = match self.progress.chunks {
+            0 => self.mapping().first_layout(columns),
+            _ => self.mapping().layout(columns),
+        };
         let mut misfits = self.mapping().missing(columns);
         // A key that the rows lack.
         if let LoadMode::Merge { .. } = &self.target.mode {

@@ -527,7 +527,11 @@ impl TableLoad for SqliteLoad {
     }
 
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
-        let layout = self.mapping().layout(columns);
+        // Rows of an earlier chunk have had values of all kinds, and were judged by them.
+        let layout = match self.progress.chunks {
+            0 => self.mapping().first_layout(columns),
+            _ => self.mapping().layout(columns),
+        };
         let mut misfits = self.mapping().missing(columns);
         misfits.extend(self.check_load_column());
         let layout = layout.unwrap_or_else(|others| {
