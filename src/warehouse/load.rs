@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadIdentity};
-use super::ledger::{LedgerRow, LoadProgress, LoadSummary, RecordMark};
+use super::ledger::{LedgerRow, LoadProgress, LoadSummary, RecordMark, RecordsDigest};
 use super::modes::{LoadMode, NulPolicy, Widening};
 use crate::column::{Batch, Schema, TypeMerge};
 use crate::position::FieldPath;
@@ -195,6 +195,8 @@ pub struct ChunkEnd {
     pub records: u64,
     /// The record of its last row; `None` if it has no row.
     pub last: Option<RecordMark>,
+    /// The digest of the records; `None` if it is not needed.
+    pub digest: Option<RecordsDigest>,
     /// True for the last chunk, which completes the load.
     pub is_last: bool,
 }

@@ -52,7 +52,7 @@ mod uuid;
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
-pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark};
+pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark, RecordsDigest};
 pub use load::{
     Begun, ChunkEnd, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget, UnfitRow, Warehouse,
 };

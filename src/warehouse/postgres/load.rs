@@ -33,7 +33,7 @@ use super::table::Table;
 use super::types::{ColumnType, Wire};
 use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
-use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::claims::{EarlierRows, LedgerChunk, Replaceable};
 use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
@@ -509,7 +509,7 @@ impl TableLoad for PostgresLoad {
             table: &self.recorded,
             mode: self.target.mode.as_str(),
             plan: &plan,
-            rows_have_keys: false,
+            replaceable: Replaceable::of(&self.target),
             in_chunks: end.chunk.is_some(),
         };
         let chunk = end.chunk.map(|chunk| {
@@ -572,7 +572,7 @@ fn claim(
         table: recorded,
         mode: target.mode.as_str(),
         plan: &target.identity.plan_digest(),
-        rows_have_keys: target.mode == LoadMode::Append && target.load_column.is_some(),
+        replaceable: Replaceable::of(target),
         in_chunks: target.commit_every.is_some(),
     };
     ledger.claim(session, &entry, again)
