@@ -393,11 +393,9 @@ impl SqliteLoad {
             false => self.complete_existing(columns)?,
         }
         let Some(stage) = self.stage.take() else { return Ok(()) };
-        for (name, form) in &last {
-            stage.settle(&self.db, name, *form)?;
-        }
         match self.target.mode.clone() {
             LoadMode::Merge { key: merge_key } => {
+                stage.settle(&self.db, &last)?;
                 let load_column = self.target.load_column.as_deref();
                 let merge = Merge {
                     db: &self.db,
@@ -410,7 +408,7 @@ impl SqliteLoad {
                 self.notes.push(merge.execute(key)?);
                 Ok(())
             }
-            _ => self.move_stage(&stage, key),
+            _ => self.move_stage(&stage, &last, key),
         }
     }
 
@@ -497,10 +495,20 @@ impl SqliteLoad {
         Ok(())
     }
 
-    /// Appends the rows of the stage to the table.
-    fn move_stage(&mut self, stage: &Rowset, key: &CommitKey) -> Result<(), LoadError> {
+    /// Appends the rows of the stage to the table, in their final forms.
+    fn move_stage(
+        &mut self,
+        stage: &Rowset,
+        last: &[(Arc<str>, Option<Form>)],
+        key: &CommitKey,
+    ) -> Result<(), LoadError> {
         let mut names = stage.column_list();
-        let mut values = names.clone();
+        let mut values = Vec::with_capacity(names.len());
+        for column in &stage.columns {
+            let form = last.iter().find(|(name, _)| is_same_name(name, &column.name)).and_then(|(_, form)| *form);
+            let settled = stage.settled(&self.db, &column.name, form)?;
+            values.push(settled.unwrap_or_else(|| quoted(&column.name)));
+        }
         if let Some(name) = &self.target.load_column {
             names.push(quoted(name));
             values.push(format!("'{}'", key.as_str()));
