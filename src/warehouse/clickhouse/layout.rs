@@ -169,6 +169,17 @@ impl Mapping {
         };
         let Some(table) = &self.table else { return Ok(new(None)) };
         let Some(column) = table.iter().find(|column| column.name == *name) else {
+            let members = table.iter().filter_map(|column| {
+                let member = column.name.strip_prefix(&**name)?.strip_prefix('.')?;
+                Some(format!("`{name}.{member}`"))
+            });
+            let members: Vec<String> = members.collect();
+            if !members.is_empty() {
+                return Err(format!(
+                    "is of the type Nested in the table, which has a list for each member: rows need columns {}",
+                    members.join(", ")
+                ));
+            }
             return match (self.widening, ty) {
                 (_, Type::Null) => Ok(None),
                 (Widening::Evolve, _) => Ok(new(Some(Change::Add))),
