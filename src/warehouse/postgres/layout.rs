@@ -166,8 +166,7 @@ impl Mapping {
         self.layout_by(schema, Judgement::Types)
     }
 
-    /// As [`Mapping::layout`], with the wider types that these rows need in columns of integers, by
-    /// [`CopyEncoder::columns_of_rows`](super::copy::CopyEncoder::columns_of_rows).
+    /// As [`Mapping::layout`], with the wider types that these rows need in columns of integers, by the encoder.
     pub(super) fn layout_of_rows(&self, columns: &Schema) -> Result<Layout, Vec<Misfit>> {
         self.layout_by(columns, Judgement::Rows)
     }
