@@ -66,6 +66,8 @@ mod starts;
 mod state;
 mod steps;
 mod stores;
+#[cfg(feature = "sqlite")]
+mod sync;
 mod targets;
 mod tls;
 mod tree;
