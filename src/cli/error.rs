@@ -368,22 +368,32 @@ fn load_hint(error: &LoadError) -> Option<String> {
         LoadError::Unknown { .. } => {
             Some("run the same command again: it loads the rows only if they are not there".to_owned())
         }
-        LoadError::Incomplete { .. } => Some(
-            "go on with it by the command that began it, with `--commit-every`; or replace its rows with `--again`"
-                .to_owned(),
-        ),
-        LoadError::OtherRecords { .. } => Some(
-            "go on with the sources that the load began with, in their order; replace its rows with `--again`; or load \
-             other rows under a key of their own"
-                .to_owned(),
-        ),
+        LoadError::Incomplete { may_replace, .. } => Some(match may_replace {
+            true => "go on with it by the command that began it, with `--commit-every`; or replace its rows with `--again`",
+            false => "go on with it by the command that began it, with `--commit-every`",
+        })
+        .map(str::to_owned),
+        LoadError::OtherRecords { may_replace, .. } => Some(match may_replace {
+            true => {
+                "go on with the sources that the load began with, in their order; replace its rows with `--again`; or load \
+                 other rows under a key of their own"
+            }
+            false => {
+                "go on with the sources that the load began with, in their order; or load other rows under a key of their \
+                 own"
+            }
+        })
+        .map(str::to_owned),
         LoadError::LostChunks { .. } => {
             Some("run the same command again if the rows are to be loaded: it begins with the first of them".to_owned())
         }
-        LoadError::PartlyLoaded { missing, .. } => Some(format!(
-            "pull the others alone: {}; or replace the rows of the earlier loads with `--again`",
-            missing.join(" ")
-        )),
+        LoadError::PartlyLoaded { missing, may_replace, .. } => {
+            let others = format!("pull the others alone: {}", missing.join(" "));
+            Some(match may_replace {
+                true => format!("{others}; or replace the rows of the earlier loads with `--again`"),
+                false => others,
+            })
+        }
         LoadError::RowCount { .. } => {
             Some("look for a trigger or a rule of the table that drops or adds rows".to_owned())
         }

@@ -110,6 +110,7 @@ impl Prepared {
             (false, false) => {}
         }
         demands.opaque_except = opaque_except;
+        demands.keeps_cells = tables_as_read;
         // A load in chunks goes on behind a record that it knows again.
         let in_chunks = plan.outputs.iter().any(Output::is_in_chunks);
         demands.record_spans |= in_chunks;
@@ -286,6 +287,7 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool, copies: bool) -> D
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns(plan.whole_streams) && o.format.is_typed()),
         types_fixed: any_json,
         as_read: columns_looked_at(steps).map_or(AsReadDemand::All, AsReadDemand::Only),
+        keeps_cells: false,
         opaque_except: None,
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_record_spans(steps),

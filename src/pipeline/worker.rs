@@ -262,9 +262,10 @@ impl Worker {
                 *schema = Arc::new(wider);
             }
         }
+        // As their source has them: the schema of this worker depends on the moment at which it began.
+        let spans = self.rules().demands.record_spans.then(|| spans_of_rows(&batch, &source));
         let batch = fitted(batch, schema, &source).map_err(ItemResult::Failed)?;
         let (rows, bytes) = (batch.rows, batch.memory_size());
-        let spans = self.rules().demands.record_spans.then(|| spans_of_rows(&batch, &source));
         self.shared.prepared.unseen.record(&batch);
         let counts = MorselCounts {
             source,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::cell_kinds::{ColumnKinds, TextColumn};
-use super::chunks::{ChunkRecords, Piece, next_piece};
+use super::chunks::{ChunkRecords, Piece, RecordChain, next_piece};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
@@ -95,6 +95,8 @@ pub(super) struct Writer<'a> {
     cell_kinds: ColumnKinds,
     /// The columns of the first rows, if an output has fixed columns; `None` before them.
     written_columns: Option<Arc<Schema>>,
+    /// The digest of the records of a load in chunks.
+    chain: RecordChain,
     totals: Totals,
 }
 
@@ -140,6 +142,7 @@ impl<'a> Writer<'a> {
             nulled: BTreeMap::new(),
             cell_kinds: ColumnKinds::default(),
             written_columns: None,
+            chain: RecordChain::default(),
             totals: Totals::default(),
         }
     }
@@ -262,9 +265,18 @@ impl<'a> Writer<'a> {
         let records = match (self.prepared.in_chunks, origins, spans.as_ref()) {
             (false, ..) => None,
             (true, Some(origins), Some(spans)) => {
-                let records = counts.rejects.records_of(&origins).into_iter();
-                let numbers = records.map(|record| first_record + record).collect();
-                Some(ChunkRecords { numbers, origins, spans: spans.clone(), source: counts.source.clone() })
+                let of = |valid: &[u32]| -> Vec<u64> {
+                    counts.rejects.records_of(valid).into_iter().map(|record| first_record + record).collect()
+                };
+                let decoded: Vec<u32> = (0..spans.spans.len() as u32).collect();
+                Some(ChunkRecords {
+                    numbers: of(&origins),
+                    origins,
+                    decoded: of(&decoded),
+                    end: first_record + counts.records,
+                    spans: spans.clone(),
+                    source: counts.source.clone(),
+                })
             }
             (true, ..) => return Err(Error::Bug("rows in chunks are not traced to their records".into())),
         };
@@ -290,7 +302,8 @@ impl<'a> Writer<'a> {
         self.publish(decoded)?;
         let mut start = 0;
         while start < batch.rows {
-            let range = match next_piece(start, &records.numbers, self.outputs[0].chunk_position()?) {
+            let piece = next_piece(start, &records.numbers, self.outputs[0].chunk_position()?);
+            let range = match piece {
                 Piece::There(range) => {
                     if let Some(last) = self.outputs[0].last_record()?
                         && records.mark_of(last.record, range.clone()).is_some_and(|mark| mark.contradicts(&last))
@@ -304,6 +317,7 @@ impl<'a> Writer<'a> {
                 }
                 Piece::New(range) => range,
             };
+            self.require_same_records(records)?;
             let rows = batch.slice(range.start, range.len());
             self.outputs[0].require_fit(&rows)?;
             match self.append_rows(encode_rows(&self.prepared.outputs, &rows, decoded)?)? {
@@ -315,10 +329,29 @@ impl<'a> Writer<'a> {
                 let next_record = records.numbers.get(start).copied().unwrap_or(self.totals.rows_in);
                 let last = records.mark(start - 1);
                 let columns = self.prepared.columns_after_steps_if(false, &self.registry.current())?;
-                self.outputs[0].end_chunk(&columns, next_record, Some(last), self.totals.rows_rejected)?;
+                self.chain.advance(records, next_record);
+                let digest = self.chain.digest();
+                self.outputs[0].end_chunk(
+                    &columns,
+                    next_record,
+                    Some(last),
+                    Some(digest),
+                    self.totals.rows_rejected,
+                )?;
             }
         }
+        self.require_same_records(records)?;
+        self.chain.advance(records, records.end);
         Ok(self.count_written())
+    }
+
+    /// Fails if the records before those that a load in chunks goes on with are not those that it began with.
+    fn require_same_records(&mut self, records: &ChunkRecords) -> Result<(), Error> {
+        let Some((there, digest)) = self.outputs[0].records_there()? else { return Ok(()) };
+        match self.chain.differs(records, there, digest) {
+            true => Err(self.outputs[0].other_records("the sources have other records there".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Returns the start of the source's next morsel: the line behind the header for the first one. Adds the notes on

@@ -6,7 +6,43 @@ use serde::{Deserialize, Serialize};
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadClaim, LoadSet};
 use super::ledger::{LedgerRow, LoadProgress, LoadState};
+use super::load::TableTarget;
 use super::load_end::ChunkEnd;
+use super::modes::LoadMode;
+
+/// The way in which a load tells the rows of an earlier one of its key from others, to replace them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaceable {
+    /// It cannot.
+    Never,
+    /// By the key in a column: that of all runs that were loaded together.
+    ByKey,
+    /// It replaces them row by row, or all rows of the table.
+    Always,
+}
+
+impl Replaceable {
+    /// Returns the way of loads with these options.
+    pub(super) fn of(target: &TableTarget) -> Self {
+        match (&target.mode, &target.load_column) {
+            (LoadMode::Append, None) => Replaceable::Never,
+            (LoadMode::Append, Some(_)) => Replaceable::ByKey,
+            _ => Replaceable::Always,
+        }
+    }
+
+    /// Returns true if the rows of all these loads can be replaced.
+    fn takes<'a>(self, rows: impl Iterator<Item = &'a LedgerRow> + Clone) -> bool {
+        let together = |row: &LedgerRow| rows.clone().filter(|other| other.row_key() == row.row_key()).count() as u64;
+        match self {
+            Replaceable::Never => false,
+            Replaceable::ByKey => {
+                rows.clone().all(|row| row.set.as_ref().is_none_or(|set| set.members == together(row)))
+            }
+            Replaceable::Always => true,
+        }
+    }
+}
 
 /// Facts of a row of the ledger that have no column of their own. Written as a JSON object, of which unknown members are
 /// ignored; a ledger that was made before there were any has no column for it.
@@ -84,8 +120,14 @@ impl LoadClaim {
 impl LoadProgress {
     /// Returns the progress after another chunk.
     pub(super) fn after(&self, rows: u64, end: &ChunkEnd) -> Self {
-        let (records, last) = (end.records, end.last.or(self.last));
-        LoadProgress { chunks: self.chunks + 1, rows: self.rows + rows, records, last }
+        LoadProgress {
+            chunks: self.chunks + 1,
+            rows: self.rows + rows,
+            records: end.records,
+            last: end.last.or(self.last),
+            digest: end.digest,
+            again: self.again,
+        }
     }
 }
 
@@ -96,6 +138,7 @@ pub(super) fn earlier_progress(
     claims: &[LoadClaim],
     found: &[Option<LedgerRow>],
     in_chunks: bool,
+    replaceable: Replaceable,
 ) -> Result<LoadProgress, LoadError> {
     let incomplete = found.iter().flatten().filter(|row| row.state == LoadState::Incomplete);
     let Some(first) = incomplete.clone().next() else { return Ok(LoadProgress::default()) };
@@ -107,9 +150,17 @@ pub(super) fn earlier_progress(
     }
     Err(LoadError::Incomplete {
         table: table.to_owned(),
+        may_replace: replaceable.takes(incomplete.clone()),
         runs: incomplete.map(|row| row.run_id.clone().unwrap_or_else(|| row.source.clone())).collect(),
         rows: first.rows,
     })
+}
+
+/// Returns true if these rows of the ledger are of a load in chunks that is not complete, and takes the place of an earlier
+/// one: the command that began it goes on with it.
+pub(super) fn is_begun_again(found: &[Option<LedgerRow>]) -> bool {
+    let is_begun = |row: &LedgerRow| row.state == LoadState::Incomplete && row.progress.is_some_and(|done| done.again);
+    !found.is_empty() && found.iter().all(|row| row.as_ref().is_some_and(is_begun))
 }
 
 impl LedgerDetails {
@@ -130,6 +181,7 @@ pub(super) fn earlier_load(
     table: &str,
     claims: &[LoadClaim],
     found: Vec<Option<LedgerRow>>,
+    replaceable: Replaceable,
 ) -> Result<Option<LedgerRow>, LoadError> {
     let names = |is_loaded: bool| {
         let of = claims.iter().zip(&found).filter(|(_, row)| row.is_some() == is_loaded);
@@ -140,7 +192,8 @@ pub(super) fn earlier_load(
         return Ok(None);
     }
     if !missing.is_empty() {
-        return Err(LoadError::PartlyLoaded { table: table.to_owned(), loaded, missing });
+        let may_replace = replaceable.takes(found.iter().flatten());
+        return Err(LoadError::PartlyLoaded { table: table.to_owned(), loaded, missing, may_replace });
     }
     let rows: Vec<LedgerRow> = found.into_iter().flatten().collect();
     let Some(set) = claims.first().and_then(|claim| claim.set.clone()) else { return Ok(rows.into_iter().next()) };

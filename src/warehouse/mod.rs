@@ -19,6 +19,8 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod cells;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
@@ -43,6 +45,8 @@ mod names;
 pub mod postgres;
 mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod row_check;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -57,7 +61,7 @@ pub use data_files::{DataFile, FileLayout, FilesLoad, FilesPlace, Orphans};
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
-pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark};
+pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark, RecordsDigest};
 pub use load::{Begun, LoadRequest, TableLoad, TableTarget, Warehouse};
 pub use load_end::{ChunkEnd, Committed, LoadEnd};
 pub use modes::{LoadMode, NulPolicy, Widening};

@@ -72,8 +72,12 @@ mod starts;
 mod state;
 mod steps;
 mod stores;
+#[cfg(feature = "sqlite")]
+mod sync;
 mod targets;
 mod tls;
 mod tree;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod value_meaning;
 mod webhooks;
 mod written_forms;

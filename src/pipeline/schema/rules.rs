@@ -43,6 +43,9 @@ pub(crate) struct Demands {
     pub types_fixed: bool,
     /// The columns whose values are kept as they were read.
     pub as_read: AsReadDemand,
+    /// Texts of CSV columns whose type nothing but their cells decides are kept as read, too: a table takes each cell for what
+    /// it is by itself.
+    pub keeps_cells: bool,
     /// Nested values pass as their own text where neither a step, of the columns named here, nor a declaration needs their
     /// insides; `None` to parse all of them.
     pub opaque_except: Option<Vec<String>>,
@@ -66,6 +69,7 @@ impl Demands {
             arrays_fixed: false,
             types_fixed: false,
             as_read: AsReadDemand::Only(Vec::new()),
+            keeps_cells: false,
             opaque_except: None,
             lossy_utf8: false,
             record_spans: false,
