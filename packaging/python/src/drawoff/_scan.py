@@ -1,0 +1,184 @@
+"""`scan`: results and files as a LazyFrame of polars."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+
+from . import _options as options_of
+from ._api import convert, pull
+from ._errors import Error
+from ._options import ConvertOptions, Path, PullOptions
+from ._predicate import kinds_of, translate
+from ._process import output_of
+
+if TYPE_CHECKING:
+    import polars
+    from typing_extensions import Unpack
+
+# Flags that `drawoff schema` has, too.
+_SCHEMA_OPTIONS = frozenset(
+    {"from_", "in_encoding", "in_delimiter", "in_quote", "in_skip_lines", "in_header", "in_null", "in_decimal",
+     "in_thousands", "endpoint", "api_key", "api_key_file", "api_key_command", "state_dir", "config", "send_key_to",
+     "insecure_http", "env"}
+)
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class ScanOptions(PullOptions, ConvertOptions, total=False):
+    """Options of `drawoff.scan`: those of `pull` for runs, those of `convert` for files."""
+
+
+def scan(
+    source: Union[Path, Sequence[Path]],
+    *,
+    whole: bool = False,
+    **options: Unpack[ScanOptions],
+) -> "polars.LazyFrame":
+    """Returns the results of a run, or the rows of files or URLs, as a `polars.LazyFrame`.
+
+    Nothing but the columns and types is read before `collect`; each `collect` reads the source again. drawoff reads only
+    the columns that the query needs, stops at its limit, and filters by the parts of its conditions that mean the same
+    in both languages; polars filters by the rest.
+
+    Args:
+        source: Id of a run, `"last"`, or files, patterns and URLs as for `convert`. A name that is both is a file.
+        whole: Take all rows into a temporary file now. Types that widen late in a result are then right, and `collect`
+            sends no request.
+        **options: Those of `pull` or `convert`, without `output`. Steps come before those of the query.
+
+    Raises:
+        drawoff.Error: The columns cannot be read. Failures of `collect` are `polars.exceptions.ComputeError` with our
+            text.
+    """
+    try:
+        import polars
+        from polars.io.plugins import register_io_source
+    except ImportError:
+        raise Error("cannot scan: polars is not installed, or older than 1.21", hint="pip install 'polars>=1.21'") from None
+    names = [os.fspath(source)] if isinstance(source, (str, os.PathLike)) else [os.fspath(name) for name in source]
+    is_run = len(names) == 1 and _is_run(names[0])
+    options_of.check(options, options_of.known(PullOptions if is_run else ConvertOptions), "scan")
+    if whole:
+        plan = _Plan.of_copy(names, is_run, dict(options))
+    else:
+        plan = _Plan(names, is_run, dict(options))
+    return register_io_source(plan.frames, schema=plan.schema)
+
+
+class _Plan:
+    """A source with its options, its columns, and the schema file that holds their types."""
+
+    def __init__(self, names: List[str], is_run: bool, options: Dict[str, Any]) -> None:
+        import polars
+
+        self._names = names
+        self._is_run = is_run
+        self._options = options
+        self._directory: Any = None
+        described = None if "schema" in options else self._described()
+        if described is not None and _is_inferred(described):
+            # Without it a filtered scan would infer other types: those of the rows that are left.
+            self._directory = tempfile.TemporaryDirectory(prefix="drawoff-")
+            path = os.path.join(self._directory.name, "schema.json")
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(described, file)
+            self._options = {"schema": path, **options}
+        with self._open(None if "sql" in options else ["--limit=0"]) as reader:
+            frame = polars.DataFrame(reader)
+        self.schema: Dict[str, Any] = dict(frame.schema)
+        fields = [] if described is None or options_of.steps_of(options) else described["fields"]
+        plain_text = {field["name"]: field["type"] == "text" for field in fields}
+        self._kinds = {} if "sql" in options or "steps" in options else kinds_of(self.schema, plain_text)
+
+    @classmethod
+    def of_copy(cls, names: List[str], is_run: bool, options: Dict[str, Any]) -> "_Plan":
+        """Writes the rows to a temporary file and returns the plan of that file, which lives as long."""
+        directory = tempfile.TemporaryDirectory(prefix="drawoff-")
+        path = os.path.join(directory.name, "rows.arrow")
+        if is_run:
+            pull(names[0], output=path, **options)
+        else:
+            convert(names, output=path, **options)
+        plan = cls([path], False, {"env": options["env"]} if "env" in options else {})
+        plan._directory = directory
+        return plan
+
+    def _described(self) -> Dict[str, Any]:
+        """The columns and types of the source, as a schema file."""
+        chosen = {name: value for name, value in self._options.items() if name in _SCHEMA_OPTIONS}
+        names = [f"./{name}" if name.startswith("-") else name for name in self._names]
+        arguments = ["schema", *names, "--format=json", "--color=never", *options_of.to_arguments(chosen)]
+        found: Dict[str, Any] = json.loads(output_of(arguments, env=options_of.environment(self._options)))
+        return found
+
+    def _open(self, steps: Optional[Sequence[str]]) -> Any:
+        options = dict(self._options)
+        options["args"] = [*(steps or ()), *(options.get("args") or ())]
+        if self._is_run:
+            return pull(self._names[0], **options)
+        # The schema file holds the types, so no second reading is needed to infer them.
+        if "schema" in options:
+            options.setdefault("schema_from", "auto")
+        return convert(self._names, **options)
+
+    def frames(
+        self,
+        with_columns: Optional[List[str]],
+        predicate: Optional["polars.Expr"],
+        n_rows: Optional[int],
+        batch_size: Optional[int],
+    ) -> Iterator["polars.DataFrame"]:
+        """Yields the rows for polars: at most `n_rows`, of these the ones that `predicate` keeps, in these columns."""
+        import polars
+
+        steps: List[str] = []
+        if "sql" not in self._options:
+            if n_rows is not None:
+                steps.append(f"--limit={n_rows}")
+            where = None if predicate is None else translate(predicate, self._kinds)
+            if where is not None:
+                steps.append(f"--where={where}")
+            if with_columns is not None:
+                needed = list(dict.fromkeys([*with_columns, *(predicate.meta.root_names() if predicate is not None else [])]))
+                # A row has at least one column.
+                steps.append("--select=" + ",".join(options_of.quote(name) for name in needed or list(self.schema)[:1]))
+        left = n_rows
+        with self._open(steps) as reader:
+            for batch in reader:
+                frame = polars.DataFrame(batch)
+                if left is not None:
+                    frame, left = frame.head(left), left - frame.height
+                frame = self._with_types(frame)
+                if predicate is not None:
+                    frame = frame.filter(predicate)
+                if with_columns is not None:
+                    frame = frame.select(with_columns)
+                yield frame
+                if left is not None and left <= 0 and "sql" in self._options:
+                    # Otherwise drawoff ends at the limit, and its exit code is awaited.
+                    return
+
+    def _with_types(self, frame: "polars.DataFrame") -> "polars.DataFrame":
+        wrong = {name: self.schema.get(name) for name, dtype in frame.schema.items() if dtype != self.schema.get(name)}
+        if not wrong:
+            return frame
+        name, dtype = next(iter(wrong.items()))
+        raise Error(
+            f"column `{name}` is {frame.schema[name]} and was {dtype} when it was scanned",
+            hint="scan again: the source has changed; or use `whole=True`",
+        )
+
+
+def _is_run(name: str) -> bool:
+    if os.path.exists(name):
+        return False
+    return name == "last" or _RUN.fullmatch(name) is not None or re.fullmatch(r"[0-9a-f]{4,}[0-9a-f-]*", name) is not None
+
+
+def _is_inferred(described: Mapping[str, Any]) -> bool:
+    """True if the types come from records; those of Parquet and Arrow are in the files, and no record set them."""
+    return any("set_by" in field or field.get("from") != "full" for field in described["fields"])
