@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Option
 from . import _options as options_of
 from ._errors import Error
 from ._options import ConnectionOptions, ConvertOptions, OutputOptions, Path, PullOptions, RunOptions
-from ._process import Finished, Process, output_of, run_to_end
-from ._progress import ProgressOption, meter
+from ._process import Process, output_of, run_to_end
+from ._progress import Meter, ProgressOption, meter
 from ._reader import Reader, arrow_library
 from ._report import Report
 
@@ -235,21 +235,24 @@ def _call(
     return Reader(process, states)
 
 
-def _whole(arguments: List[str], env: Dict[str, str], stdin: Union[int, IO[bytes]], states: Any) -> Reader:
-    with tempfile.TemporaryDirectory(prefix="drawoff-") as directory:
-        path = os.path.join(directory, "rows.arrows")
+def _whole(arguments: List[str], env: Dict[str, str], stdin: Union[int, IO[bytes]], states: Optional[Meter]) -> Reader:
+    # Parquet is the format whose types can still widen at the last row.
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="drawoff-"))
+        path = os.path.join(directory, "rows.parquet")
         report = run_to_end(
-            [arguments[0], *arguments[1:], f"--output={path}"], env=env, stdin=stdin,
+            [*arguments, f"--output={path}", "--codec=lz4"], env=env, stdin=stdin,
             on_message=states.message if states else None,
         )
-        file = open(path, "rb", buffering=0)
-    # The name is gone, the contents stay until the reader closes the file.
-    return Reader(Finished(file, report), states)
+        copy = ["convert", path, "--output=-", "--to=arrow-stream", "--report=json", "--color=never"]
+        process = Process(copy, env=env, report=report)
+        process.keep.append(stack.pop_all())
+    return Reader(process, states)
 
 
 def _keep(made: Union[Reader, Report], stack: contextlib.ExitStack) -> None:
     # The command may read what was made for it until its end: with `rows_per_run`, the input of later runs.
-    if isinstance(made, Reader) and isinstance(made._process, Process):
+    if isinstance(made, Reader):
         made._process.keep.append(stack.pop_all())
 
 

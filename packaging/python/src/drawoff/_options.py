@@ -82,6 +82,8 @@ class RecordOptions(TypedDict, total=False):
     on_bad_record: str
     #: File for rejected records.
     rejects: Path
+    #: Replace invalid UTF-8 with U+FFFD and count it, instead of rejecting the record.
+    lossy_utf8: bool
     #: Schema file whose types are enforced.
     schema: Path
     #: Column for the keys without a column, as JSON text.
@@ -193,9 +195,6 @@ class RunOptions(ConnectionOptions, StepOptions, RecordOptions, OutputOptions, R
 
 class ConvertOptions(ConnectionOptions, StepOptions, RecordOptions, OutputOptions, AgainOption, total=False):
     """Options of `drawoff.convert`."""
-
-    #: Replace invalid UTF-8 with U+FFFD and count it, instead of rejecting the record.
-    lossy_utf8: bool
 
     #: Format of the sources; `--from` of the command.
     from_: str

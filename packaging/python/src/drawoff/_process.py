@@ -74,7 +74,10 @@ class Process:
         env: Optional[Dict[str, str]] = None,
         stdin: Union[None, int, IO[bytes]] = subprocess.DEVNULL,
         stdout: int = subprocess.PIPE,
+        report: Optional[Report] = None,
     ) -> None:
+        # The report of an earlier command, of whose output this one reads a copy.
+        self._report = report
         self.command = ("drawoff", *arguments)
         binary = find_binary()
         more: Dict[str, Any] = {"pipesize": _PIPE_BYTES} if sys.version_info >= (3, 10) and sys.platform == "linux" else {}
@@ -150,7 +153,7 @@ class Process:
                 text = f"{rejected} records were rejected" if rejected else "some runs were left out"
                 # The caller's line is not known here: the end may be seen by any thread, in any library.
                 warnings.warn(PartialWarning(message or text), stacklevel=2)
-        return report
+        return self._report or report
 
     def interrupt(self) -> None:
         """Ends the command as Ctrl-C would, and waits for that."""
@@ -162,34 +165,6 @@ class Process:
         """Ends the command, if it still runs, and waits for that. May be called again."""
         self._finalizer()
         _alive.discard(self)
-
-
-class Finished:
-    """The complete output of a command in a file, in the place of a process that writes it."""
-
-    def __init__(self, file: IO[bytes], report: Report) -> None:
-        self._file = file
-        self._report = report
-        self.messages = self
-        self.lines = report.messages
-        self.failure: Optional[BaseException] = None
-        self.over = False
-
-    @property
-    def stdout_fd(self) -> int:
-        """Descriptor of the file."""
-        return self._file.fileno()
-
-    def finish(self) -> Report:
-        """Returns the report of the command that wrote the file."""
-        self.over = True
-        return self._report
-
-    def interrupt(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    close = interrupt
 
 
 def _signal(popen: "subprocess.Popen[bytes]", number: int) -> None:
@@ -242,7 +217,7 @@ class Body:
     reader of Arrow therefore sees either all rows or the exception.
     """
 
-    def __init__(self, process: Union[Process, Finished]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         # A byte that was read to see whether more follows.
         self._held = b""

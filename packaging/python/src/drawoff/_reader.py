@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import select
 import threading
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 from ._errors import Error
-from ._process import Body, Finished, Process
+from ._process import Body, Process
 from ._progress import Meter
 from ._report import Report
 
@@ -44,7 +44,7 @@ class Reader:
     The command ends when the reader is closed or collected, and after the last row.
     """
 
-    def __init__(self, process: Union[Process, Finished], meter: Optional[Meter] = None) -> None:
+    def __init__(self, process: Process, meter: Optional[Meter] = None) -> None:
         self._process = process
         self._meter = meter
         self._taken = False
@@ -54,7 +54,7 @@ class Reader:
         self._lock = threading.Lock()
         self._body = Body(process)
         try:
-            if meter is not None and isinstance(process, Process):
+            if meter is not None:
                 self._wait(process, meter)
             library = arrow_library()
             self._stream: Any = _open_pyarrow(self._body) if library == "pyarrow" else _open_nanoarrow(self._body)
@@ -197,7 +197,7 @@ class Reader:
 
 
 def _counted(
-    stream: Any, process: Union[Process, Finished], body: Body, counter: List[int], meter: Optional[Meter]
+    stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]
 ) -> Iterator[Any]:
     """Yields the batches of `stream`, and ends only if the command ended well. Holds no reader, so that one can be collected."""
     while True:

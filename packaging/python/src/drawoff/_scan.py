@@ -51,8 +51,8 @@ def scan(
         **options: Those of `pull` or `convert`, without `output`. Steps come before those of the query.
 
     Raises:
-        drawoff.Error: The columns cannot be read. Failures of `collect` are `polars.exceptions.ComputeError` with our
-            text.
+        drawoff.Error: The columns cannot be read. `collect` raises it, too, or with some engines of polars a
+            `polars.exceptions.ComputeError` with the same text.
     """
     try:
         import polars
@@ -98,7 +98,7 @@ class _Plan:
     def of_copy(cls, names: List[str], is_run: bool, options: Dict[str, Any]) -> "_Plan":
         """Writes the rows to a temporary file and returns the plan of that file, which lives as long."""
         directory = tempfile.TemporaryDirectory(prefix="drawoff-")
-        path = os.path.join(directory.name, "rows.arrow")
+        path = os.path.join(directory.name, "rows.parquet")
         if is_run:
             pull(names[0], output=path, **options)
         else:
