@@ -150,6 +150,13 @@ def test_a_run_is_scanned(run_id: str, steps: List[List[str]]) -> None:
     # polars chooses the order of the conditions.
     assert sorted(steps[-1][0].split("=", 1)[1].strip("()").split(" and ")) == ["\"country\" = 'NO'", '"employee_count" >= 1000']
     assert drawoff.scan("last").collect_schema() == scan.collect_schema()
+    assert drawoff.scan(run_id[:8]).collect().height == 1302
+    with pytest.raises(drawoff.NotFoundError, match="no run `abcdef01`"):
+        drawoff.scan("abcdef01" if not run_id.startswith("abcdef01") else "abcdef02")
+    # Of another block the types are not known to be held, so that polars filters alone.
+    block = drawoff.scan(run_id, block=1)
+    found = block.filter(col("employee_count") >= 1000).select("domain").collect()
+    assert steps[-1] == ['--select="domain","employee_count"'] and found.height > 0
 
 
 def test_a_whole_scan_sends_no_further_request() -> None:

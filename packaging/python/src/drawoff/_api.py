@@ -173,7 +173,7 @@ def convert(
         elif isinstance(source, (str, os.PathLike)):
             names = [os.fspath(source)]
         else:
-            names = [os.fspath(name) for name in source]  # type: ignore[arg-type]
+            names = [os.fspath(name) for name in source]
         if output is None and not whole and _can_be_read_twice(names, options):
             options = {"schema_from": "full", **options}
         made = _call(["convert", *_as_operands(names)], output, whole, progress, options, stdin=stdin)
@@ -200,7 +200,7 @@ def runs(
 
 def schema(source: Source, **options: Unpack[ConvertOptions]) -> "pyarrow.Schema":
     """Returns the columns and types of files, as `convert` would return them, after its steps."""
-    with convert(source, **{**options, "limit": 0} if "sql" not in options else options) as reader:  # type: ignore[arg-type, misc]
+    with convert(source, **{**options, "limit": 0} if "sql" not in options else options) as reader:
         return reader.schema
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Dict, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Optional, Sequence, Tuple, Type
 
 # Exit codes after which the same command can succeed later without a change: see docs/exit-codes.md.
 _TRANSIENT = frozenset({14, 15, 16, 23, 33, 35, 36, 130})
@@ -47,12 +47,12 @@ class Error(Exception):
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> Tuple[Any, ...]:
         state = {"hint": self.hint, "exit_code": self.exit_code, "command": self.command, "notes": self.notes}
         return _rebuild, (type(self), self.message, state)
 
 
-def _rebuild(cls: Type[Error], message: str, state: dict) -> Error:
+def _rebuild(cls: Type[Error], message: str, state: Dict[str, Any]) -> Error:
     return cls(message, **state)
 
 

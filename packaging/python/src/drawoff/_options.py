@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple, TypedDict, Union
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Sequence, Tuple, TypedDict, Union
 
 Path = Union[str, "os.PathLike[str]"]
 Columns = Union[str, Sequence[str]]
@@ -241,7 +241,7 @@ _ATTACHED = frozenset({"flatten", "excel"})
 _OWN = frozenset({"env", "args", "api_key"})
 
 
-def known(*kinds: Any) -> frozenset:
+def known(*kinds: Any) -> FrozenSet[str]:
     """Returns the names of the options of these types."""
     return frozenset(name for kind in kinds for name in kind.__annotations__)
 

@@ -237,7 +237,7 @@ class Body:
     def read(self, size: int = -1) -> bytes:
         """Returns exactly `size` bytes, or fewer at the end of the stream."""
         if size is None or size < 0:
-            parts = []
+            parts: List[bytes] = []
             while True:
                 part = self.read(_PIPE_BYTES)
                 if not part:

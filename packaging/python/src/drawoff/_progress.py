@@ -70,7 +70,7 @@ class _Bar:
     """A bar of tqdm, which is a widget in a notebook and a line in a terminal."""
 
     def __init__(self) -> None:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+        from tqdm.auto import tqdm
 
         self._bar: Any = tqdm(unit=" rows", desc="drawoff", leave=True)
 

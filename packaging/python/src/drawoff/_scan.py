@@ -9,9 +9,9 @@ import tempfile
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _options as options_of
-from ._api import convert, pull
-from ._errors import Error
-from ._options import ConvertOptions, Path, PullOptions
+from ._api import convert, pull, runs
+from ._errors import Error, NotFoundError, UsageError
+from ._options import ConnectionOptions, ConvertOptions, Path, PullOptions
 from ._predicate import kinds_of, translate
 from ._process import output_of
 
@@ -62,6 +62,8 @@ def scan(
     names = [os.fspath(source)] if isinstance(source, (str, os.PathLike)) else [os.fspath(name) for name in source]
     is_run = len(names) == 1 and _is_run(names[0])
     options_of.check(options, options_of.known(PullOptions if is_run else ConvertOptions), "scan")
+    if is_run:
+        names = [_whole_id(names[0], options)]
     if whole:
         plan = _Plan.of_copy(names, is_run, dict(options))
     else:
@@ -79,7 +81,9 @@ class _Plan:
         self._is_run = is_run
         self._options = options
         self._directory: Any = None
-        described = None if "schema" in options else self._described()
+        # `drawoff schema` knows the final results alone.
+        can_describe = not any(name in options for name in ("schema", "block", "format", "run_column"))
+        described = self._described() if can_describe else None
         if described is not None and _is_inferred(described):
             # Without it a filtered scan would infer other types: those of the rows that are left.
             self._directory = tempfile.TemporaryDirectory(prefix="drawoff-")
@@ -92,7 +96,9 @@ class _Plan:
         self.schema: Dict[str, Any] = dict(frame.schema)
         fields = [] if described is None or options_of.steps_of(options) else described["fields"]
         plain_text = {field["name"]: field["type"] == "text" for field in fields}
-        self._kinds = {} if "sql" in options or "steps" in options else kinds_of(self.schema, plain_text)
+        is_held = described is not None or "schema" in options
+        can_compare = is_held and "sql" not in options and "steps" not in options
+        self._kinds = kinds_of(self.schema, plain_text) if can_compare else {}
 
     @classmethod
     def of_copy(cls, names: List[str], is_run: bool, options: Dict[str, Any]) -> "_Plan":
@@ -177,6 +183,20 @@ def _is_run(name: str) -> bool:
     if os.path.exists(name):
         return False
     return name == "last" or _RUN.fullmatch(name) is not None or re.fullmatch(r"[0-9a-f]{4,}[0-9a-f-]*", name) is not None
+
+
+def _whole_id(name: str, options: Mapping[str, Any]) -> str:
+    """The id of a run that may be given by its beginning: all scans of a LazyFrame read the same run."""
+    if _RUN.fullmatch(name):
+        return name
+    connection = {key: value for key, value in options.items() if key in ConnectionOptions.__annotations__}
+    ids = [run["job_id"] for run in runs(workflow=options.get("workflow"), status=options.get("status"), **connection)]
+    found = ids[:1] if name == "last" else [run for run in ids if run.startswith(name.lower())]
+    if not found:
+        raise NotFoundError(f"there is no run `{name}`", hint="list runs with `drawoff runs ls`, or `drawoff.runs()`")
+    if len(found) > 1:
+        raise UsageError(f"several runs begin with `{name}`: {', '.join(found[:5])}", hint="use more of the id")
+    return found[0]
 
 
 def _is_inferred(described: Mapping[str, Any]) -> bool:
