@@ -190,7 +190,7 @@ def _whole_id(name: str, options: Mapping[str, Any]) -> str:
     if _RUN.fullmatch(name):
         return name
     connection = {key: value for key, value in options.items() if key in ConnectionOptions.__annotations__}
-    ids = [run["job_id"] for run in runs(workflow=options.get("workflow"), status=options.get("status"), **connection)]
+    ids: List[str] = [run["job_id"] for run in runs(workflow=options.get("workflow"), status=options.get("status"), **connection)]
     found = ids[:1] if name == "last" else [run for run in ids if run.startswith(name.lower())]
     if not found:
         raise NotFoundError(f"there is no run `{name}`", hint="list runs with `drawoff runs ls`, or `drawoff.runs()`")
