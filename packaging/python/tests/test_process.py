@@ -156,6 +156,25 @@ def test_a_full_disk_is_an_error() -> None:
     assert caught.value.exit_code == 31
 
 
+def test_a_full_temporary_directory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        import resource, drawoff
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        try:
+            drawoff.convert(PATH, whole=True)
+        except drawoff.Error as error:
+            print(type(error).__name__, error.hint)
+    """
+    path = tmp_path / "rows.ndjson"
+    path.write_text("".join(f'{{"number": {number * 7919 % 100003}}}\n' for number in range(100_000)))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    out, err = python(script.replace("PATH", repr(str(path)))).communicate(timeout=60)
+    assert "DiskFullError" in out or "CannotWriteError" in out, (out, err)
+    assert list(scratch.iterdir()) == []
+
+
 def test_the_key_is_on_no_command_line(drawoff_service: drawoff.Service) -> None:
     with pytest.raises(drawoff.Error) as caught:
         drawoff.pull("0000dead", api_key="marked-secret")

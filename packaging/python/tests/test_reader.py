@@ -37,10 +37,13 @@ TAKERS = {
     "pyarrow stream": lambda reader: pyarrow.RecordBatchReader.from_stream(reader).read_all().num_rows,
     "polars": lambda reader: polars.DataFrame(reader).height,
     "to_polars": lambda reader: reader.to_polars().height,
-    "pandas": lambda reader: len(pandas.DataFrame.from_arrow(reader)),
     "to_pandas": lambda reader: len(reader.to_pandas()),
     "duckdb": lambda reader: duckdb.sql("SELECT count(*) FROM reader").fetchall()[0][0],
 }
+
+
+if hasattr(pandas.DataFrame, "from_arrow"):
+    TAKERS["pandas"] = lambda reader: len(pandas.DataFrame.from_arrow(reader))
 
 
 @pytest.mark.parametrize("taker", TAKERS)
@@ -54,7 +57,8 @@ def test_every_library_takes_all_rows(taker: str) -> None:
 @pytest.mark.parametrize("taker", TAKERS)
 def test_no_library_takes_a_truncated_result_for_a_whole_one(taker: str, tmp_path: Path) -> None:
     reader = drawoff.convert(late(tmp_path), schema_from="sample")
-    with pytest.raises(Exception, match="field `number`: expected int"):
+    # Of any kind: polars 1 panics.
+    with pytest.raises(BaseException, match="field `number`: expected int"):
         TAKERS[taker](reader)
     assert isinstance(reader.error, drawoff.SchemaChangedError)
     assert reader.error.exit_code == 6
@@ -205,6 +209,19 @@ def test_bytes_and_file_objects_are_sources() -> None:
     assert drawoff.convert(data).read_all().to_pylist() == [{"a": 1}, {"a": 2}]
     assert drawoff.convert(io.BytesIO(data)).read_all().num_rows == 2
     assert drawoff.convert(io.StringIO("a\n1\n"), from_="csv").read_all().to_pylist() == [{"a": 1}]
+
+
+def test_standard_input_is_a_source() -> None:
+    import subprocess
+    import sys
+
+    source = str(Path(drawoff.__file__).parent.parent)
+    script = "import drawoff; print(drawoff.convert('-').read_all().to_pylist())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input='{"a": 1}\n', text=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])},
+    )
+    assert done.stdout == "[{'a': 1}]\n", done.stderr
 
 
 def test_steps_run_in_their_order() -> None:

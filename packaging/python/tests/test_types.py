@@ -96,7 +96,11 @@ def test_values_are_those_of_json(
     assert len(found) == len(expected)
     for row, record in zip(found, expected):
         for name, value in record.items():
-            assert plain(name, row[name]) == value, name
+            found_value = plain(name, row[name])
+            if name == "map" and value is None and polars.__version__.startswith("1."):
+                # polars 1 makes an empty list of a map that is null.
+                found_value = found_value or None
+            assert found_value == value, name
 
 
 def test_dates_times_and_decimals(ndjson: Callable[..., Path]) -> None:
@@ -130,7 +134,7 @@ def test_nanoarrow_alone(ndjson: Callable[..., Path], monkeypatch: pytest.Monkey
     with path.open("a") as file:
         file.write('{"a": 1}\n' * 200_000 + '{"a": 0.5}\n')
     reader = drawoff.convert(path, schema_from="sample")
-    with pytest.raises(Exception, match="line 201001"):
+    with pytest.raises(BaseException, match="line 201001"):
         polars.DataFrame(reader)
     assert isinstance(reader.error, drawoff.SchemaChangedError)
 

@@ -11,7 +11,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, overload
 
 from . import _options as options_of
-from ._errors import Error
+from ._errors import DiskFullError, Error
 from ._options import ConnectionOptions, ConvertOptions, OutputOptions, Path, PullOptions, RunOptions
 from ._process import Process, output_of, run_to_end
 from ._progress import Meter, ProgressOption, meter
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Source = Union[Path, bytes, IO[bytes], Sequence[Path]]
+# None is the standard input of Python itself.
+Stdin = Union[None, int, IO[bytes]]
 Output = Union[Path, Sequence[Path]]
 
 # Flags that say how outputs are written; rows for Python have a form of their own.
@@ -110,7 +112,7 @@ def run(
     options_of.check(options, options_of.known(RunOptions), "run")
     with contextlib.ExitStack() as stack:
         arguments = ["run"]
-        stdin: Union[int, IO[bytes]] = subprocess.DEVNULL
+        stdin: Stdin = subprocess.DEVNULL
         if isinstance(workflow, Mapping):
             arguments.append(stack.enter_context(_file_with(json.dumps(workflow).encode(), ".json")))
         else:
@@ -131,6 +133,8 @@ def run(
             else:
                 files = [input] if isinstance(input, (str, os.PathLike)) else list(input)
                 arguments += [f"--input={os.fspath(file)}" for file in files]
+                if "-" in files:
+                    stdin = None
         made = _call(arguments, output, whole, progress, options, stdin=stdin)
         _keep(made, stack)
         return made
@@ -166,7 +170,7 @@ def convert(
     """
     options_of.check(options, options_of.known(ConvertOptions), "convert")
     with contextlib.ExitStack() as stack:
-        stdin: Union[int, IO[bytes]] = subprocess.DEVNULL
+        stdin: Stdin = subprocess.DEVNULL
         if isinstance(source, bytes) or hasattr(source, "read"):
             stdin = stack.enter_context(_stdin_with(source))
             names = ["-"]
@@ -174,6 +178,8 @@ def convert(
             names = [os.fspath(source)]
         else:
             names = [os.fspath(name) for name in source]
+        if "-" in names and stdin == subprocess.DEVNULL:
+            stdin = None
         if output is None and not whole and _can_be_read_twice(names, options):
             options = {"schema_from": "full", **options}
         made = _call(["convert", *_as_operands(names)], output, whole, progress, options, stdin=stdin)
@@ -210,7 +216,7 @@ def _call(
     whole: bool,
     progress: ProgressOption,
     options: Mapping[str, Any],
-    stdin: Union[int, IO[bytes]] = subprocess.DEVNULL,
+    stdin: Stdin = subprocess.DEVNULL,
 ) -> Union[Reader, Report]:
     states = meter(progress)
     given = options_of.to_arguments(options)
@@ -235,15 +241,19 @@ def _call(
     return Reader(process, states)
 
 
-def _whole(arguments: List[str], env: Dict[str, str], stdin: Union[int, IO[bytes]], states: Optional[Meter]) -> Reader:
+def _whole(arguments: List[str], env: Dict[str, str], stdin: Stdin, states: Optional[Meter]) -> Reader:
     # Parquet is the format whose types can still widen at the last row.
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="drawoff-"))
         path = os.path.join(directory, "rows.parquet")
-        report = run_to_end(
-            [*arguments, f"--output={path}", "--codec=lz4"], env=env, stdin=stdin,
-            on_message=states.message if states else None,
-        )
+        try:
+            report = run_to_end(
+                [*arguments, f"--output={path}", "--codec=lz4"], env=env, stdin=stdin,
+                on_message=states.message if states else None,
+            )
+        except DiskFullError as error:
+            error.hint = f"free space in {os.path.dirname(directory)}, or set TMPDIR to a directory with more"
+            raise
         copy = ["convert", path, "--output=-", "--to=arrow-stream", "--report=json", "--color=never"]
         process = Process(copy, env=env, report=report)
         process.keep.append(stack.pop_all())

@@ -134,8 +134,8 @@ class Process:
             raise self.failure
         try:
             code = self._popen.wait()
-        except BaseException:
-            self.interrupt()
+        except BaseException as cause:
+            self.interrupt_by(cause)
             raise
         self.messages.finish()
         lines = list(self.messages.lines)
@@ -160,6 +160,14 @@ class Process:
         if os.getpid() == self._owner and self._popen.poll() is None:
             _signal(self._popen, signal.SIGINT)
         self.close()
+
+    def interrupt_by(self, cause: BaseException) -> None:
+        """Ends the command for an exception, such as that of Ctrl-C, which gets its last words as a note."""
+        self.interrupt()
+        self.messages.finish()
+        lines = list(self.messages.lines)[-5:]
+        if lines and isinstance(cause, KeyboardInterrupt) and hasattr(cause, "add_note"):
+            cause.add_note("\n".join(lines))
 
     def close(self) -> None:
         """Ends the command, if it still runs, and waits for that. May be called again."""
@@ -254,8 +262,8 @@ class Body:
             return 0
         try:
             return self._fill(view)
-        except KeyboardInterrupt:
-            self.process.interrupt()
+        except KeyboardInterrupt as cause:
+            self.process.interrupt_by(cause)
             raise
 
     def _fill(self, view: memoryview) -> int:
@@ -307,8 +315,9 @@ def run_to_end(
                     on_message(process.messages.fresh.popleft())
                 time.sleep(0.05)
         return process.finish()
-    except BaseException:
-        process.interrupt()
+    except BaseException as cause:
+        if process.failure is not cause:
+            process.interrupt_by(cause)
         raise
 
 

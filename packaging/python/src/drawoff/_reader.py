@@ -74,8 +74,8 @@ class Reader:
                 meter.message(messages.fresh.popleft())
             try:
                 ready, _, _ = select.select([process.stdout_fd], [], [], 0.1)
-            except KeyboardInterrupt:
-                process.interrupt()
+            except KeyboardInterrupt as cause:
+                process.interrupt_by(cause)
                 raise
             if ready:
                 return
@@ -174,9 +174,12 @@ class Reader:
         """Returns all rows as a `polars.DataFrame`."""
         import polars
 
+        if self._library == "pyarrow":
+            # polars takes the buffers as they are. Old versions of it panic at an error inside a stream.
+            return polars.DataFrame(self.read_all())
         try:
             return polars.DataFrame(self)
-        except Exception as cause:
+        except BaseException as cause:
             if self.error is not None and cause is not self.error:
                 raise self.error from cause
             raise
@@ -205,8 +208,8 @@ def _counted(
             batch = next(stream)
         except StopIteration:
             break
-        except KeyboardInterrupt:
-            process.interrupt()
+        except KeyboardInterrupt as cause:
+            process.interrupt_by(cause)
             raise
         except Exception as cause:
             if process.failure is not None and cause is not process.failure:
