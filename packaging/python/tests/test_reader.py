@@ -269,6 +269,7 @@ def test_progress_of_files_shows_messages(drawoff_service, tmp_path: Path) -> No
         output=tmp_path / "leads.parquet", progress=states.append,
     )
     assert any("started" in state.text for state in states)
+    assert (states[-1].phase, states[-1].rows) == ("rows", 3)
 
 
 def test_a_bar_or_a_line_is_drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

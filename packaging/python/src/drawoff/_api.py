@@ -228,9 +228,15 @@ def _call(
         if "-" in outputs:
             raise TypeError("output=\"-\" is standard output; leave `output` out to read the rows in Python")
         written = [f"--output={item}" for item in outputs]
-        return run_to_end(
-            [*command, *written, *given, *common], env=env, stdin=stdin, on_message=states.message if states else None
-        )
+        arguments = [*command, *written, *given, *common]
+        if states is None:
+            return run_to_end(arguments, env=env, stdin=stdin)
+        try:
+            report = run_to_end(arguments, env=env, stdin=stdin, on_message=states.message)
+            states.count(report.get("rows_written") or 0, report.get("bytes_out") or 0, last=True)
+            return report
+        finally:
+            states.finish()
     misplaced = [name for name in options if name in _ONLY_WITH_OUTPUT and options[name] not in (None, False)]
     if misplaced:
         raise TypeError(f"`{misplaced[0]}` needs `output`")

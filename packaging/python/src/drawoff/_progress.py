@@ -62,6 +62,11 @@ class Meter:
             self._last = now
             self._send("rows", None, f"{rows:,} rows  {size / (1 << 20):,.1f} MiB")
 
+    def finish(self) -> None:
+        """Ends a bar or a line."""
+        if isinstance(self._callback, (_Bar, _Line)):
+            self._callback.close()
+
     def _send(self, phase: str, fraction: Optional[float], text: str) -> None:
         self._callback(Progress(phase, fraction, self._rows, self._bytes, time.monotonic() - self._start, text))
 
@@ -79,6 +84,9 @@ class _Bar:
             self._bar.update(state.rows - self._bar.n)
         self._bar.set_postfix_str(state.text if state.phase != "rows" else f"{state.bytes / (1 << 20):,.1f} MiB")
 
+    def close(self) -> None:
+        self._bar.close()
+
 
 class _Line:
     """One line on standard error, for systems without tqdm."""
@@ -88,6 +96,10 @@ class _Line:
             end = "" if sys.stderr.isatty() else "\n"
             start = "\r\x1b[2K" if sys.stderr.isatty() else ""
             print(f"{start}drawoff: {state.text}", end=end, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            print(file=sys.stderr, flush=True)
 
 
 def meter(progress: ProgressOption) -> Optional[Meter]:

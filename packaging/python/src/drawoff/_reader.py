@@ -203,6 +203,16 @@ def _counted(
     stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]
 ) -> Iterator[Any]:
     """Yields the batches of `stream`, and ends only if the command ended well. Holds no reader, so that one can be collected."""
+    try:
+        yield from _checked(stream, process, body, counter, meter)
+    finally:
+        if meter is not None:
+            meter.finish()
+
+
+def _checked(
+    stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]
+) -> Iterator[Any]:
     while True:
         try:
             batch = next(stream)
