@@ -19,9 +19,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import tomllib
 import zipfile
 from pathlib import Path
+
+import tomllib
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -29,7 +30,13 @@ ROOT = HERE.parent.parent
 MACHINES = {62: "x86_64", 183: "aarch64"}
 # What every glibc system has (PEP 600): a command that links anything else would need it in the wheel.
 LIBRARIES = {
-    "libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-x86-64.so.2",
+    "libc.so.6",
+    "libm.so.6",
+    "libgcc_s.so.1",
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "ld-linux-x86-64.so.2",
     "ld-linux-aarch64.so.1",
 }
 # Of every file in the archive: zip has no earlier one.
@@ -93,7 +100,9 @@ def build(binary: Path, out: Path, strip: bool) -> Path:
             for group, entries in project["entry-points"].items()
         )
         wheel = f"Wheel-Version: 1.0\nGenerator: drawoff build_wheel\nRoot-Is-Purelib: false\nTag: {tag}\n"
-        modules = sorted(path for path in (HERE / "src/drawoff").iterdir() if path.suffix == ".py" or path.name == "py.typed")
+        modules = sorted(
+            path for path in (HERE / "src/drawoff").iterdir() if path.suffix == ".py" or path.name == "py.typed"
+        )
         files = [(f"drawoff/{path.name}", path.read_bytes(), 0o644) for path in modules]
         files += [
             (f"drawoff-{version}.data/scripts/drawoff", command.read_bytes(), 0o755),

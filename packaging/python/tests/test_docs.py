@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from conftest import ROOT, TESTDATA
 
 import drawoff
-from conftest import ROOT, TESTDATA
 
 PAGE = ROOT / "docs/python.md"
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebook.ipynb"
@@ -54,7 +54,9 @@ def test_the_tests_of_the_page_pass(desk: Path) -> None:
         path.write_text(snippet)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, str(path)],
-            capture_output=True, text=True, env=env,
+            capture_output=True,
+            text=True,
+            env=env,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "1 passed" in done.stdout
@@ -71,7 +73,8 @@ def test_the_readme_of_the_package_runs(run_id: str, desk: Path) -> None:
 def test_every_exception_and_call_is_on_the_page() -> None:
     text = PAGE.read_text()
     missing = [
-        name for name in drawoff.__all__
+        name
+        for name in drawoff.__all__
         if not name.endswith("Options") and not re.search(rf"`{name}[`(]", text) and f"drawoff.{name}" not in text
     ]
     assert not missing

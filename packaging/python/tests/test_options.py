@@ -16,8 +16,20 @@ from drawoff import _options
 OWN = {"--help", "--output", "--report", "--color", "--quiet", "--whole"}
 RUN_OWN = {"--input", "--payload", "--dry-run"}
 SERVE_OWN = {
-    "--port", "--host", "--api-key", "--allow-host", "--print-openapi", "--export", "--import", "--endpoint", "--api-key-file",
-    "--api-key-command", "--state-dir", "--config", "--send-key-to", "--insecure-http",
+    "--port",
+    "--host",
+    "--api-key",
+    "--allow-host",
+    "--print-openapi",
+    "--export",
+    "--import",
+    "--endpoint",
+    "--api-key-file",
+    "--api-key-command",
+    "--state-dir",
+    "--config",
+    "--send-key-to",
+    "--insecure-http",
 }
 
 

@@ -12,9 +12,9 @@ import pandas
 import polars
 import pyarrow
 import pytest
+from conftest import TESTDATA, is_running, wait_until
 
 import drawoff
-from conftest import TESTDATA, is_running, wait_until
 
 COMPANIES = TESTDATA / "companies.ndjson"
 
@@ -218,7 +218,10 @@ def test_standard_input_is_a_source() -> None:
     source = str(Path(drawoff.__file__).parent.parent)
     script = "import drawoff; print(drawoff.convert('-').read_all().to_pylist())"
     done = subprocess.run(
-        [sys.executable, "-c", script], input='{"a": 1}\n', text=True, capture_output=True,
+        [sys.executable, "-c", script],
+        input='{"a": 1}\n',
+        text=True,
+        capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])},
     )
     assert done.stdout == "[{'a': 1}]\n", done.stderr
@@ -229,7 +232,9 @@ def test_steps_run_in_their_order() -> None:
     then = drawoff.convert(COMPANIES, where="employee_count>=1000", limit=10).read_all()
     assert then.num_rows == 10 > first.num_rows
     table = drawoff.convert(
-        COMPANIES, with_={"big": "employee_count>=1000"}, select=["company_name", "hq.city", "big"],
+        COMPANIES,
+        with_={"big": "employee_count>=1000"},
+        select=["company_name", "hq.city", "big"],
         rename={"company_name": "name"},
     ).read_all()
     assert table.schema.names == ["name", "hq.city", "big"]
@@ -265,8 +270,10 @@ def test_progress_counts_rows() -> None:
 def test_progress_of_files_shows_messages(drawoff_service, tmp_path: Path) -> None:
     states = []
     drawoff.run(
-        TESTDATA / "workflows/webhook-leads.json", payload=json.loads((TESTDATA / "leads.json").read_text()),
-        output=tmp_path / "leads.parquet", progress=states.append,
+        TESTDATA / "workflows/webhook-leads.json",
+        payload=json.loads((TESTDATA / "leads.json").read_text()),
+        output=tmp_path / "leads.parquet",
+        progress=states.append,
     )
     assert any("started" in state.text for state in states)
     assert (states[-1].phase, states[-1].rows) == ("rows", 3)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import json
 import random
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
 import polars
 import pytest
+from conftest import TESTDATA
 from polars import col
 
 import drawoff
-from conftest import TESTDATA
 from drawoff import _scan
 from drawoff._predicate import translate
 
@@ -62,19 +61,61 @@ def records() -> List[Dict[str, Any]]:
 
 def predicates() -> List[polars.Expr]:
     leaves: List[polars.Expr] = [
-        col("i") > 0, col("i") <= 2**53 + 1, col("i") == 5, col("i") != 5, 1 > col("i"), col("i") == 9007199254740993.0,
-        col("i") >= 0.5, col("i").is_in([1, 5, 2**63 - 1]), col("i").is_in([1, None]), col("i") == -(2**63),
-        col("f") > 0.1, col("f") >= 0.1, col("f") == 0.30000000000000004, col("f") != 0.1, col("f") < 0, col("f") <= 0.0,
-        col("f") == 1, col("f") >= 1e300, col("f") > 5e-324, col("f").is_between(0.1, 1.5), col("f") == float("inf"),
-        col("f") < float("nan"), col("f").is_in([0.1]),
-        col("s") == "a", col("s") != "b'c", col("s") > "a", col("s") == "", col("s") == "12", col("s").is_in(["é", 'd"e']),
-        col("s").str.starts_with("a"), col("s").str.ends_with("c"), col("s").str.contains("%", literal=True),
-        col("s").str.contains("^a"), col("s").is_null(), col("s") == "line\nbreak", col("s").str.len_chars() == 1,
-        col("b"), col("b") == True, col("b") != True, col("b").is_not_null(),  # noqa: E712
-        col("mixed") == "1", col("mixed") == '"1"', col("mixed").is_null(), col("mixed") != "1",
-        col('odd "name", really') < 100, col("hq.city") == "a", col("hq").struct.field("city") == "a",
-        col("hq").is_null(), col("none").is_null(), col("tags").is_null(), col("tags").list.len() > 0, col("i") > col("f"),
-        col("i").cast(polars.String) == "5", polars.lit(True), col("i") + 1 > 3,
+        col("i") > 0,
+        col("i") <= 2**53 + 1,
+        col("i") == 5,
+        col("i") != 5,
+        1 > col("i"),
+        col("i") == 9007199254740993.0,
+        col("i") >= 0.5,
+        col("i").is_in([1, 5, 2**63 - 1]),
+        col("i").is_in([1, None]),
+        col("i") == -(2**63),
+        col("f") > 0.1,
+        col("f") >= 0.1,
+        col("f") == 0.30000000000000004,
+        col("f") != 0.1,
+        col("f") < 0,
+        col("f") <= 0.0,
+        col("f") == 1,
+        col("f") >= 1e300,
+        col("f") > 5e-324,
+        col("f").is_between(0.1, 1.5),
+        col("f") == float("inf"),
+        col("f") < float("nan"),
+        col("f").is_in([0.1]),
+        col("s") == "a",
+        col("s") != "b'c",
+        col("s") > "a",
+        col("s") == "",
+        col("s") == "12",
+        col("s").is_in(["é", 'd"e']),
+        col("s").str.starts_with("a"),
+        col("s").str.ends_with("c"),
+        col("s").str.contains("%", literal=True),
+        col("s").str.contains("^a"),
+        col("s").is_null(),
+        col("s") == "line\nbreak",
+        col("s").str.len_chars() == 1,
+        col("b"),
+        col("b") == True,
+        col("b") != True,
+        col("b").is_not_null(),  # noqa: E712
+        col("mixed") == "1",
+        col("mixed") == '"1"',
+        col("mixed").is_null(),
+        col("mixed") != "1",
+        col('odd "name", really') < 100,
+        col("hq.city") == "a",
+        col("hq").struct.field("city") == "a",
+        col("hq").is_null(),
+        col("none").is_null(),
+        col("tags").is_null(),
+        col("tags").list.len() > 0,
+        col("i") > col("f"),
+        col("i").cast(polars.String) == "5",
+        polars.lit(True),
+        col("i") + 1 > 3,
     ]
     draw = random.Random(26)
     found = list(leaves) + [~leaf for leaf in leaves]
@@ -135,7 +176,9 @@ def test_a_condition_with_a_part_that_has_no_translation() -> None:
 
 
 def test_a_filter_does_not_change_types(ndjson: Callable[..., Path]) -> None:
-    scan = drawoff.scan(ndjson([{"id": 1, "v": "x"}, {"id": 2, "v": 1}, {"id": 3, "v": "1"}, {"id": 4, "w": 0.5}, {"id": 5, "w": 1}]))
+    scan = drawoff.scan(
+        ndjson([{"id": 1, "v": "x"}, {"id": 2, "v": 1}, {"id": 3, "v": "1"}, {"id": 4, "w": 0.5}, {"id": 5, "w": 1}])
+    )
     # Alone, this record has a column of text in which the text stands without quotes.
     assert scan.filter(col("id") == 1).collect()["v"].to_list() == ['"x"']
     assert scan.filter(col("id") == 5).collect()["w"].dtype == polars.Float64
@@ -148,7 +191,10 @@ def test_a_run_is_scanned(run_id: str, steps: List[List[str]]) -> None:
     found = scan.filter((col("employee_count") >= 1000) & (col("country") == "NO")).select("domain", "hq").collect()
     assert found.equals(rows.filter((col("employee_count") >= 1000) & (col("country") == "NO")).select("domain", "hq"))
     # polars chooses the order of the conditions.
-    assert sorted(steps[-1][0].split("=", 1)[1].strip("()").split(" and ")) == ["\"country\" = 'NO'", '"employee_count" >= 1000']
+    assert sorted(steps[-1][0].split("=", 1)[1].strip("()").split(" and ")) == [
+        "\"country\" = 'NO'",
+        '"employee_count" >= 1000',
+    ]
     assert drawoff.scan("last").collect_schema() == scan.collect_schema()
     assert drawoff.scan(run_id[:8]).collect().height == 1302
     with pytest.raises(drawoff.NotFoundError, match="no run `abcdef01`"):
@@ -161,8 +207,13 @@ def test_a_run_is_scanned(run_id: str, steps: List[List[str]]) -> None:
 
 def test_a_whole_scan_sends_no_further_request() -> None:
     with drawoff.serve() as service:
-        drawoff.run(TESTDATA / "workflows/qualify-companies.json", input=TESTDATA / "companies.csv", output="/dev/null",
-                    to="ndjson", **service.options)
+        drawoff.run(
+            TESTDATA / "workflows/qualify-companies.json",
+            input=TESTDATA / "companies.csv",
+            output="/dev/null",
+            to="ndjson",
+            **service.options,
+        )
         scan = drawoff.scan("last", whole=True, **service.options)
     assert scan.filter(col("country") == "NO").collect().height > 0
     assert scan.collect().height == 1302
@@ -176,15 +227,20 @@ def test_steps_come_before_those_of_the_query(steps: List[List[str]]) -> None:
     assert steps[-1][0] == '--where="record_id" > 5'
     expected = drawoff.convert(COMPANIES, where="employee_count>=1000 and record_id>5").read_all().num_rows
     assert found.height == expected > 0
-    counted = drawoff.scan(COMPANIES, sql="SELECT country, count(*) AS n FROM results GROUP BY country ORDER BY n DESC, country")
+    counted = drawoff.scan(
+        COMPANIES, sql="SELECT country, count(*) AS n FROM results GROUP BY country ORDER BY n DESC, country"
+    )
     assert counted.head(2).collect().height == 2
     assert counted.filter(col("n") > 20).select("country").collect().height == counted.collect().filter(col("n") > 20).height
 
 
 def test_dates_and_decimals_of_parquet(ndjson: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "typed.parquet"
-    drawoff.convert(ndjson([{"d": f"2024-01-{n:02}", "x": "1.25", "n": n} for n in range(1, 20)]), output=path,
-                    cast={"d": "date", "x": "decimal(9,2)"})
+    drawoff.convert(
+        ndjson([{"d": f"2024-01-{n:02}", "x": "1.25", "n": n} for n in range(1, 20)]),
+        output=path,
+        cast={"d": "date", "x": "decimal(9,2)"},
+    )
     scan = drawoff.scan(path)
     assert dict(scan.collect_schema()) == {"d": polars.Date, "x": polars.Decimal(9, 2), "n": polars.Int64}
     found = scan.filter((col("d") > datetime.date(2024, 1, 10)) & (col("n") < 15)).collect()

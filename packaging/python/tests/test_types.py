@@ -17,22 +17,71 @@ import drawoff
 
 RECORDS: List[Dict[str, Any]] = [
     {
-        "bool": True, "int": 9223372036854775807, "float": 0.1, "text": "Æ “x” \u0000 \U0001f600", "big": 12345678901234567890,
-        "struct": {"a": 1, "b": {"c": "d", "e": [1.5]}}, "list": [1, 2], "texts": ["a", None, ""], "structs": [{"x": 1}, {"x": None}],
-        "lists": [[1], [], [2, 3]], "map": {f"user{n}@example.com": n for n in range(9)}, "null": None, "mixed": 1, "empty": "",
+        "bool": True,
+        "int": 9223372036854775807,
+        "float": 0.1,
+        "text": "Æ “x” \u0000 \U0001f600",
+        "big": 12345678901234567890,
+        "struct": {"a": 1, "b": {"c": "d", "e": [1.5]}},
+        "list": [1, 2],
+        "texts": ["a", None, ""],
+        "structs": [{"x": 1}, {"x": None}],
+        "lists": [[1], [], [2, 3]],
+        "map": {f"user{n}@example.com": n for n in range(9)},
+        "null": None,
+        "mixed": 1,
+        "empty": "",
     },
     {
-        "bool": False, "int": -9223372036854775808, "float": -1e300, "text": "", "big": -1,
-        "struct": {"a": None, "b": {"c": None, "e": []}}, "list": [], "texts": [], "structs": [], "lists": [], "map": {},
-        "null": None, "mixed": "1", "empty": "",
+        "bool": False,
+        "int": -9223372036854775808,
+        "float": -1e300,
+        "text": "",
+        "big": -1,
+        "struct": {"a": None, "b": {"c": None, "e": []}},
+        "list": [],
+        "texts": [],
+        "structs": [],
+        "lists": [],
+        "map": {},
+        "null": None,
+        "mixed": "1",
+        "empty": "",
     },
-    {name: None for name in (
-        "bool", "int", "float", "text", "big", "struct", "list", "texts", "structs", "lists", "map", "null", "mixed", "empty",
-    )},
     {
-        "bool": True, "int": 0, "float": 5e-324, "text": "line\nbreak\ttab", "big": 0,
-        "struct": {"a": 2, "b": None}, "list": [None], "texts": ["é"], "structs": [None], "lists": [None], "map": {"x@example.com": None},
-        "null": None, "mixed": {"b": [1, "x"], "a": 1.5}, "empty": "",
+        name: None
+        for name in (
+            "bool",
+            "int",
+            "float",
+            "text",
+            "big",
+            "struct",
+            "list",
+            "texts",
+            "structs",
+            "lists",
+            "map",
+            "null",
+            "mixed",
+            "empty",
+        )
+    },
+    {
+        "bool": True,
+        "int": 0,
+        "float": 5e-324,
+        "text": "line\nbreak\ttab",
+        "big": 0,
+        "struct": {"a": 2, "b": None},
+        "list": [None],
+        "texts": ["é"],
+        "structs": [None],
+        "lists": [None],
+        "map": {"x@example.com": None},
+        "null": None,
+        "mixed": {"b": [1, "x"], "a": 1.5},
+        "empty": "",
     },
 ]
 
@@ -68,8 +117,6 @@ def of_polars(reader: drawoff.Reader) -> List[Dict[str, Any]]:
 
 
 def of_pandas(reader: drawoff.Reader) -> List[Dict[str, Any]]:
-    import pyarrow
-
     frame = reader.to_pandas(types_mapper=None, integer_object_nulls=True)
     return [{name: frame[name].iloc[n] for name in frame.columns} for n in range(len(frame))]
 
@@ -104,12 +151,14 @@ def test_values_are_those_of_json(
 
 
 def test_dates_times_and_decimals(ndjson: Callable[..., Path]) -> None:
-    path = ndjson([{"d": "2024-02-29", "t": "2024-02-29T12:00:00.5Z", "l": "2024-02-29 12:00:00", "m": "12.30"}, {"d": None}])
+    path = ndjson([{"d": "2024-02-29", "t": "2024-02-29T12:00:00.5Z", "l": "2024-02-29 12:00:00", "m": "12.30"}, {}])
     casts = {"d": "date", "t": "timestamp", "l": "timestamp(ms, local)", "m": "decimal(9,2)"}
     utc = datetime.timezone.utc
     expected = {
-        "d": datetime.date(2024, 2, 29), "t": datetime.datetime(2024, 2, 29, 12, 0, 0, 500000, tzinfo=utc),
-        "l": datetime.datetime(2024, 2, 29, 12), "m": decimal.Decimal("12.30"),
+        "d": datetime.date(2024, 2, 29),
+        "t": datetime.datetime(2024, 2, 29, 12, 0, 0, 500000, tzinfo=utc),
+        "l": datetime.datetime(2024, 2, 29, 12),
+        "m": decimal.Decimal("12.30"),
     }
     for rows in (
         drawoff.convert(path, cast=casts).read_all().to_pylist(),
@@ -148,5 +197,12 @@ def test_without_a_library_the_call_says_so(monkeypatch: pytest.MonkeyPatch, ndj
     with pytest.raises(drawoff.Error, match="neither pyarrow nor nanoarrow is installed") as caught:
         drawoff.convert(path)
     assert "pip install pyarrow" in (caught.value.hint or "")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(drawoff.Error, match="polars is not installed"):
+        drawoff.scan(path)
+    monkeypatch.setattr(polars, "__version__", "1.21.0")
+    monkeypatch.setitem(sys.modules, "polars", polars)
+    with pytest.raises(drawoff.Error, match="polars 1.21.0 is too old"):
+        drawoff.scan(path)
     # Files need neither.
     assert drawoff.convert(path, output=path.with_suffix(".csv")).rows_written == 1

@@ -33,12 +33,19 @@ _ONLY_WITH_OUTPUT = frozenset(OutputOptions.__annotations__)
 
 @overload
 def pull(
-    run: Union[None, str, Sequence[str]] = ..., *, output: Output, progress: ProgressOption = ...,
+    run: Union[None, str, Sequence[str]] = ...,
+    *,
+    output: Output,
+    progress: ProgressOption = ...,
     **options: Unpack[PullOptions],
 ) -> Report: ...
 @overload
 def pull(
-    run: Union[None, str, Sequence[str]] = ..., *, output: None = ..., whole: bool = ..., progress: ProgressOption = ...,
+    run: Union[None, str, Sequence[str]] = ...,
+    *,
+    output: None = ...,
+    whole: bool = ...,
+    progress: ProgressOption = ...,
     **options: Unpack[PullOptions],
 ) -> Reader: ...
 def pull(
@@ -75,13 +82,24 @@ def pull(
 
 @overload
 def run(
-    workflow: Union[Path, Mapping[str, Any]], *, input: Any = ..., payload: Any = ..., output: Output,
-    progress: ProgressOption = ..., **options: Unpack[RunOptions],
+    workflow: Union[Path, Mapping[str, Any]],
+    *,
+    input: Any = ...,
+    payload: Any = ...,
+    output: Output,
+    progress: ProgressOption = ...,
+    **options: Unpack[RunOptions],
 ) -> Report: ...
 @overload
 def run(
-    workflow: Union[Path, Mapping[str, Any]], *, input: Any = ..., payload: Any = ..., output: None = ...,
-    whole: bool = ..., progress: ProgressOption = ..., **options: Unpack[RunOptions],
+    workflow: Union[Path, Mapping[str, Any]],
+    *,
+    input: Any = ...,
+    payload: Any = ...,
+    output: None = ...,
+    whole: bool = ...,
+    progress: ProgressOption = ...,
+    **options: Unpack[RunOptions],
 ) -> Reader: ...
 def run(
     workflow: Union[Path, Mapping[str, Any]],
@@ -141,10 +159,16 @@ def run(
 
 
 @overload
-def convert(source: Source, *, output: Output, progress: ProgressOption = ..., **options: Unpack[ConvertOptions]) -> Report: ...
+def convert(
+    source: Source, *, output: Output, progress: ProgressOption = ..., **options: Unpack[ConvertOptions]
+) -> Report: ...
 @overload
 def convert(
-    source: Source, *, output: None = ..., whole: bool = ..., progress: ProgressOption = ...,
+    source: Source,
+    *,
+    output: None = ...,
+    whole: bool = ...,
+    progress: ProgressOption = ...,
     **options: Unpack[ConvertOptions],
 ) -> Reader: ...
 def convert(
@@ -226,7 +250,7 @@ def _call(
         outputs = [output] if isinstance(output, (str, os.PathLike)) else list(output)
         outputs = [os.fspath(item) for item in outputs]
         if "-" in outputs:
-            raise TypeError("output=\"-\" is standard output; leave `output` out to read the rows in Python")
+            raise TypeError('output="-" is standard output; leave `output` out to read the rows in Python')
         written = [f"--output={item}" for item in outputs]
         arguments = [*command, *written, *given, *common]
         if states is None:
@@ -254,7 +278,9 @@ def _whole(arguments: List[str], env: Dict[str, str], stdin: Stdin, states: Opti
         path = os.path.join(directory, "rows.parquet")
         try:
             report = run_to_end(
-                [*arguments, f"--output={path}", "--codec=lz4"], env=env, stdin=stdin,
+                [*arguments, f"--output={path}", "--codec=lz4"],
+                env=env,
+                stdin=stdin,
                 on_message=states.message if states else None,
             )
         except DiskFullError as error:

@@ -83,4 +83,6 @@ def _check(path: str, _identity: Tuple[int, int, int]) -> None:
 
 
 def _platform_hint() -> str:
-    return f"the command must be built for this system ({sys.platform}, {os.uname().machine})" if hasattr(os, "uname") else ""
+    return (
+        f"the command must be built for this system ({sys.platform}, {os.uname().machine})" if hasattr(os, "uname") else ""
+    )

@@ -228,9 +228,7 @@ class PartialWarning(UserWarning):
     """
 
 
-BY_EXIT_CODE: Dict[int, Type[Error]] = {
-    cls.exit_code: cls for cls in Error.__subclasses__() if cls.exit_code is not None
-}
+BY_EXIT_CODE: Dict[int, Type[Error]] = {cls.exit_code: cls for cls in Error.__subclasses__() if cls.exit_code is not None}
 
 
 def split_messages(lines: Sequence[str]) -> Tuple[Tuple[str, ...], Optional[str], Optional[str]]:
@@ -239,9 +237,9 @@ def split_messages(lines: Sequence[str]) -> Tuple[Tuple[str, ...], Optional[str]
     if start is None:
         return tuple(lines), None, None
     text = list(lines[start:])
-    text[0] = text[0][len("error: "):]
+    text[0] = text[0][len("error: ") :]
     at = next((n for n, line in enumerate(text) if line.startswith("hint: ")), len(text))
-    hint = "\n".join(text[at:])[len("hint: "):].strip() or None
+    hint = "\n".join(text[at:])[len("hint: ") :].strip() or None
     return tuple(lines[:start]), "\n".join(text[:at]).strip(), hint
 
 

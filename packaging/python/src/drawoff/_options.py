@@ -159,9 +159,7 @@ class AgainOption(TypedDict, total=False):
     again: bool
 
 
-class PullOptions(
-    ConnectionOptions, StepOptions, RecordOptions, OutputOptions, ResultOptions, AgainOption, total=False
-):
+class PullOptions(ConnectionOptions, StepOptions, RecordOptions, OutputOptions, ResultOptions, AgainOption, total=False):
     """Options of `drawoff.pull`."""
 
     #: Runs of this workflow, by id or exact name.
@@ -256,9 +254,7 @@ def check(options: Mapping[str, Any], allowed: Iterable[str], call: str) -> None
     allowed = sorted(allowed)
     for name in options:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1) or [
-                other for other in allowed if other == name + "_"
-            ]
+            near = difflib.get_close_matches(name, allowed, n=1) or [other for other in allowed if other == name + "_"]
             hint = f"; did you mean `{near[0]}`?" if near else "; pass other flags of the command with `args=[…]`"
             raise TypeError(f"{call}() has no option `{name}`{hint}")
 

@@ -275,7 +275,7 @@ class Body:
             if not count:
                 break
             done += count
-        self._tail = (self._tail + bytes(view[max(done - 8, 0):done]))[-8:]
+        self._tail = (self._tail + bytes(view[max(done - 8, 0) : done]))[-8:]
         if done < view.nbytes:
             self.process.finish()
         elif self._tail == _END_OF_STREAM:
@@ -322,7 +322,10 @@ def run_to_end(
 
 
 def output_of(
-    arguments: Sequence[str], *, env: Optional[Dict[str, str]] = None, stdin: Union[None, int, IO[bytes]] = subprocess.DEVNULL
+    arguments: Sequence[str],
+    *,
+    env: Optional[Dict[str, str]] = None,
+    stdin: Union[None, int, IO[bytes]] = subprocess.DEVNULL,
 ) -> bytes:
     """Runs a command and returns its whole standard output."""
     process = Process(arguments, env=env, stdin=stdin)

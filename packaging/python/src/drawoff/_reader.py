@@ -176,7 +176,7 @@ class Reader:
 
         if self._library == "pyarrow":
             # polars takes the buffers as they are. Old versions of it panic at an error inside a stream.
-            return polars.DataFrame(self.read_all())
+            return frame_of(self.read_all())
         try:
             return polars.DataFrame(self)
         except BaseException as cause:
@@ -199,9 +199,7 @@ class Reader:
         return f"<drawoff.Reader {state}, {self.rows_read} rows read>"
 
 
-def _counted(
-    stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]
-) -> Iterator[Any]:
+def _counted(stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]) -> Iterator[Any]:
     """Yields the batches of `stream`, and ends only if the command ended well. Holds no reader, so that one can be collected."""
     try:
         yield from _checked(stream, process, body, counter, meter)
@@ -210,9 +208,7 @@ def _counted(
             meter.finish()
 
 
-def _checked(
-    stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]
-) -> Iterator[Any]:
+def _checked(stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]) -> Iterator[Any]:
     while True:
         try:
             batch = next(stream)
@@ -235,6 +231,18 @@ def _checked(
     process.finish()
     if meter is not None:
         meter.count(counter[0], body.bytes_read, last=True)
+
+
+def frame_of(rows: Any) -> "polars.DataFrame":
+    """Returns a table or a batch as a `polars.DataFrame`."""
+    import polars
+
+    if type(rows).__module__.startswith("pyarrow"):
+        # Old versions of polars take no other object with the PyCapsule interface for a table.
+        frame = polars.from_arrow(rows)
+        assert isinstance(frame, polars.DataFrame)
+        return frame
+    return polars.DataFrame(rows)
 
 
 def _open_pyarrow(body: Body) -> Any:

@@ -14,6 +14,7 @@ from ._errors import Error, NotFoundError, UsageError
 from ._options import ConnectionOptions, ConvertOptions, Path, PullOptions
 from ._predicate import kinds_of, translate
 from ._process import output_of
+from ._reader import frame_of
 
 if TYPE_CHECKING:
     import polars
@@ -21,10 +22,29 @@ if TYPE_CHECKING:
 
 # Flags that `drawoff schema` has, too.
 _SCHEMA_OPTIONS = frozenset(
-    {"from_", "in_encoding", "in_delimiter", "in_quote", "in_skip_lines", "in_header", "in_null", "in_decimal",
-     "in_thousands", "endpoint", "api_key", "api_key_file", "api_key_command", "state_dir", "config", "send_key_to",
-     "insecure_http", "env"}
+    {
+        "from_",
+        "in_encoding",
+        "in_delimiter",
+        "in_quote",
+        "in_skip_lines",
+        "in_header",
+        "in_null",
+        "in_decimal",
+        "in_thousands",
+        "endpoint",
+        "api_key",
+        "api_key_file",
+        "api_key_command",
+        "state_dir",
+        "config",
+        "send_key_to",
+        "insecure_http",
+        "env",
+    }
 )
+# The oldest that is tested.
+_OLDEST_POLARS = (1, 36)
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -54,11 +74,7 @@ def scan(
         drawoff.Error: The columns cannot be read. `collect` raises it, too, or with some engines of polars a
             `polars.exceptions.ComputeError` with the same text.
     """
-    try:
-        import polars
-        from polars.io.plugins import register_io_source
-    except ImportError:
-        raise Error("cannot scan: polars is not installed, or older than 1.21", hint="pip install 'polars>=1.21'") from None
+    register_io_source = _register_io_source()
     names = [os.fspath(source)] if isinstance(source, (str, os.PathLike)) else [os.fspath(name) for name in source]
     is_run = len(names) == 1 and _is_run(names[0])
     options_of.check(options, options_of.known(PullOptions if is_run else ConvertOptions), "scan")
@@ -68,15 +84,29 @@ def scan(
         plan = _Plan.of_copy(names, is_run, dict(options))
     else:
         plan = _Plan(names, is_run, dict(options))
-    return register_io_source(plan.frames, schema=plan.schema)
+    frame: "polars.LazyFrame" = register_io_source(plan.frames, schema=plan.schema)
+    return frame
+
+
+def _register_io_source() -> Any:
+    """The function of polars that makes a LazyFrame of a source."""
+    hint = "pip install 'polars>=1.36'"
+    try:
+        import polars
+    except ImportError:
+        raise Error("cannot scan: polars is not installed", hint=hint) from None
+    numbers = re.match(r"(\d+)\.(\d+)", polars.__version__)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < _OLDEST_POLARS:
+        raise Error(f"cannot scan: polars {polars.__version__} is too old", hint=hint)
+    from polars.io.plugins import register_io_source
+
+    return register_io_source
 
 
 class _Plan:
     """A source with its options, its columns, and the schema file that holds their types."""
 
     def __init__(self, names: List[str], is_run: bool, options: Dict[str, Any]) -> None:
-        import polars
-
         self._names = names
         self._is_run = is_run
         self._options = options
@@ -92,7 +122,7 @@ class _Plan:
                 json.dump(described, file)
             self._options = {"schema": path, **options}
         with self._open(None if "sql" in options else ["--limit=0"]) as reader:
-            frame = polars.DataFrame(reader)
+            frame = reader.to_polars()
         self.schema: Dict[str, Any] = dict(frame.schema)
         fields = [] if described is None or options_of.steps_of(options) else described["fields"]
         plain_text = {field["name"]: field["type"] == "text" for field in fields}
@@ -139,8 +169,6 @@ class _Plan:
         batch_size: Optional[int],
     ) -> Iterator["polars.DataFrame"]:
         """Yields the rows for polars: at most `n_rows`, of these the ones that `predicate` keeps, in these columns."""
-        import polars
-
         steps: List[str] = []
         if "sql" not in self._options:
             if n_rows is not None:
@@ -149,13 +177,15 @@ class _Plan:
             if where is not None:
                 steps.append(f"--where={where}")
             if with_columns is not None:
-                needed = list(dict.fromkeys([*with_columns, *(predicate.meta.root_names() if predicate is not None else [])]))
+                needed = list(
+                    dict.fromkeys([*with_columns, *(predicate.meta.root_names() if predicate is not None else [])])
+                )
                 # A row has at least one column.
                 steps.append("--select=" + ",".join(options_of.quote(name) for name in needed or list(self.schema)[:1]))
         left = n_rows
         with self._open(steps) as reader:
             for batch in reader:
-                frame = polars.DataFrame(batch)
+                frame = frame_of(batch)
                 if left is not None:
                     frame, left = frame.head(left), left - frame.height
                 frame = self._with_types(frame)
@@ -190,7 +220,9 @@ def _whole_id(name: str, options: Mapping[str, Any]) -> str:
     if _RUN.fullmatch(name):
         return name
     connection = {key: value for key, value in options.items() if key in ConnectionOptions.__annotations__}
-    ids: List[str] = [run["job_id"] for run in runs(workflow=options.get("workflow"), status=options.get("status"), **connection)]
+    ids: List[str] = [
+        run["job_id"] for run in runs(workflow=options.get("workflow"), status=options.get("status"), **connection)
+    ]
     found = ids[:1] if name == "last" else [run for run in ids if run.startswith(name.lower())]
     if not found:
         raise NotFoundError(f"there is no run `{name}`", hint="list runs with `drawoff runs ls`, or `drawoff.runs()`")
