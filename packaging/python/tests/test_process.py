@@ -111,9 +111,15 @@ def test_every_exit_code_has_its_exception() -> None:
         assert getattr(drawoff, cls.__name__) is cls
         if code != 130:
             assert cls.__name__ == "".join(word.capitalize() for word in name.split()) + "Error"
-            # The page names the flag, the class the option.
-            said = (cls.__doc__ or "").lower()
-            assert said.split(",")[0].split(" ")[-1].strip(".\n") in meaning.lower().replace("--", ""), cls
+            # The page speaks of the command, the class of the call.
+            said = (cls.__doc__ or "").strip().rstrip(".").lower()
+            for ours, theirs in (
+                ("an option", "the command line"),
+                ("the deadline", "--deadline"),
+                ("the same call", "the same command"),
+            ):
+                said = said.replace(ours, theirs)
+            assert said == meaning.lower(), cls
     transient = re.search(r"without a change\*\*: (.*?)\. `pull`", page, re.DOTALL)
     assert transient is not None
     codes = {int(code) for code in re.findall(r"\b\d+\b", re.sub(r"\([^)]*\)", "", transient[1]))}
