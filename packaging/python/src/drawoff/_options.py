@@ -100,6 +100,8 @@ class RecordOptions(TypedDict, total=False):
     max_expansion: int
     #: Memory for records in flight, such as `"256MiB"`.
     max_memory: Union[int, str]
+    #: File for all that the command did, as one JSON object, also if it fails: see docs/result-file.md.
+    result: Path
     #: Downloads at a time.
     jobs: int
     #: Reconnect a download that stays below this rate.
