@@ -98,6 +98,12 @@ pub(super) struct GlobalArgs {
     /// Print errors only: no progress, notes or report
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
+    /// Print a line for each request and each wait, without secrets
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub verbose: bool,
+    /// Append these lines to a file instead
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub log: Option<PathBuf>,
 }
 
 /// All subcommands of drawoff.
@@ -170,7 +176,7 @@ pub(super) enum Command {
     /// List the loads of a system with tables
     #[command(
         subcommand,
-        after_help = "Examples:\n  drawoff loads ls postgres://loader@db/crm\n  drawoff loads ls postgres: --into leads.enriched -o ndjson"
+        after_help = "Examples:\n  drawoff loads ls postgres://loader@db/crm\n  drawoff loads ls postgres: --into leads.enriched -o ndjson\n  drawoff loads gc delta:tables/people"
     )]
     Loads(LoadsCommand),
     /// Run the local Workflows service
@@ -490,6 +496,23 @@ pub(super) enum LoadsCommand {
         /// Format of the output: table, ndjson or json [default: table]; or the system with tables
         #[arg(short, long, value_name = "FORMAT|URL")]
         output: Vec<String>,
+    },
+    /// Remove the data files of a Delta table that no version of it names, such as those of a killed load
+    #[command(
+        after_help = "Examples:\n  drawoff loads gc delta:tables/people --dry-run\n  drawoff loads gc -o delta+s3://bucket/tables/people --older-than 2h"
+    )]
+    Gc {
+        /// The table, such as delta:tables/people; `-o` takes it, too
+        target: Option<String>,
+        /// The table
+        #[arg(short, long, value_name = "URL")]
+        output: Option<String>,
+        /// Remove only files of at least this age: a load on another machine may still name younger ones
+        #[arg(long, value_parser = parse_duration, default_value = "24h", value_name = "TIME")]
+        older_than: std::time::Duration,
+        /// List the files and remove none
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -132,6 +132,9 @@ pub(super) enum SchemaFormat {
     /// The statement that creates a table in DuckDB as its reader of Parquet would
     #[value(name = "ddl:duckdb")]
     DdlDuckdb,
+    /// The statement of Spark that creates a Delta table as a load would
+    #[value(name = "ddl:delta")]
+    DdlDelta,
 }
 
 /// The use of colours in help and errors.

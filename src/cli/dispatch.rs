@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::print::{self, Screen};
 use super::result_file::ResultFile;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
-use super::{color, commands};
+use super::{color, commands, logger};
 use crate::sink::{remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
@@ -183,6 +183,7 @@ async fn run_command(
         _ => error.into(),
     })?;
     let context = Context::new(settings, Screen::new(args.global.quiet), interrupt, resume, result_file);
+    logger::install(args.global.verbose, args.global.log.as_deref(), &context.screen)?;
     let outcome = dispatch(&context, command).await;
     context.screen.clear();
     // The hint depends on how far the command came, so it is taken when it ends.

@@ -19,6 +19,8 @@ mod interrupt;
 mod load_args;
 #[cfg(feature = "serve")]
 mod local;
+mod logger;
+mod object_options;
 mod output_checks;
 mod outputs;
 mod period;

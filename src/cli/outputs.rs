@@ -2,7 +2,6 @@
 //! is started or a byte is read. The plan of the engine is built here, too.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::dialect::InputDialect;
 use super::error::{Error, Failure, STDOUT};
+use super::object_options::object_options;
 use super::output_checks::{is_same_target, rejects, share_a_file};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
@@ -127,7 +127,11 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
             "leave it out; to sort the rows, use `--sql \"SELECT * FROM results ORDER BY ...\"`",
         ));
     }
-    let is_directory = |output: &Output| matches!(output.target, Target::Directory(_));
+    let is_directory = |output: &Output| match &output.target {
+        Target::Directory(_) => true,
+        Target::Table(table) => table.files.is_some(),
+        _ => false,
+    };
     if let Some(flag) = args.sink.directory_flag().filter(|_| !outputs.iter().any(is_directory)) {
         let error = Error::Usage(format!("`{flag}` applies only to directories"));
         return Err(Failure::new(error, "end the name of a directory with a slash: `-o people/`"));
@@ -295,32 +299,6 @@ fn output_object(url: &str, typed: &TypedOutput, args: &PipelineArgs, settings: 
 
 fn object_location(url: &str, args: &PipelineArgs) -> ObjectLocation {
     ObjectLocation::new(url, object_options(std::env::vars_os()), args.sink.no_clobber)
-}
-
-/// Collects the options of object stores from the environment: every `AWS_`, `GOOGLE_` and `AZURE_` variable that is
-/// not empty, with its name in lower case. `AWS_ENDPOINT_URL_S3` takes precedence over `AWS_ENDPOINT_URL`, as in the
-/// AWS tools.
-pub(super) fn object_options(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
-    let mut options: Vec<(String, String)> = variables
-        .filter_map(|(name, value)| Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?)))
-        .filter(|(name, value)| {
-            let ours = ["aws_", "google_", "azure_"].iter().any(|prefix| name.starts_with(prefix));
-            ours && !value.is_empty()
-        })
-        .collect();
-    options.sort();
-    if let Some(endpoint) =
-        options.iter().find(|(name, _)| name == "aws_endpoint_url_s3").map(|(_, value)| value.clone())
-    {
-        options.retain(|(name, _)| name != "aws_endpoint_url" && name != "aws_endpoint_url_s3");
-        options.push(("aws_endpoint_url".to_owned(), endpoint));
-    }
-    // The store's client refuses plain HTTP unless allowed. An explicit http:// endpoint is the user's consent.
-    let plain = options.iter().any(|(name, value)| name.contains("endpoint") && value.starts_with("http://"));
-    if plain && !options.iter().any(|(name, _)| name == "aws_allow_http") {
-        options.push(("aws_allow_http".to_owned(), "true".to_owned()));
-    }
-    options
 }
 
 /// Builds the outputs of `--all-blocks`: one file in the directory `-o` per result file, which is given by its name and
@@ -603,22 +581,6 @@ pub(super) mod tests {
             let failure = made(flags).unwrap_err();
             assert!(failure.lines()[0].contains(words) && failure.hint().is_some(), "{flags}: {failure:?}");
         }
-    }
-
-    #[test]
-    fn options_of_stores_are_read_from_the_environment() {
-        let options = |variables: &[(&str, &str)]| {
-            object_options(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
-        };
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            options(&[("AWS_REGION", "eu-1"), ("HOME", "/"), ("AWS_PROFILE", "")]),
-            [pair("aws_region", "eu-1")]
-        );
-        assert_eq!(
-            options(&[("AWS_ENDPOINT_URL", "https://a"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")]),
-            [pair("aws_endpoint_url", "http://127.0.0.1:9"), pair("aws_allow_http", "true")]
-        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::context::Context;
 use super::error::{Error, Failure};
-use super::outputs::object_options;
+use super::object_options::object_options;
 use crate::sink::{ObjectLocation, ObjectReader, StoredObject};
 use crate::source::{ByteSource, DirectoryColumns, ListingError, NamePattern, Source, is_pattern, listed_names};
 use crate::text::counted;

@@ -3,18 +3,30 @@
 use std::path::Path;
 
 /// The schemes of systems with tables.
-const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb"];
+const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb", "delta"];
+
+/// The start of the schemes of tables that are directories, which a scheme of a place follows.
+const DELTA: &str = "delta+";
 
 /// Returns the URL of a system with tables; `None` for other outputs.
 pub(super) fn table_url(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
     let scheme = text.split_once(':')?.0;
-    SCHEMES.contains(&scheme).then_some(text)
+    (SCHEMES.contains(&scheme) || scheme.starts_with(DELTA)).then_some(text)
+}
+
+/// Returns true for the URL of a table of data files, which has no password.
+pub(super) fn is_files_url(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| scheme == "delta" || scheme.starts_with(DELTA))
 }
 
 /// Returns a URL without its password, for messages. It may be malformed: a password in which `/`, `?` or `@` is not
 /// encoded is left out too, and with it perhaps more.
 pub(super) fn redacted(url: &str) -> String {
+    // A path, or a bucket and a key, in which `@` and `?` are characters as others.
+    if is_files_url(url) {
+        return url.to_owned();
+    }
     let (scheme, rest) = match url.split_once("//") {
         Some((scheme, rest)) if !scheme.contains('?') => (format!("{scheme}//"), rest),
         _ => (String::new(), url),
@@ -48,6 +60,9 @@ mod tests {
         assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
         assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
         assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
+        for url in ["delta:a@b?x", "delta+abfss://files@account.dfs.core.windows.net/a@b"] {
+            assert_eq!(redacted(url), url);
+        }
         assert_eq!(redacted("sqlite:a@b.db"), "sqlite:a@b.db");
         assert_eq!(redacted("postgres://db/crm?service=x"), "postgres://db/crm?service=x");
         // Characters that should be encoded in a password, and names of parameters that need not be.

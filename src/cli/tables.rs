@@ -9,18 +9,20 @@ use super::args::PipelineArgs;
 use super::context::Context;
 use super::error::{Error, Failure};
 use super::load_args::NulArg;
+#[cfg(feature = "delta")]
+use super::object_options::object_options;
 use super::settings::Settings;
 use super::sinks::TypedOutput;
-use super::table_url::redacted;
+use super::table_url::{is_files_url, redacted};
 use crate::client::digest_of_file;
 use crate::column::Schema;
-use crate::format::{Compression, OutputFormat};
+use crate::format::{Compression, OutputFormat, ParquetOptions};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
 use crate::transform::Step;
 use crate::warehouse::{
-    Committed, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NulPolicy, TableTarget, Warehouse,
+    Committed, FileLayout, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NulPolicy, TableTarget, Warehouse,
 };
 
 /// Version of the written form of the steps of a load.
@@ -46,16 +48,24 @@ pub(super) fn output_table(
     }
     let load = &args.load;
     let warehouse = open(settings, url)?;
-    let Some(table) = &load.into else {
-        return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`");
+    let is_files = is_files_url(url);
+    let table = match &load.into {
+        Some(table) => table.clone(),
+        None if is_files => String::new(),
+        None => return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`"),
     };
     let target = TableTarget {
         warehouse,
-        table: table.clone(),
+        table,
         mode: load.mode()?,
         load_column: load.load_column.as_deref().map(Into::into),
         // Set by the commands that have the flag.
         again: false,
+        files: is_files.then(|| FileLayout {
+            partition_by: args.sink.partition_by.iter().map(|name| name.as_str().into()).collect(),
+            max_file_rows: args.sink.max_file_rows,
+            max_file_bytes: args.sink.max_file_bytes,
+        }),
         commit_every: load.commit_every,
         nul: match load.nul {
             NulArg::Reject => NulPolicy::Reject,
@@ -71,7 +81,11 @@ pub(super) fn output_table(
         check_chunks(&target, args)?;
     }
     target.warehouse.check_options(&target).map_err(pipeline::Error::from)?;
-    Ok(Output { format: OutputFormat::Table, compression: Compression::None, target: Target::Table(target) })
+    let format = match is_files {
+        true => OutputFormat::Parquet(ParquetOptions { codec: settings.codec.value }),
+        false => OutputFormat::Table,
+    };
+    Ok(Output { format, compression: Compression::None, target: Target::Table(target) })
 }
 
 /// Fails for a load that cannot be made in chunks.
@@ -136,6 +150,18 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
             let location = Location::parse(url).map_err(|error| Error::Usage(error.to_string()))?;
             Ok(Arc::new(Sqlite::new(location)))
         }
+        #[cfg(feature = "delta")]
+        scheme if is_files_url(url) => {
+            use crate::warehouse::delta::{Delta, place_of};
+            if scheme != "delta" && scheme != "delta+file" && cfg!(not(feature = "object-store")) {
+                return Err(Failure::new(
+                    Error::Usage("this build cannot write into object stores".into()),
+                    "build drawoff with `--features object-store`",
+                ));
+            }
+            let place = place_of(url, || object_options(std::env::vars_os()));
+            Ok(Arc::new(Delta::new(place.map_err(|error| Error::Usage(error.to_string()))?, url)))
+        }
         other => Err(Failure::new(
             Error::Usage(format!("this build cannot load into {other}")),
             format!("build drawoff with `--features {}`", other.split('+').next().unwrap_or_default()),
@@ -154,6 +180,8 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
         ("sqlite", ..) => Some(crate::warehouse::sqlite::ddl(table, columns)),
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         ("duckdb", ..) => Some(crate::warehouse::duckdb::ddl(table, columns)),
+        #[cfg(feature = "delta")]
+        ("delta", ..) => Some(crate::warehouse::delta::ddl(table, columns)),
         _ => None,
     };
     let Some(statement) = statement else {

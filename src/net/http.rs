@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::multipart::Form;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect};
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ use url::Url;
 use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::recoveries::Recoveries;
+use super::request_log::{RequestLog, log_wait};
 use super::response::{content_encoding, header, json_error_text, refusal, requested_delay, seconds_ahead, undecoded};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
@@ -269,8 +270,10 @@ impl Http {
             tries += 1;
             // Each attempt counts towards the rate limit, so each waits for it.
             self.acquire(key, call.method, &url).await;
+            let line = RequestLog::begin(call.method, url.as_str()).with("attempt", tries);
             let failure = match self.send_once(call, &url, key).await {
                 Ok((status, body)) => {
+                    line.answered(status, Some(body.len() as u64));
                     self.0.responded.store(true, Ordering::Relaxed);
                     return Ok(ApiResponse { status, body, maybe_repeated: maybe_processed });
                 }
@@ -278,6 +281,7 @@ impl Http {
             };
             let Failed { error, mut advice, named_delay, maybe_processed: attempt_processed } = failure;
             let error = error.for_api_call(&url);
+            line.failed(error.status(), &error);
             // A refusal of the API is conclusive: the address is right, as it is under a limit. One of a gateway is not.
             if error.is_from_api() && advice != RetryAdvice::Soon || advice == RetryAdvice::Later {
                 self.0.responded.store(true, Ordering::Relaxed);
@@ -391,6 +395,7 @@ impl Http {
         if let Some(on_wait) = &self.0.options.on_wait {
             on_wait(error, delay);
         }
+        log_wait(error, delay);
         self.recoveries().add_wait(delay);
         self.policy().clock.sleep(delay).await;
     }
@@ -436,17 +441,25 @@ impl Http {
                 self.acquire(key, "GET", &url).await;
                 request = request.headers(key_header(key).map_err(fatal)?);
             }
+            let mut line = RequestLog::begin("GET", url.as_str());
+            if let Some(range) = header(headers, RANGE) {
+                line = line.with("range", range);
+            }
             let response = match timeout(self.policy().idle_timeout, request.send()).await {
                 Ok(Ok(response)) => {
                     self.note_verified(&url);
+                    line.answered(response.status().as_u16(), response.content_length());
                     response
                 }
                 Ok(Err(cause)) => {
                     let failure = self.transport_failure(&cause);
-                    return Err((Error::from_reqwest(cause, "GET", url.as_str()), failure));
+                    let error = Error::from_reqwest(cause, "GET", url.as_str());
+                    line.failed(None, &error);
+                    return Err((error, failure));
                 }
                 Err(_) => {
                     let error = timeout_error(self.policy().idle_timeout, "GET", &url);
+                    line.failed(None, &error);
                     return Err((error, TransportFailure::Lost));
                 }
             };

@@ -15,6 +15,7 @@ mod proxy;
 #[cfg(any(test, feature = "serve", feature = "postgres"))]
 pub(crate) mod random;
 mod recoveries;
+pub(crate) mod request_log;
 mod response;
 mod retry;
 #[cfg(test)]

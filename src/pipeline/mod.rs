@@ -12,7 +12,7 @@
 //! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
-//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
+//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory table_files open
 //! message prepared chunks worker writer threads run tables explain query execute read cut
 //! ```
 //!
@@ -62,6 +62,8 @@ pub use rejects::is_rejects_file;
 pub use report::Report;
 pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
 
+#[cfg(test)]
+mod files_tests;
 #[cfg(all(test, feature = "sqlite"))]
 mod opaque_tests;
 #[cfg(test)]

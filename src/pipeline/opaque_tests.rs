@@ -135,6 +135,7 @@ impl Case<'_> {
         let path = self.dir.join(name);
         let location = Location::parse(&format!("sqlite://{}", path.display())).expect("a path");
         let table = TableTarget {
+            files: None,
             commit_every: None,
             warehouse: Arc::new(Sqlite::new(location)),
             table: "t".into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::{Error, PlanError};
 use super::input::Item;
-use super::output::OutputSpecs;
+use super::output::{OutputSpecs, TableRows};
 use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, SchemaPolicy, Target};
 use super::schema::{AsReadDemand, Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
@@ -69,7 +69,7 @@ impl Prepared {
         type_merge: TypeMerge,
         sample: &[Item],
         is_one_source: bool,
-        encoders: Vec<Option<Arc<dyn RowEncoder>>>,
+        tables: Vec<Option<TableRows>>,
         source_columns: Vec<Arc<str>>,
     ) -> Result<Self, Error> {
         check_outputs(plan)?;
@@ -95,7 +95,8 @@ impl Prepared {
             false => None,
         };
         // Behind all other steps: the rows are checked as they are written.
-        steps.extend(encoders.iter().flatten().map(|encoder| CheckRows(Arc::new(TableCheck(encoder.clone()))).into()));
+        steps
+            .extend(tables.iter().flatten().map(|table| CheckRows(Arc::new(TableCheck(table.encoder.clone()))).into()));
         // A record to which columns are appended cannot be copied.
         let copies = source_columns.is_empty();
         let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge, copies);
@@ -118,7 +119,7 @@ impl Prepared {
         if sample.iter().any(is_json) {
             rules.require_types_of_json()?;
         }
-        let outputs = OutputSpecs::of(plan, type_merge, encoders);
+        let outputs = OutputSpecs::of(plan, type_merge, tables);
         // Ordered steps before row groups force one worker, which sees all rows in order: a row group is encoded
         // before the writer could apply a step. Text is ordered by the writer, which then applies those steps.
         let in_one_worker = outputs.has_parquet() && !Steps::split(&steps).1.is_empty();

@@ -39,8 +39,8 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
             Ok(mut report) => {
                 if lost > 0 {
                     report.notes.push(format!(
-                        "began again {} because the system of a table was lost, locked or busy, or a chunk had changed the \
-                         table for the next",
+                        "began again {} because the system of a table was lost, locked or busy, or the table had changed for \
+                         these rows",
                         times(lost)
                     ));
                 }
@@ -130,8 +130,8 @@ fn attempt(
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
     let mut outputs = open_outputs(plan, type_merge, &order, control)?;
-    let encoders = outputs.iter().map(OutputWriter::row_encoder).collect();
-    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, encoders, source_columns)?;
+    let tables = outputs.iter().map(OutputWriter::table_rows).collect();
+    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, tables, source_columns)?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();

@@ -497,13 +497,18 @@ impl Worker {
     /// rows after them wait for a while.
     fn widen_row_groups(&mut self, columns: Schema, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
         let can_wait = self.unsettled.is_some() && self.is_widening(&columns);
-        if !can_wait && (self.unsettled.is_some() || !self.row_groups.iter().all(|o| o.builder.can_widen(&columns))) {
+        let specs = &self.shared.prepared.outputs.specs;
+        let mut open = self.row_groups.iter();
+        if !can_wait
+            && (self.unsettled.is_some() || !open.all(|o| o.builder.can_widen(&specs[o.output].file_columns(&columns))))
+        {
             self.finish_row_groups(results)?;
             self.unsettled = Some(UnsettledRows::default());
         }
         if self.unsettled.is_none() {
             let outputs = &self.shared.prepared.outputs;
-            for RowGroups { options, builder, .. } in &mut self.row_groups {
+            for RowGroups { output, options, builder } in &mut self.row_groups {
+                let columns = outputs.specs[*output].file_columns(&columns);
                 builder.widen(|| outputs.layout(&columns, options)).map_err(ItemResult::Failed)?;
             }
         }
@@ -522,8 +527,11 @@ impl Worker {
     /// Writes rows to the open row groups.
     fn write_rows(&mut self, batch: &Batch) -> Result<(), ItemResult> {
         let outputs = &self.shared.prepared.outputs;
-        for RowGroups { options, builder, .. } in &mut self.row_groups {
-            builder.write(batch, || outputs.layout(&self.columns, options)).map_err(ItemResult::Failed)?;
+        for RowGroups { output, options, builder } in &mut self.row_groups {
+            let spec = &outputs.specs[*output];
+            let batch = spec.file_rows(batch).map_err(ItemResult::Failed)?;
+            let layout = || outputs.layout(&spec.file_columns(&self.columns), options);
+            builder.write(&batch, layout).map_err(ItemResult::Failed)?;
         }
         Ok(())
     }

@@ -2,8 +2,12 @@
 //! fail.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
+
+use bytes::Bytes;
 
 use super::object_location::ObjectLocation;
+use super::put_new::PutNew;
 use super::target::Target;
 
 impl ObjectLocation {
@@ -85,6 +89,31 @@ impl ObjectPrefix {
 
     /// Unreachable: the type has no values.
     pub fn put(&self, _: &str, _: &[u8]) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn put_new(&self, _: &str, _: &[u8]) -> io::Result<PutNew> {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn is_s3(&self) -> bool {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn list(&self, _: &str, _: Option<&str>) -> io::Result<Vec<(String, u64, SystemTime)>> {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn reader(&self, _: &str) -> io::Result<Option<ObjectReader>> {
+        match *self {}
+    }
+
+    /// Unreachable: the type has no values.
+    pub fn read_bytes(&self, _: &str) -> io::Result<Option<Bytes>> {
         match *self {}
     }
 

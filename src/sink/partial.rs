@@ -73,7 +73,27 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<(PathBuf, File)> 
     Ok((hidden.keep(), lock))
 }
 
-fn remove_stale_directories(directory: &Path) -> io::Result<()> {
+/// Removes the hidden directories in `directory` whose writers have ended, and returns their number.
+pub(super) fn remove_stale_directories(directory: &Path) -> io::Result<u64> {
+    let mut removed = 0;
+    for (path, is_stale) in hidden_directories(directory)? {
+        removed += u64::from(is_stale && std::fs::remove_dir_all(path).is_ok());
+    }
+    Ok(removed)
+}
+
+/// Returns the hidden directories in `directory` whose writers may be alive.
+pub(super) fn running_directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let found = match hidden_directories(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        found => found?,
+    };
+    Ok(found.into_iter().filter(|(_, is_stale)| !is_stale).map(|(path, _)| path).collect())
+}
+
+/// Lists the hidden directories in `directory`; true for those whose writers have ended.
+fn hidden_directories(directory: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -83,11 +103,9 @@ fn remove_stale_directories(directory: &Path) -> io::Result<()> {
             Ok(_) => is_stale(&entry.path().join(LOCK_FILE), pid),
             Err(_) => Ok(!is_alive(pid)),
         };
-        if stale.unwrap_or(false) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
+        found.push((entry.path(), stale.unwrap_or(false)));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Returns the path of the lock file for rows that are appended to the file at `path`. No other name in its directory

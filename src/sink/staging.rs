@@ -50,6 +50,9 @@ const JOURNAL: &str = ".drawoff-journal.json";
 /// Attempts to create the directory while other processes remove it. By eye: more than as many processes need.
 const MAX_CREATIONS: usize = 100;
 
+/// Prefix of the file in a hidden directory that names its attempt.
+const ATTEMPT: &str = "attempt.";
+
 /// Name of the file that is locked while files are published.
 const LOCK: &str = ".drawoff-lock";
 
@@ -112,6 +115,11 @@ impl Staging {
     /// Returns true for a directory of the file system, false for one in a store.
     pub fn is_local(&self) -> bool {
         matches!(self.destination, Destination::Directory { .. })
+    }
+
+    /// Marks the unpublished files as those of the attempt with this id, for [`running_attempts`].
+    pub fn name_attempt(&self, attempt: &str) -> io::Result<()> {
+        File::create(self.hidden.join(format!("{ATTEMPT}{attempt}"))).map(drop)
     }
 
     /// Returns a new empty file, created with its first write. `number` must be unique within the directory.
@@ -291,6 +299,23 @@ fn remove_below(directory: &Path, name: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the ids of the attempts that write into `directory`: their processes have locked their hidden directories, or are
+/// those of this machine on a file system without locks. A directory that does not exist has none.
+pub fn running_attempts(directory: &Path) -> io::Result<BTreeSet<String>> {
+    let mut attempts = BTreeSet::new();
+    for hidden in partial::running_directories(directory)? {
+        for entry in std::fs::read_dir(hidden).into_iter().flatten().flatten() {
+            attempts.extend(entry.file_name().to_str().and_then(|name| name.strip_prefix(ATTEMPT)).map(str::to_owned));
+        }
+    }
+    Ok(attempts)
+}
+
+/// Removes the hidden directories in `directory` whose processes have ended, and returns their number.
+pub fn remove_ended(directory: &Path) -> io::Result<u64> {
+    partial::remove_stale_directories(directory)
 }
 
 /// Fails if a file cannot be given one of `names` in `directory`, or the file of that name not be replaced or removed.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadClaim, LoadSet};
 use super::ledger::{LedgerRow, LoadProgress, LoadState};
-use super::load::ChunkEnd;
+use super::load_end::ChunkEnd;
 
 /// Facts of a row of the ledger that have no column of their own. Written as a JSON object, of which unknown members are
 /// ignored; a ledger that was made before there were any has no column for it.

@@ -9,7 +9,7 @@ use super::identity::{CommitKey, LoadSet};
 pub const LEDGER_TABLE: &str = "_drawoff_loads";
 
 /// One load as the ledger of its target has it. Times are as the target writes them, in UTC.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerRow {
     /// The commit key.
     pub key: String,
@@ -47,9 +47,10 @@ pub struct LedgerRow {
 }
 
 /// State of the rows of a load. Changes that others make to rows are not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoadState {
     /// They are in the table.
+    #[default]
     Loaded,
     /// They are complete in a stage, and the next load of the key moves them into the table.
     Unfinished,

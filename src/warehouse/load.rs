@@ -4,13 +4,16 @@ use std::fmt::{self, Debug};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::data_files::{FileLayout, FilesLoad, Orphans};
 use super::error::LoadError;
-use super::identity::{CommitKey, LoadIdentity};
-use super::ledger::{LedgerRow, LoadProgress, LoadSummary, RecordMark};
+use super::identity::LoadIdentity;
+use super::ledger::{LedgerRow, LoadProgress};
+use super::load_end::{Committed, LoadEnd};
 use super::modes::{LoadMode, NulPolicy, Widening};
-use crate::column::{Batch, Schema, TypeMerge};
-use crate::position::FieldPath;
+use super::row_encoder::{LoadRows, RowEncoder};
+use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
 
 /// A system with tables. Opened from a URL without any request; its methods block and must not be called on a thread of
@@ -43,6 +46,16 @@ pub trait Warehouse: Send + Sync + Debug {
     /// the rows are read.
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError>;
 
+    /// Removes the data files of a table that no state of it names and that are at least of this age, or lists them if
+    /// `only_list`. Those of a load that is running on this machine are kept whatever their age.
+    fn remove_orphans(&self, _age: Duration, _only_list: bool, _cancel: &UploadControl) -> Result<Orphans, LoadError> {
+        Err(LoadError::Unsupported {
+            table: self.name(),
+            what: "its tables have no files that a load could leave".to_owned(),
+            hint: None,
+        })
+    }
+
     /// Returns the statement that creates `table` with the columns that a load would create.
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError>;
 }
@@ -52,7 +65,7 @@ pub trait Warehouse: Send + Sync + Debug {
 pub struct TableTarget {
     /// The system that has the table.
     pub warehouse: Arc<dyn Warehouse>,
-    /// The table as it was typed: its name, or schema and name with a dot between.
+    /// The table as it was typed: its name, or schema and name with a dot between. Empty where the system is the table.
     pub table: String,
     /// The effect on rows that are in the table.
     pub mode: LoadMode,
@@ -63,6 +76,8 @@ pub struct TableTarget {
     /// Rows after which a chunk of the load is committed; `None` for one transaction. The key must be known before the rows
     /// are read.
     pub commit_every: Option<NonZeroU64>,
+    /// The files of a table of data files; `None` for the tables of all other systems.
+    pub files: Option<FileLayout>,
     /// The policy for U+0000 in text that the target cannot store.
     pub nul: NulPolicy,
     /// Everything that makes the load the same load.
@@ -72,12 +87,15 @@ pub struct TableTarget {
 impl TableTarget {
     /// Returns the name of target and table for messages, without secrets.
     pub fn name(&self) -> String {
-        format!("{} of {}", self.table, self.warehouse.name())
+        match self.table.is_empty() {
+            true => self.warehouse.name(),
+            false => format!("{} of {}", self.table, self.warehouse.name()),
+        }
     }
 }
 
 /// Refusals that are the same in every system.
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
 impl TableTarget {
     /// Returns the error of a load that its system cannot make with these options.
     pub(super) fn unsupported(&self, what: impl Into<String>, hint: &str) -> LoadError {
@@ -85,11 +103,13 @@ impl TableTarget {
     }
 
     /// Returns the error of a table whose name is none; `examples` are names.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
     pub(super) fn no_name(&self, examples: &str) -> LoadError {
         self.unsupported(format!("`{}` is not the name of a table", self.table), &format!("name it as {examples}"))
     }
 
     /// Fails for the table of loads.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
     pub(super) fn refuse_ledger(&self, name: &str) -> Result<(), LoadError> {
         match name.eq_ignore_ascii_case(super::ledger::LEDGER_TABLE) {
             true => Err(self.unsupported("this table records the loads", "load into a table of another name")),
@@ -141,6 +161,8 @@ pub struct LoadRequest<'a> {
 pub enum Begun {
     /// The load may go on.
     Load(Box<dyn TableLoad>),
+    /// The load may go on, and its rows are data files.
+    Files(Box<dyn FilesLoad>),
     /// The table has the rows already.
     Loaded(LedgerRow),
 }
@@ -172,96 +194,4 @@ pub trait TableLoad: Send {
 
     /// Makes the rows visible, together with their row in the ledger.
     fn commit(self: Box<Self>) -> Result<Committed, LoadError>;
-}
-
-/// Facts about a load that are known at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadEnd {
-    /// Rows that were appended.
-    pub rows: u64,
-    /// Records that were rejected.
-    pub rejected: u64,
-    /// SHA-256 of each source, in hexadecimal, with a space and the way in which it was read behind it if that is not the
-    /// usual one; `None` if one was not read to its end, because the rows end before.
-    pub digests: Option<Vec<String>>,
-    /// The end of a chunk; `None` for a load in one transaction.
-    pub chunk: Option<ChunkEnd>,
-}
-
-/// The end of one chunk of a load. The counts of the end of the load are then those of the chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkEnd {
-    /// Records of the sources up to here, bad ones included.
-    pub records: u64,
-    /// The record of its last row; `None` if it has no row.
-    pub last: Option<RecordMark>,
-    /// True for the last chunk, which completes the load.
-    pub is_last: bool,
-}
-
-impl LoadEnd {
-    /// Returns the digest for the ledger: that of the source, or of the digests of several. Empty if it is not known.
-    pub fn digest(&self) -> String {
-        match self.digests.as_deref() {
-            Some([one]) => of_bytes(one).to_owned(),
-            Some(several) => {
-                let several: Vec<&str> = several.iter().map(|digest| of_bytes(digest)).collect();
-                CommitKey::of(&several).as_str().to_owned()
-            }
-            None => String::new(),
-        }
-    }
-}
-
-/// Returns the digest of the bytes alone.
-fn of_bytes(digest: &str) -> &str {
-    digest.split(' ').next().unwrap_or_default()
-}
-
-/// The outcome of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each load")]
-pub enum Committed {
-    /// The rows are in the table.
-    Loaded(LoadSummary),
-    /// An earlier load had the same key. The rows of this one were rolled back.
-    Already(LedgerRow),
-}
-
-/// Checks and encodes rows in workers. Its methods are pure.
-pub trait RowEncoder: Send + Sync + Debug {
-    /// Returns the rows that the table cannot hold, ascending, each once.
-    fn unfit(&self, batch: &Batch) -> Vec<UnfitRow>;
-
-    /// Encodes the rows, which all fit. `buffer` is empty and may be used for the bytes.
-    fn encode(&self, batch: &Batch, buffer: Vec<u8>) -> Result<LoadRows, LoadError>;
-}
-
-/// A row that the table cannot hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnfitRow {
-    /// Index in the batch.
-    pub row: u32,
-    /// Path of the value.
-    pub path: FieldPath,
-    /// The reason, without the value.
-    pub reason: String,
-}
-
-/// Encoded rows.
-pub enum LoadRows {
-    /// Bytes in the target's own form.
-    Bytes(Vec<u8>),
-    /// Columns, for targets that take values one by one.
-    Columns(Batch),
-}
-
-impl LoadRows {
-    /// Returns the bytes that it holds, approximately.
-    pub fn memory_size(&self) -> usize {
-        match self {
-            LoadRows::Bytes(bytes) => bytes.len(),
-            LoadRows::Columns(batch) => batch.memory_size(),
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! Warehouse::begin ─► Begun::Load ─► RowEncoder (workers: check and encode rows)
 //!                        │        └► TableLoad  (writer: append, finish, commit)
+//!                        ├► Begun::Files: a FilesLoad, whose rows are data files; see [`FilesLoad`]
 //!                        └► Begun::Loaded: the table has the load already
 //! ```
 //!
@@ -18,11 +19,14 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod data_files;
+#[cfg(feature = "delta")]
+pub mod delta;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
@@ -32,25 +36,30 @@ mod identity;
 mod json_text;
 mod ledger;
 mod load;
+mod load_end;
 mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "delta")]
+mod storage;
 #[cfg(all(test, any(feature = "postgres", feature = "sqlite", feature = "clickhouse")))]
 mod testing;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]
 mod uuid;
 
+pub use data_files::{DataFile, FileLayout, FilesLoad, FilesPlace, Orphans};
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
 pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark};
-pub use load::{
-    Begun, ChunkEnd, Committed, LoadEnd, LoadRequest, LoadRows, RowEncoder, TableLoad, TableTarget, UnfitRow, Warehouse,
-};
+pub use load::{Begun, LoadRequest, TableLoad, TableTarget, Warehouse};
+pub use load_end::{ChunkEnd, Committed, LoadEnd};
 pub use modes::{LoadMode, NulPolicy, Widening};
 pub use names::{ColumnNames, SharedColumn};
+pub use row_encoder::{LoadRows, RowEncoder, UnfitRow};

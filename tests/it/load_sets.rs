@@ -63,6 +63,7 @@ impl Ask {
             mode: self.mode.clone(),
             load_column: self.load_column.then(|| "load_key".into()),
             again: self.again,
+            files: None,
             commit_every: None,
             nul: NulPolicy::Reject,
             identity,
@@ -77,6 +78,7 @@ impl Ask {
         let mut load = match self.warehouse.begin(request)? {
             Begun::Load(load) => load,
             Begun::Loaded(row) => return Ok(Outcome::Already(Box::new(row))),
+            Begun::Files(_) => unreachable!("these systems take rows"),
         };
         let ty = Type::Int { fits_double: true };
         let schema = Arc::new(Schema::new(vec![Field::new("id", ty)]));

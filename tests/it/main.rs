@@ -17,6 +17,10 @@ mod convert;
 mod csv_dialect;
 mod csv_input;
 mod csv_rules;
+#[cfg(feature = "delta")]
+mod delta;
+#[cfg(all(feature = "delta", feature = "object-store"))]
+mod delta_store;
 mod docs;
 mod failures;
 mod floors;
@@ -44,6 +48,7 @@ mod postgres_edges;
 mod postgres_loads;
 #[cfg(feature = "postgres")]
 mod postgres_tls;
+mod request_log;
 mod result_file;
 mod roundtrip;
 mod schema;

@@ -10,8 +10,10 @@
 //! | `DRAWOFF_TEST_PYTHON` | a Python with the packages of `tests/requirements.txt` |
 //! | `DRAWOFF_TEST_MOTO_PYTHON` | a Python with the packages of `tests/requirements-objects.txt` |
 //! | `DRAWOFF_TEST_CHDB_PYTHON` | a Python with the packages of `tests/requirements-clickhouse.txt` |
+//! | `DRAWOFF_TEST_DELTA_PYTHON` | a Python with the packages of `tests/requirements-delta.txt` |
 //! | `DRAWOFF_TEST_NODE`, `DRAWOFF_TEST_CHROMIUM` | paths of Node.js and of Chromium |
 //! | `DRAWOFF_TEST_POSTGRES18` | the directory of the programs of PostgreSQL 18; other servers are found by themselves |
+//! | `DRAWOFF_TEST_AZURITE` | the script of Azurite's blob service; only `.ci/full` sets it |
 //! | `DRAWOFF_TEST_SOFFICE` | the path of LibreOffice's `soffice`; only `.ci/full` sets it |
 //! | `DRAWOFF_TEST_CONTRACT_URL`, `DRAWOFF_TEST_CONTRACT_KEY` | the service that the contract test checks, by default the local one, and its API key |
 //! | `CI=true` | a test that lacks its tool fails; by default it prints that it is skipped |
@@ -21,6 +23,8 @@
 pub mod api;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+#[cfg(feature = "delta")]
+pub mod delta;
 pub mod hosted;
 pub mod http;
 pub mod plans;

@@ -1,6 +1,7 @@
 //! `loads`: lists the loads that the ledgers of a target have.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::ValueEnum as _;
 use serde::Serialize;
@@ -118,7 +119,12 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
 
 /// Runs one of the subcommands against a target.
 pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result<Exit, Failure> {
-    let LoadsCommand::Ls { target, into, output } = command;
+    let (target, into, output) = match command {
+        LoadsCommand::Ls { target, into, output } => (target, into, output),
+        LoadsCommand::Gc { target, output, older_than, dry_run } => {
+            return remove_orphans(context, target.or(output), older_than, dry_run).await;
+        }
+    };
     let (url, format) = target_and_format(target, output)?;
     let warehouse = tables::open(&context.settings, &url)?;
     warehouse.notes().iter().for_each(|note| context.screen.note(&escape_for_terminal(note)));
@@ -142,5 +148,41 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
             load.source.clone(),
         ]
     })?;
+    Ok(Exit::Success)
+}
+
+/// Removes the data files that loads left behind, and prints their names.
+async fn remove_orphans(
+    context: &Context,
+    url: Option<String>,
+    older_than: Duration,
+    dry_run: bool,
+) -> Result<Exit, Failure> {
+    let usage = |what: String| {
+        Err(Failure::new(Error::Usage(what), "specify one table, as in `drawoff loads gc delta:tables/people`"))
+    };
+    let Some(url) = url else { return usage("no table is specified".to_owned()) };
+    if table_url(Path::new(&url)).is_none() {
+        return usage(format!("{} is no system with tables", redacted(&url)));
+    }
+    let warehouse = tables::open(&context.settings, &url)?;
+    let cancel = UploadControl::default();
+    let own = cancel.clone();
+    // On a blocking thread, which a cancel ends.
+    let found = tokio::task::spawn_blocking(move || warehouse.remove_orphans(older_than, dry_run, &own));
+    let found = context.unless_interrupted(async {
+        let found = found.await.map_err(|error| Error::Bug(error.to_string()))?;
+        Ok(found.map_err(pipeline::Error::from)?)
+    });
+    let orphans = found.await.inspect_err(|_| cancel.cancel())?;
+    let names: String = orphans.removed.iter().map(|name| format!("{}\n", escape_for_terminal(name))).collect();
+    table::write_data(&names)?;
+    let files = counted(orphans.removed.len() as u64, "file");
+    let verb = if dry_run { "would remove" } else { "removed" };
+    let kept = match orphans.kept {
+        0 => String::new(),
+        kept => format!("; kept {} that a running load may still name", counted(kept, "file")),
+    };
+    context.screen.note(&format!("{}: {verb} {files} of {} bytes{kept}", redacted(&url), human_count(orphans.bytes)));
     Ok(Exit::Success)
 }

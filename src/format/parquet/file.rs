@@ -15,6 +15,7 @@ use parquet::file::writer::TrackedWrite;
 use super::align::{align, aligned_schema};
 use super::chunk::join;
 use super::evolve::{Rewriter, keep_midpoint_inside};
+use super::facts::FileFacts;
 use super::layout::CREATED_BY;
 use super::leaf::EncoderScratch;
 use super::order::{Run, SortKey, sorting_columns};
@@ -53,7 +54,7 @@ const MAX_ROW_GROUP_ROWS: usize = 1 << 20;
 const MAX_LATE_BYTES: usize = 8 << 20;
 
 /// Facts about a finished file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Final schema.
     pub schema: Schema,
@@ -67,6 +68,8 @@ pub struct Summary {
     pub sorted_row_groups: usize,
     /// Column chunks encoded at the end, because their column was added or widened late.
     pub rewritten_chunks: u64,
+    /// Nulls and bounds of its columns.
+    pub facts: FileFacts,
 }
 
 impl<W: Write + Send> ParquetFileWriter<W> {
@@ -258,6 +261,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
                 keep_midpoint_inside(group, &*rewriter.input, &mut self.out)?;
             }
         }
+        let facts = FileFacts::of(&self.groups, &last);
         let row_groups = self
             .groups
             .into_iter()
@@ -284,7 +288,15 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         let schema = (*last.schema).clone();
         Ok((
             self.out.into_inner()?,
-            Summary { schema, rows: self.rows, bytes, row_groups: n_row_groups, sorted_row_groups, rewritten_chunks },
+            Summary {
+                schema,
+                rows: self.rows,
+                bytes,
+                row_groups: n_row_groups,
+                sorted_row_groups,
+                rewritten_chunks,
+                facts,
+            },
         ))
     }
 }

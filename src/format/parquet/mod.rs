@@ -17,6 +17,7 @@ mod codec;
 mod encode;
 mod error;
 mod evolve;
+mod facts;
 mod file;
 mod input;
 mod layout;
@@ -33,6 +34,7 @@ mod values;
 
 pub use encode::{EncodedRowGroup, RowGroupEncoder};
 pub use error::Error;
+pub use facts::{Bound, FileFacts, LeafFacts};
 pub use file::{ParquetFileWriter, Summary};
 pub use input::{InputError, input_metadata, open};
 pub use layout::{Layout, message_type};

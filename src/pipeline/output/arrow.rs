@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::writer::{FileError, FileWriter, WriterOptions};
+use super::writer::{FileError, FileWriter, WriterOptions, WrittenFile};
 use crate::column::Schema;
 use crate::format::arrow_ipc::{ArrowForm, ArrowWriter, plain_schema};
 use crate::sink::Sink;
@@ -71,11 +71,11 @@ impl FileWriter for ArrowFile {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
+    fn finish(mut self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
         self.writer(columns)?;
         let writer = self.writer.ok_or_else(|| FileError::Bug("the file was never started".into()))?;
         let (buffered, bytes) = writer.finish()?;
         let sink = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok((sink, bytes))
+        Ok((sink, bytes).into())
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use super::encode::compressed;
-use super::writer::{FileError, FileWriter, TextSink};
+use super::writer::{FileError, FileWriter, TextSink, WrittenFile};
 use crate::column::Schema;
 use crate::format::codec::decompressing;
 use crate::format::csv::pad::Remap;
@@ -122,7 +122,7 @@ impl FileWriter for CsvFile {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
+    fn finish(mut self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
         if self.segments.is_empty() {
             if !columns.fields.is_empty() {
                 self.write_or_check_header(columns)?;
@@ -134,7 +134,7 @@ impl FileWriter for CsvFile {
             }
             self.text = self.rewrite(columns)?;
         }
-        Ok(self.text.finish()?)
+        Ok(self.text.finish()?.into())
     }
 }
 

@@ -33,6 +33,7 @@ use crate::pipeline::error::{Error, PartitionError};
 use crate::pipeline::plan::Directory;
 use crate::sink::{OnWait, Sink, Staging, sync_all};
 use crate::text::plural;
+use crate::warehouse::{FileLayout, FilesPlace};
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 
@@ -53,6 +54,8 @@ const ENCODING_BUFFER_BYTES: usize = 256 << 10;
 enum Destination {
     /// Files below a directory, which appear together, and the files there that they may replace.
     Directory { staging: Staging, directory: Box<Directory>, replaceable: Replaceable },
+    /// Data files of a table, whose commit names them; `prefix` is that of their names.
+    Table { staging: Staging, prefix: String },
     /// The files `people.csv`, `people-2.csv`, and so on.
     Numbered { path: PathBuf, no_clobber: bool },
 }
@@ -114,6 +117,17 @@ struct Pending {
     bytes: usize,
 }
 
+impl Destination {
+    /// Returns the place of the unpublished files, and the prefix of the final names.
+    fn staging(&self) -> Result<(&Staging, &str), Error> {
+        match self {
+            Destination::Directory { staging, directory, .. } => Ok((staging, &directory.set)),
+            Destination::Table { staging, prefix } => Ok((staging, prefix)),
+            Destination::Numbered { .. } => Err(not_a_part()),
+        }
+    }
+}
+
 impl PartitionedWriter {
     /// Creates a writer into a directory. Fails if the directory holds results that may not be overwritten.
     pub(super) fn in_directory(
@@ -146,6 +160,27 @@ impl PartitionedWriter {
         let partition_by = directory.partition_by.clone();
         let destination = Destination::Directory { staging, directory: Box::new(directory.clone()), replaceable };
         Ok(PartitionedWriter::new(path, destination, options, (max_rows, max_bytes), max_buffered_bytes, partition_by))
+    }
+
+    /// Creates a writer of data files in the place of a table, under the names of one attempt: their prefix, and its id.
+    pub(super) fn of_table(
+        place: &FilesPlace,
+        (prefix, attempt): (&str, &str),
+        layout: FileLayout,
+        mut options: WriterOptions,
+        max_buffered_bytes: usize,
+    ) -> Result<Self, Error> {
+        let path = place.path.clone();
+        let staging = match &place.store {
+            Some(location) => Staging::in_store(location),
+            None => std::fs::create_dir_all(path.parent().unwrap_or(&path)).and_then(|()| Staging::create(&path)),
+        };
+        let staging = staging.and_then(|staging| staging.name_attempt(attempt).map(|()| staging));
+        let staging = staging.map_err(|cause| Error::write(&path, cause))?;
+        options.buffer_bytes = 0;
+        let maxima = (layout.max_file_rows.unwrap_or(u64::MAX), layout.max_file_bytes.unwrap_or(u64::MAX));
+        let destination = Destination::Table { staging, prefix: prefix.to_owned() };
+        Ok(PartitionedWriter::new(path, destination, options, maxima, max_buffered_bytes, layout.partition_by))
     }
 
     /// Creates a writer of numbered CSV files for spreadsheets, each of the rows that one sheet shows.
@@ -329,8 +364,9 @@ impl PartitionedWriter {
         }
         let at = self.files.len();
         let (name, sink) = match &self.destination {
-            Destination::Directory { staging, directory, .. } => {
-                let file = format!("{}-{number:05}.{}", directory.set, extension(&self.options));
+            Destination::Directory { .. } | Destination::Table { .. } => {
+                let (staging, set) = self.destination.staging()?;
+                let file = format!("{set}-{number:05}.{}", extension(&self.options));
                 let name = if partition.is_empty() { PathBuf::from(file) } else { Path::new(&**partition).join(file) };
                 (name, Ok(Sink::Part(staging.part(at))))
             }
@@ -342,7 +378,7 @@ impl PartitionedWriter {
             }
         };
         let path = match &self.destination {
-            Destination::Directory { .. } => self.path.join(&name),
+            Destination::Directory { .. } | Destination::Table { .. } => self.path.join(&name),
             Destination::Numbered { .. } => name.clone(),
         };
         let sink = sink.map_err(|cause| Error::write(&path, cause))?;
@@ -443,8 +479,10 @@ impl PartitionedWriter {
 
     /// Writes the ends of all files, or encodes the spilled rows, with the final columns.
     pub(super) fn finish(mut self, columns: &Schema) -> Result<FinishedPartitions, Error> {
-        if self.files.is_empty() && self.partition_by.is_empty() {
-            // Without rows there is one file, for its columns. With partition columns no directory could be named.
+        let is_table = matches!(self.destination, Destination::Table { .. });
+        if self.files.is_empty() && self.partition_by.is_empty() && !is_table {
+            // Without rows there is one file, for its columns. With partition columns no directory could be named. The
+            // columns of a table are in its commit.
             self.current_file(&"".into())?;
         }
         let columns = columns.without(&self.partition_by);
@@ -468,7 +506,7 @@ impl PartitionedWriter {
     /// Encodes the spilled rows into files, several directories at a time. Returns the files in the order of their
     /// directories' first rows, whatever the threads do.
     fn encode_spilled(&mut self, columns: &Schema) -> Result<Vec<(PathBuf, FinishedFile)>, Error> {
-        let Destination::Directory { staging, directory, .. } = &self.destination else { return Err(not_a_part()) };
+        let (staging, set) = self.destination.staging()?;
         // A directory has several spilled files if its columns changed.
         let mut spilled: Vec<(PartitionPath, Vec<SpilledRows>)> = Vec::new();
         let mut index_of: HashMap<PartitionPath, usize> = HashMap::new();
@@ -523,7 +561,7 @@ impl PartitionedWriter {
         let mut named = Vec::new();
         for (_, partition, files) in made {
             for (file, number) in files.into_iter().zip(1u32..) {
-                let name = Path::new(&*partition).join(format!("{}-{number:05}.{extension}", directory.set));
+                let name = Path::new(&*partition).join(format!("{}-{number:05}.{extension}", set));
                 named.push((name, file));
             }
         }
@@ -550,6 +588,14 @@ impl FinishedPartitions {
     /// Syncs all files to disk, so that only renames are left.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         sync_all(&mut self.files, |(_, file)| file.sync())
+    }
+
+    /// Returns the files of a table under their temporary names, with their final ones.
+    pub(super) fn into_staged(self) -> Result<(Staging, Vec<(PathBuf, FinishedFile)>), Error> {
+        match self.destination {
+            Destination::Table { staging, .. } => Ok((staging, self.files)),
+            _ => Err(Error::Bug("the files are not those of a table".into())),
+        }
     }
 
     /// Returns the directory that must be locked before the commit; `None` for numbered files, or if it is locked.
@@ -591,7 +637,7 @@ impl FinishedPartitions {
                 let names = self.publication.iter().flat_map(Publication::names);
                 names.map(|name| self.path.join(name)).collect()
             }
-            Destination::Directory { .. } => Vec::new(),
+            Destination::Directory { .. } | Destination::Table { .. } => Vec::new(),
         }
     }
 
@@ -608,6 +654,7 @@ impl FinishedPartitions {
                 }
                 Ok(named)
             }
+            Destination::Table { .. } => Err(Error::Bug("the files of a table are committed by it".into())),
             Destination::Directory { staging, .. } => {
                 let publication = publication.ok_or_else(|| Error::Bug("a directory is not locked".into()))?;
                 let entries = publication.publish(&staging).map_err(|cause| Error::write(&path, cause))?;
@@ -621,6 +668,7 @@ impl FinishedPartitions {
     pub(super) fn note(&self) -> Option<String> {
         let files = self.files.len();
         match &self.destination {
+            Destination::Table { .. } => None,
             Destination::Directory { .. } => {
                 let s = plural(files as u64);
                 Some(format!("{files} file{s}, listed in {}", self.path.join(MANIFEST).display()))

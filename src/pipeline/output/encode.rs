@@ -29,7 +29,8 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
         encoded.push(match spec.format {
             _ if spec.takes_row_groups() => EncodedRows::InRowGroups,
             _ if spec.is_multi_file => {
-                let parts = by_directory(batch, &spec.partition_by)?.into_iter();
+                let batch = spec.file_rows(batch)?;
+                let parts = by_directory(&batch, &spec.partition_by)?.into_iter();
                 EncodedRows::Partitions(
                     parts
                         .map(|(directory, batch)| encode_partition(spec, directory, batch, &mut sheet))

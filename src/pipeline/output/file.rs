@@ -12,10 +12,10 @@ use super::json_array::JsonArrayFile;
 use super::ndjson::NdjsonFile;
 use super::parquet::ParquetFile;
 use super::rows::FileRows;
-use super::writer::{FileError, FileWriter, WriterOptions};
+use super::writer::{FileError, FileWriter, WriterOptions, WrittenFile};
 use crate::column::Schema;
 use crate::format::OutputFormat;
-use crate::format::parquet::EncodedRowGroup;
+use crate::format::parquet::{EncodedRowGroup, FileFacts};
 use crate::pipeline::error::{Error, PlanError};
 use crate::sink::Sink;
 
@@ -109,7 +109,7 @@ impl OutputFile {
     pub(super) fn finish(self, columns: &Schema) -> Result<FinishedFile, Error> {
         let OutputFile { path, writer, rows } = self;
         match writer.finish(columns) {
-            Ok((sink, bytes)) => Ok(FinishedFile { path, rows, bytes, sink }),
+            Ok(WrittenFile { sink, bytes, facts }) => Ok(FinishedFile { path, rows, bytes, facts, sink }),
             Err(error) => Err(with_path(&path, error)),
         }
     }
@@ -123,6 +123,8 @@ pub(super) struct FinishedFile {
     pub rows: u64,
     /// Size in bytes, after compression.
     pub bytes: u64,
+    /// Nulls and bounds of the columns of a Parquet file.
+    pub facts: Option<FileFacts>,
     sink: Sink,
 }
 

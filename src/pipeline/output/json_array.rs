@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::writer::{FileError, FileWriter, TextSink};
+use super::writer::{FileError, FileWriter, TextSink, WrittenFile};
 use crate::column::Schema;
 use crate::format::Compression;
 use crate::sink::Sink;
@@ -40,8 +40,8 @@ impl FileWriter for JsonArrayFile {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, _columns: &Schema) -> Result<(Sink, u64), FileError> {
+    fn finish(mut self: Box<Self>, _columns: &Schema) -> Result<WrittenFile, FileError> {
         self.text.write_plain(if self.any { b"\n]\n" } else { b"[]\n" })?;
-        Ok(self.text.finish()?)
+        Ok(self.text.finish()?.into())
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition
 //! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  channel  file
-//!           table  names  manifest  spill  directory  open
+//!           table  names  manifest  spill  directory  table_files  open
 //! ```
 
 mod arrow;
@@ -27,6 +27,7 @@ mod spec;
 mod spill;
 mod spilled;
 mod table;
+mod table_files;
 mod writer;
 
 pub(super) use encode::encode_rows;
@@ -36,6 +37,6 @@ pub use names::{SharedName, may_continue_in};
 pub(super) use open::{FinishedOutput, OutputWriter, closed_note};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;
-pub(super) use spec::OutputSpecs;
+pub(super) use spec::{OutputSpecs, TableRows};
 pub(super) use table::{ChunkPosition, SourcesEnd};
 pub(super) use writer::{OrderCounts, WriterOptions};

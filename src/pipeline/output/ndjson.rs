@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::writer::{FileError, FileWriter, TextSink};
+use super::writer::{FileError, FileWriter, TextSink, WrittenFile};
 use crate::column::Schema;
 use crate::format::Compression;
 use crate::sink::Sink;
@@ -32,7 +32,7 @@ impl FileWriter for NdjsonFile {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _columns: &Schema) -> Result<(Sink, u64), FileError> {
-        Ok(self.0.finish()?)
+    fn finish(self: Box<Self>, _columns: &Schema) -> Result<WrittenFile, FileError> {
+        Ok(self.0.finish()?.into())
     }
 }

@@ -8,14 +8,16 @@ use super::channel::ChannelWriter;
 use super::directory::{FinishedPartitions, PartitionedWriter};
 use super::file::{FinishedFile, OutputFile};
 use super::rows::EncodedRows;
+use super::spec::TableRows;
 use super::table::{ChunkPosition, FinishedTable, SourcesEnd, TableWriter};
+use super::table_files::{FilesWriter, FinishedFiles};
 use super::writer::WriterOptions;
 use crate::column::{Batch, Schema};
 use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Output, Target};
 use crate::sink::{ObjectUpload, OnWait, Sink, UploadControl};
-use crate::warehouse::{Committed, RecordMark, RowEncoder, Widening};
+use crate::warehouse::{Begun, Committed, LoadRequest, RecordMark, TableTarget, Widening};
 
 /// One open output.
 pub(crate) struct OutputWriter {
@@ -33,6 +35,7 @@ enum Kind {
     Partitioned(Box<PartitionedWriter>),
     Channel(ChannelWriter),
     Table(Box<TableWriter>),
+    TableFiles(Box<FilesWriter>),
 }
 
 impl OutputWriter {
@@ -76,8 +79,14 @@ impl OutputWriter {
                 return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
             }
             Target::Table(target) => {
-                let writer = TableWriter::begin(target, widening, options.type_merge, cancel)?;
-                let (name, kind) = (PathBuf::from(target.name()), Kind::Table(Box::new(writer)));
+                let name = PathBuf::from(target.name());
+                let kind = match target.files {
+                    Some(_) => {
+                        let writer = files_writer(target, options, max_buffered_bytes, widening, cancel)?;
+                        Kind::TableFiles(Box::new(writer))
+                    }
+                    None => Kind::Table(Box::new(TableWriter::begin(target, widening, options.type_merge, cancel)?)),
+                };
                 return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
             }
         };
@@ -91,13 +100,16 @@ impl OutputWriter {
 
     /// Returns true for a table.
     pub(crate) fn is_table(&self) -> bool {
-        matches!(self.kind, Kind::Table(_))
+        matches!(self.kind, Kind::Table(_) | Kind::TableFiles(_))
     }
 
-    /// Returns the encoder of a table's rows; `None` for other outputs.
-    pub(crate) fn row_encoder(&self) -> Option<Arc<dyn RowEncoder>> {
+    /// Returns the form of a table's rows, for workers; `None` for other outputs.
+    pub(crate) fn table_rows(&self) -> Option<TableRows> {
         match &self.kind {
-            Kind::Table(table) => Some(table.encoder()),
+            Kind::Table(table) => Some(TableRows { encoder: table.encoder(), partition_by: Arc::default() }),
+            Kind::TableFiles(files) => {
+                Some(TableRows { encoder: files.row_check(), partition_by: files.partition_by() })
+            }
             _ => None,
         }
     }
@@ -106,6 +118,7 @@ impl OutputWriter {
     pub(crate) fn check_columns(&mut self, columns: &Schema) -> Result<Vec<String>, Error> {
         match &mut self.kind {
             Kind::Table(table) => table.check(columns),
+            Kind::TableFiles(files) => files.check(columns),
             _ => Ok(Vec::new()),
         }
     }
@@ -133,6 +146,7 @@ impl OutputWriter {
             Kind::Partitioned(partitioned) => partitioned.bytes(),
             Kind::Channel(channel) => channel.bytes(),
             Kind::Table(table) => table.bytes(),
+            Kind::TableFiles(files) => files.bytes(),
         }
     }
 
@@ -143,6 +157,7 @@ impl OutputWriter {
             Kind::Partitioned(partitioned) => partitioned.rows(),
             Kind::Channel(channel) => channel.rows(),
             Kind::Table(table) => table.rows(),
+            Kind::TableFiles(files) => files.rows(),
         }
     }
 
@@ -150,7 +165,7 @@ impl OutputWriter {
     pub(crate) fn row_group_columns(&self) -> Option<&Schema> {
         match &self.kind {
             Kind::File(file) => file.row_group_columns(),
-            Kind::Partitioned(_) | Kind::Channel(_) | Kind::Table(_) => None,
+            Kind::Partitioned(_) | Kind::Channel(_) | Kind::Table(_) | Kind::TableFiles(_) => None,
         }
     }
 
@@ -159,6 +174,7 @@ impl OutputWriter {
         groups.into_iter().try_for_each(|group| match &mut self.kind {
             Kind::File(file) => file.append_row_group(group),
             Kind::Partitioned(partitioned) => partitioned.append_row_group(group),
+            Kind::TableFiles(files) => files.append_row_group(group),
             Kind::Channel(_) | Kind::Table(_) => {
                 Err(Error::Bug("a row group was sent to an output that takes rows".into()))
             }
@@ -182,6 +198,9 @@ impl OutputWriter {
             (Kind::Partitioned(partitioned), EncodedRows::Partitions(rows)) => {
                 rows.into_iter().try_for_each(|rows| partitioned.append_rows(rows))?;
             }
+            (Kind::TableFiles(files), EncodedRows::Partitions(rows)) => {
+                rows.into_iter().try_for_each(|rows| files.append_rows(rows))?;
+            }
             // Encoded for sheets when the path was a file or nothing; when it was opened it was a device or a pipe.
             (Kind::File(file), EncodedRows::Partitions(rows)) => {
                 rows.iter().try_for_each(|rows| file.append(rows.batch.rows as u64, &rows.encoded, columns))?;
@@ -195,7 +214,9 @@ impl OutputWriter {
                 return Err(Error::Bug("the rows of a table were sent to another output".into()));
             }
             (Kind::Channel(_), _) => return Err(Error::Bug("text was sent to a channel of batches".into())),
-            (Kind::Partitioned(_), _) => return Err(Error::Bug("rows for several files were not partitioned".into())),
+            (Kind::Partitioned(_) | Kind::TableFiles(_), _) => {
+                return Err(Error::Bug("rows for several files were not partitioned".into()));
+            }
         }
         Ok(None)
     }
@@ -255,8 +276,25 @@ impl OutputWriter {
                 Finished::Sent(channel.bytes())
             }
             Kind::Table(table) => Finished::Table(Box::new(table.finish(columns, end)?)),
+            Kind::TableFiles(files) => Finished::TableFiles(Box::new(files.finish(columns, end)?)),
         };
         Ok(FinishedOutput { name: self.name, kind, is_file: self.is_file })
+    }
+}
+
+/// Begins the load of a table of data files.
+fn files_writer(
+    target: &TableTarget,
+    options: WriterOptions,
+    max_buffered_bytes: usize,
+    widening: Widening,
+    cancel: &UploadControl,
+) -> Result<FilesWriter, Error> {
+    let request = LoadRequest { target, widening, type_merge: options.type_merge, cancel: cancel.clone() };
+    match target.warehouse.begin(request)? {
+        Begun::Files(load) => FilesWriter::begin(load, target, options, max_buffered_bytes),
+        Begun::Loaded(row) => Ok(FilesWriter::loaded(row, target)),
+        Begun::Load(_) => Err(Error::Bug("a table of data files takes rows one by one".into())),
     }
 }
 
@@ -280,6 +318,8 @@ enum Finished {
     Sent(u64),
     /// All rows are in a table, invisible until the commit.
     Table(Box<FinishedTable>),
+    /// All rows are in data files, which no table names until the commit.
+    TableFiles(Box<FinishedFiles>),
 }
 
 impl FinishedOutput {
@@ -290,6 +330,7 @@ impl FinishedOutput {
             Finished::Partitioned(partitioned) => partitioned.bytes(),
             Finished::Sent(bytes) => *bytes,
             Finished::Table(table) => table.bytes,
+            Finished::TableFiles(files) => files.bytes(),
         }
     }
 
@@ -298,6 +339,7 @@ impl FinishedOutput {
         match &mut self.kind {
             Finished::File(file) => file.sync(),
             Finished::Partitioned(partitioned) => partitioned.sync(),
+            Finished::TableFiles(files) => files.sync(),
             Finished::Sent(_) | Finished::Table(_) => Ok(()),
         }
     }
@@ -306,7 +348,7 @@ impl FinishedOutput {
     pub(crate) fn note(&self) -> Option<String> {
         match &self.kind {
             Finished::File(file) => file.note(),
-            Finished::Sent(_) | Finished::Table(_) => None,
+            Finished::Sent(_) | Finished::Table(_) | Finished::TableFiles(_) => None,
             Finished::Partitioned(partitioned) => partitioned.note(),
         }
     }
@@ -316,20 +358,22 @@ impl FinishedOutput {
         match &self.kind {
             Finished::File(file) => file.is_stream(),
             Finished::Sent(_) => true,
-            Finished::Partitioned(_) | Finished::Table(_) => false,
+            Finished::Partitioned(_) | Finished::Table(_) | Finished::TableFiles(_) => false,
         }
     }
 
     /// Returns true for a table.
     pub(crate) fn is_table(&self) -> bool {
-        matches!(self.kind, Finished::Table(_))
+        matches!(self.kind, Finished::Table(_) | Finished::TableFiles(_))
     }
 
     /// Returns the name of a file or a stream, for notes.
     pub(crate) fn name(&self) -> String {
         match &self.kind {
             Finished::File(file) => file.path.display().to_string(),
-            Finished::Sent(_) | Finished::Partitioned(_) | Finished::Table(_) => String::new(),
+            Finished::Sent(_) | Finished::Partitioned(_) | Finished::Table(_) | Finished::TableFiles(_) => {
+                String::new()
+            }
         }
     }
 
@@ -337,7 +381,7 @@ impl FinishedOutput {
     pub(crate) fn final_paths(&self) -> Vec<PathBuf> {
         match &self.kind {
             Finished::File(file) if self.is_file => vec![file.path.clone()],
-            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) => Vec::new(),
+            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) | Finished::TableFiles(_) => Vec::new(),
             Finished::Partitioned(partitioned) => partitioned.final_paths(),
         }
     }
@@ -346,7 +390,7 @@ impl FinishedOutput {
     pub(crate) fn directory_to_lock(&self) -> Option<&Path> {
         match &self.kind {
             Finished::Partitioned(partitioned) => partitioned.directory_to_lock(),
-            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) => None,
+            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) | Finished::TableFiles(_) => None,
         }
     }
 
@@ -354,7 +398,7 @@ impl FinishedOutput {
     pub(crate) fn lock(&mut self, on_wait: OnWait<'_>) -> Result<Vec<String>, Error> {
         match &mut self.kind {
             Finished::Partitioned(partitioned) => partitioned.lock(on_wait),
-            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) => Ok(Vec::new()),
+            Finished::File(_) | Finished::Sent(_) | Finished::Table(_) | Finished::TableFiles(_) => Ok(Vec::new()),
         }
     }
 
@@ -368,7 +412,7 @@ impl FinishedOutput {
             }
             Finished::Partitioned(partitioned) => partitioned.commit(),
             Finished::Sent(_) => Ok(Vec::new()),
-            Finished::Table(_) => Err(Error::Bug("a table is committed as a load".into())),
+            Finished::Table(_) | Finished::TableFiles(_) => Err(Error::Bug("a table is committed as a load".into())),
         }
     }
 
@@ -378,6 +422,10 @@ impl FinishedOutput {
         match self.kind {
             Finished::Table(table) => {
                 let (committed, there_before) = table.commit()?;
+                Ok((name, committed, there_before))
+            }
+            Finished::TableFiles(files) => {
+                let (committed, there_before) = files.commit()?;
                 Ok((name, committed, there_before))
             }
             _ => Err(Error::Bug("only a table is committed as a load".into())),

@@ -4,7 +4,7 @@
 use std::io::{self, BufWriter};
 use std::sync::Arc;
 
-use super::writer::{FileError, FileWriter, OrderCounts, WriterOptions};
+use super::writer::{FileError, FileWriter, OrderCounts, WriterOptions, WrittenFile};
 use crate::column::Schema;
 use crate::format::ParquetOptions;
 use crate::format::parquet::{EncodedRowGroup, ParquetFileWriter};
@@ -58,7 +58,7 @@ impl FileWriter for ParquetFile {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError> {
+    fn finish(self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
         let ParquetFile { mut writer, reread, order } = *self;
         writer.declare(columns);
         writer.set_order(columns);
@@ -71,6 +71,6 @@ impl FileWriter for ParquetFile {
         if let Some(order) = order {
             order.add(summary.row_groups, summary.sorted_row_groups);
         }
-        Ok((sink, summary.bytes))
+        Ok(WrittenFile { sink, bytes: summary.bytes, facts: Some(summary.facts) })
     }
 }

@@ -128,6 +128,38 @@ fn directory_of(names: &[&str], key: &[u8]) -> Result<PartitionPath, PartitionEr
     Ok(path.into())
 }
 
+/// Returns the text of each value in a path that [`by_directory`] has made of `n` partition columns; `None` for null.
+pub(super) fn partition_values(path: &str, n: usize) -> Result<Vec<Option<String>>, Error> {
+    let unreadable = || Error::Bug("the directory of a partition cannot be read".into());
+    let value = |directory: &str| {
+        let (_, value) = directory.split_once('=').ok_or_else(unreadable)?;
+        match value {
+            NULL_DIRECTORY => Ok(None),
+            value => unescape_percent(value).map(Some).ok_or_else(unreadable),
+        }
+    };
+    let values = path.split('/').filter(|_| n > 0).map(value).collect::<Result<Vec<_>, Error>>()?;
+    if values.len() == n { Ok(values) } else { Err(unreadable()) }
+}
+
+/// Decodes what [`escape`] has made; `None` for other text.
+fn unescape_percent(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match first {
+            b'%' => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                rest = &rest[2..];
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 fn escape(text: &[u8], out: &mut String) {
     for &b in text {
         if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'+' | b'@' | b',') {
@@ -152,6 +184,12 @@ mod tests {
         assert_eq!(directory(&["a"], r#""__HIVE_DEFAULT_PARTITION__"|"#), "a=%5F_HIVE_DEFAULT_PARTITION__");
         assert_eq!(directory(&["a"], r#"""|"#), "a=");
         assert_eq!(directory(&["a/b"], r#""../x=1 ü\u0000%"|"#), "a%2Fb=..%2Fx%3D1%20%C3%BC%00%25");
+        let values = |path: &str, n| partition_values(path, n).unwrap();
+        assert_eq!(values("a%2Fb=..%2Fx%3D1%20%C3%BC%00%25/n=12", 2), [Some("../x=1 ü\0%".into()), Some("12".into())]);
+        assert_eq!(values("a=__HIVE_DEFAULT_PARTITION__/b=", 2), [None, Some(String::new())]);
+        assert_eq!(values("a=%5F_HIVE_DEFAULT_PARTITION__", 1), [Some("__HIVE_DEFAULT_PARTITION__".into())]);
+        assert_eq!(values("", 0), []);
+        assert!(partition_values("a=1", 2).is_err());
         let long = format!("\"{}\"|", "x".repeat(300));
         let error = directory_of(&["a"], long.replace('|', "\0").as_bytes()).unwrap_err();
         assert_eq!(

@@ -1,16 +1,26 @@
 //! The outputs as workers know them: formats and partitioning, hints from earlier row groups, and buffers for text. No
 //! path, no sink and no file, so that rows can be encoded where the outputs are not.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use super::buffers::TextBuffers;
-use crate::column::{Schema, TypeMerge};
+use crate::column::{Batch, Schema, TypeMerge};
 use crate::format::parquet::{self, ColumnPath, EncodedRowGroup, Layout, SortKey};
 use crate::format::{Compression, OutputFormat, ParquetOptions};
-use crate::pipeline::error::{ColumnPurpose, PlanError};
+use crate::pipeline::error::{ColumnPurpose, Error, PlanError};
 use crate::pipeline::plan::{ExecutionPlan, Limits, Output, Target};
-use crate::warehouse::RowEncoder;
+use crate::warehouse::{RowEncoder, TableTarget};
+
+/// The rows of a table as workers make them.
+#[derive(Clone, Debug)]
+pub(crate) struct TableRows {
+    /// Checks rows, and encodes them unless they are data files.
+    pub encoder: Arc<dyn RowEncoder>,
+    /// Columns by whose values the rows of a table of data files are divided; empty for none.
+    pub partition_by: Arc<[Arc<str>]>,
+}
 
 /// One output as workers know it: no path and no sink.
 #[derive(Clone, Debug)]
@@ -21,6 +31,9 @@ pub(crate) struct OutputSpec {
     pub is_multi_file: bool,
     /// Columns whose values choose a row's directory; the files do not contain them. Empty without partitioning.
     pub partition_by: Arc<[Arc<str>]>,
+    /// Those of these columns that the plan names, so that the rows must have them. A table that exists is divided by columns
+    /// of its own, which are null where rows lack them.
+    named_partitions: Arc<[Arc<str>]>,
     /// Maximum rows of a worker's row group: an eighth of a file's maximum, or `usize::MAX` without one.
     pub max_group_rows: usize,
     /// Maximum encoded bytes of a worker's row group, by the same rule.
@@ -31,7 +44,7 @@ pub(crate) struct OutputSpec {
 
 impl OutputSpec {
     /// Returns the properties of an output that workers need. `table` encodes the rows of a table.
-    fn of(output: &Output, type_merge: TypeMerge, table: Option<Arc<dyn RowEncoder>>) -> Self {
+    fn of(output: &Output, type_merge: TypeMerge, table: Option<TableRows>) -> Self {
         // The writer does not split row groups: small ones fill a file closely to its maximum.
         let eighth =
             |most: Option<u64>| most.map_or(usize::MAX, |most| usize::try_from(most / 8).unwrap_or(usize::MAX).max(1));
@@ -39,22 +52,49 @@ impl OutputSpec {
             Target::Directory(directory) => {
                 (directory.partition_by.clone(), directory.max_file_rows, directory.max_file_bytes)
             }
+            Target::Table(TableTarget { files: Some(layout), .. }) => {
+                // A table that exists has partition columns of its own.
+                let own = table.as_ref().map(|table| table.partition_by.clone());
+                (own.unwrap_or_else(|| layout.partition_by.clone()), layout.max_file_rows, layout.max_file_bytes)
+            }
             _ => (Arc::default(), None, None),
         };
+        let named_partitions = match &output.target {
+            Target::Table(table) => table.files.as_ref().map_or_else(Arc::default, |files| files.partition_by.clone()),
+            _ => partition_by.clone(),
+        };
+        let has_files = matches!(&output.target, Target::Table(table) if table.files.is_some());
         OutputSpec {
             format: output.format.for_values(type_merge),
             compression: output.compression,
-            is_multi_file: matches!(output.target, Target::Directory(_)) || output.is_sheets(),
+            is_multi_file: matches!(output.target, Target::Directory(_)) || has_files || output.is_sheets(),
             partition_by,
+            named_partitions,
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),
-            table,
+            table: table.map(|table| table.encoder),
         }
     }
 
     /// Returns true if workers encode row groups for it.
     pub(crate) fn takes_row_groups(&self) -> bool {
         matches!(self.format, OutputFormat::Parquet(_)) && self.partition_by.is_empty()
+    }
+
+    /// Returns the columns of its files for the columns after the steps: those of data files have the types of their table.
+    pub(crate) fn file_columns<'a>(&self, columns: &'a Schema) -> Cow<'a, Schema> {
+        match &self.table {
+            Some(table) if self.format != OutputFormat::Table => Cow::Owned(table.file_columns(columns)),
+            _ => Cow::Borrowed(columns),
+        }
+    }
+
+    /// Returns rows with the types of [`OutputSpec::file_columns`].
+    pub(crate) fn file_rows<'a>(&self, batch: &'a Batch) -> Result<Cow<'a, Batch>, Error> {
+        match &self.table {
+            Some(table) if self.format != OutputFormat::Table => Ok(Cow::Owned(table.file_rows(batch)?)),
+            _ => Ok(Cow::Borrowed(batch)),
+        }
     }
 
     /// Returns true if its rows are spilled until all are read; see [`super::spill`].
@@ -79,14 +119,14 @@ pub(crate) struct OutputSpecs {
 }
 
 impl OutputSpecs {
-    /// Creates the specs of `plan`, whose sources merge types by `type_merge`. `encoders` has one element per output.
-    pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge, encoders: Vec<Option<Arc<dyn RowEncoder>>>) -> Self {
+    /// Creates the specs of `plan`, whose sources merge types by `type_merge`. `tables` has one element per output.
+    pub(crate) fn of(plan: &ExecutionPlan, type_merge: TypeMerge, tables: Vec<Option<TableRows>>) -> Self {
         let Limits { morsel_bytes, .. } = plan.limits;
         OutputSpecs {
             specs: plan
                 .outputs
                 .iter()
-                .zip(encoders)
+                .zip(tables)
                 .map(|(output, table)| OutputSpec::of(output, type_merge, table))
                 .collect(),
             text_buffers: TextBuffers::new(plan.limits.worker_count() * 4, morsel_bytes * 2),
@@ -113,7 +153,7 @@ impl OutputSpecs {
 
     /// Fails if a partition column or a column of the sort hint is not among `columns`, those after the steps.
     pub(crate) fn require_named_columns(&self, columns: &Schema) -> Result<(), PlanError> {
-        let partitioned = self.specs.iter().flat_map(|spec| spec.partition_by.iter());
+        let partitioned = self.specs.iter().flat_map(|spec| spec.named_partitions.iter());
         let partitioned = partitioned.map(|name| (ColumnPurpose::PartitionBy, name));
         let sorted = self.sort_hint.iter().map(|key| (ColumnPurpose::SortHint, &key.column));
         for (purpose, name) in partitioned.chain(sorted) {

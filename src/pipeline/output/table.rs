@@ -86,6 +86,7 @@ impl Request {
         Ok(match target.warehouse.begin(request)? {
             Begun::Load(load) => State::Loading(load),
             Begun::Loaded(row) => State::Loaded(row),
+            Begun::Files(_) => return Err(Error::Bug("the rows of a table are data files".into())),
         })
     }
 }
@@ -480,6 +481,7 @@ mod tests {
             mode: LoadMode::Append,
             load_column: None,
             again: false,
+            files: None,
             commit_every: NonZeroU64::new(10),
             nul: NulPolicy::Reject,
             identity: LoadIdentity::default(),

@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use super::encode::compressed;
 use crate::column::{Schema, TypeMerge};
 use crate::format::compress::PieceCompressor;
-use crate::format::parquet::{self, EncodedRowGroup, SortKey};
+use crate::format::parquet::{self, EncodedRowGroup, FileFacts, SortKey};
 use crate::format::{Compression, OutputFormat, arrow_ipc};
 use crate::sink::Sink;
 use crate::text::{error_chain, human_count};
@@ -61,8 +61,24 @@ pub(super) trait FileWriter: Send {
     fn park(&mut self) -> Result<(), FileError>;
 
     /// Writes the end of the file, and pads or rewrites earlier rows to the final columns. Returns the complete file
-    /// under its temporary name, and its size in bytes.
-    fn finish(self: Box<Self>, columns: &Schema) -> Result<(Sink, u64), FileError>;
+    /// under its temporary name.
+    fn finish(self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError>;
+}
+
+/// A file with its end, under its temporary name.
+pub(super) struct WrittenFile {
+    pub sink: Sink,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Nulls and bounds of the columns of a Parquet file.
+    pub facts: Option<FileFacts>,
+}
+
+impl From<(Sink, u64)> for WrittenFile {
+    /// Returns a file of a format that has no facts.
+    fn from((sink, bytes): (Sink, u64)) -> Self {
+        WrittenFile { sink, bytes, facts: None }
+    }
 }
 
 /// The reason for which rows cannot go into a file. [`super::file`] adds the path.

@@ -3,15 +3,21 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
+use bytes::Bytes;
+use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutPayload};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 
-use super::error::Operation;
+use super::error::{Operation, StoreKind};
 use super::location::exact_path;
+use super::read::{ObjectReader, StoredObject};
 use super::session::Session;
 use super::upload::ObjectUpload;
 use crate::sink::object_location::ObjectLocation;
+use crate::sink::put_new::PutNew;
+use crate::sink::store_error::StoreProblem;
 use crate::sink::target::Target as _;
 
 /// A directory in a store. Its methods block and must not be called on a thread of an async runtime.
@@ -70,6 +76,71 @@ impl ObjectPrefix {
         let (path, payload) = (self.object_path(name)?, PutPayload::from(contents.to_vec()));
         let put = self.session.call(Operation::Put, self.session.store.put(&path, payload));
         self.note_if_cancelled(put.map(drop).map_err(io::Error::from))
+    }
+
+    /// Writes a small object that must not exist. Safe to call again with the same contents after
+    /// [`PutNew::Unclear`]: what an earlier call has written makes it [`PutNew::Exists`].
+    pub fn put_new(&self, name: &str, contents: &[u8]) -> io::Result<PutNew> {
+        let path = self.object_path(name)?;
+        let payload = PutPayload::from(contents.to_vec());
+        let options = PutOptions::from(PutMode::Create);
+        match self.session.commit(Operation::Put, self.session.store.put_opts(&path, payload, options)) {
+            Ok(_) => Ok(PutNew::Written),
+            Err(error) if error.problem() == Some(&StoreProblem::Exists) => Ok(PutNew::Exists),
+            // S3 says so while another request writes the object.
+            Err(error) if error.refusal.as_ref().is_some_and(|refusal| matches!(refusal.status, 409 | 412)) => {
+                Ok(PutNew::Unclear(error.into()))
+            }
+            Err(error) if error.is_conclusive() || error.is_not_implemented || error.is_not_found => Err(error.into()),
+            Err(error) => Ok(PutNew::Unclear(error.into())),
+        }
+    }
+
+    /// Returns true for S3 and stores that imitate it.
+    pub fn is_s3(&self) -> bool {
+        self.session.kind == StoreKind::S3
+    }
+
+    /// Lists the objects below `directory`, with name, size and time of the last change, in any order. With `after`, a
+    /// name in this directory, only those of greater names. Names are relative to this directory.
+    pub fn list(&self, directory: &str, after: Option<&str>) -> io::Result<Vec<(String, u64, SystemTime)>> {
+        let below = if directory.is_empty() { self.prefix.clone() } else { self.object_path(directory)? };
+        let below = (!below.is_root()).then_some(below);
+        let after = after.map(|name| self.object_path(name)).transpose()?;
+        let list = || async {
+            let listed = match &after {
+                Some(after) => self.session.store.list_with_offset(below.as_ref(), after),
+                None => self.session.store.list(below.as_ref()),
+            };
+            listed.try_collect::<Vec<_>>().await
+        };
+        let listed = self.session.call_twice(Operation::List, list)?;
+        let root = match self.prefix.as_ref() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        let named = listed.into_iter().filter_map(|meta| {
+            let name = meta.location.as_ref().strip_prefix(&root)?.to_owned();
+            Some((name, meta.size, meta.last_modified.into()))
+        });
+        Ok(named.collect())
+    }
+
+    /// Returns a reader of an object, which asks for some MB at a time; `None` if it does not exist.
+    pub fn reader(&self, name: &str) -> io::Result<Option<ObjectReader>> {
+        let found = self.session.find(&self.object_path(name)?)?;
+        Ok(found.map(|meta| StoredObject::of(&self.session, meta).reader()))
+    }
+
+    /// Reads a whole object; `None` if it does not exist.
+    pub fn read_bytes(&self, name: &str) -> io::Result<Option<Bytes>> {
+        let path = self.object_path(name)?;
+        let get = || async { self.session.store.get(&path).await?.bytes().await };
+        match self.session.call_twice(Operation::Read, get) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads the text of a small object; `None` if it does not exist.

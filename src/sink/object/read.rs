@@ -54,7 +54,8 @@ impl StoredObject {
         Ok(listed.into_iter().map(|meta| StoredObject::of(&session, meta)).collect())
     }
 
-    fn of(session: &Arc<Session>, meta: ObjectMeta) -> Self {
+    /// Makes the object of what the store says about it.
+    pub(super) fn of(session: &Arc<Session>, meta: ObjectMeta) -> Self {
         StoredObject { session: session.clone(), path: meta.location, size_bytes: meta.size, e_tag: meta.e_tag }
     }
 

@@ -19,6 +19,10 @@ pub enum Act {
     Refuse(u16, &'static str, &'static str),
     /// Carries it out and closes the connection without a response.
     DoAndDrop,
+    /// Carries it out although its condition does not hold, as a store that knows none.
+    DoAnyway,
+    /// Carries it out and does not respond until the store is stopped.
+    DoAndHang,
     /// Carries it out and says that it failed.
     DoAndRefuse(u16, &'static str),
     /// Closes the connection when the request has arrived, without carrying it out.
@@ -206,9 +210,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     };
     let act = (shared.act)(&asked);
     if act == Act::Hang {
-        while !shared.stopped.load(Ordering::Acquire) {
-            thread::sleep(Duration::from_millis(10));
-        }
+        hang(shared);
         return Ok(());
     }
     let mut body = vec![0; length];
@@ -230,11 +232,28 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if !path.starts_with("/b") {
         return respond(&mut stream, what, 404, &[], &error("NoSuchBucket", "The specified bucket does not exist"));
     }
-    let (status, headers, body) = carry_out(shared, &asked, upload.filter(|_| exists), value("partNumber"), body);
+    let unconditional = (act == Act::DoAnyway).then(|| {
+        let mut asked = asked.clone();
+        asked.headers.remove("if-none-match");
+        asked
+    });
+    let asked = unconditional.as_ref().unwrap_or(&asked);
+    let (status, headers, body) = carry_out(shared, asked, upload.filter(|_| exists), value("partNumber"), body);
+    if act == Act::DoAndHang {
+        hang(shared);
+        return Ok(());
+    }
     match act {
         Act::DoAndDrop => stream.shutdown(Shutdown::Both),
         Act::DoAndRefuse(status, code) => respond(&mut stream, what, status, &[], &error(code, "Try again")),
         _ => respond(&mut stream, what, status, &headers, &body),
+    }
+}
+
+/// Waits until the store is stopped.
+fn hang(shared: &Shared) {
+    while !shared.stopped.load(Ordering::Acquire) {
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -357,4 +376,54 @@ fn decoded(text: &str) -> String {
     }
     out.extend_from_slice(rest.as_bytes());
     String::from_utf8(out).unwrap()
+}
+
+/// Moto's S3 in a process of Python, with the bucket `bucket`; killed on drop.
+#[cfg(feature = "delta")]
+pub struct Moto {
+    process: std::process::Child,
+    url: String,
+}
+
+#[cfg(feature = "delta")]
+impl Moto {
+    /// Starts the server by a Python that has the packages of `tests/requirements-objects.txt`.
+    pub fn start(python: &std::path::Path) -> Self {
+        let script = "import contextlib, sys, boto3\n\
+            from moto.server import ThreadedMotoServer\n\
+            server = ThreadedMotoServer(ip_address='127.0.0.1', port=0)\n\
+            with contextlib.redirect_stdout(sys.stderr): server.start()\n\
+            host, port = server.get_host_and_port()\n\
+            url = f'http://{host}:{port}'\n\
+            keys = dict(aws_access_key_id='AKMARKED', aws_secret_access_key='secret-of-the-store')\n\
+            boto3.client('s3', endpoint_url=url, region_name='us-east-1', **keys).create_bucket(Bucket='bucket')\n\
+            print(url, flush=True)\n\
+            sys.stdin.read()\n";
+        let mut command = std::process::Command::new(python);
+        command.args(["-c", script]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().to_owned();
+        assert!(url.starts_with("http://"), "moto does not start: {url:?}");
+        Moto { process, url }
+    }
+
+    /// A place whose commands use this server.
+    pub fn place(&self) -> Place {
+        Place::new()
+            .env("AWS_ACCESS_KEY_ID", "AKMARKED")
+            .env("AWS_SECRET_ACCESS_KEY", "secret-of-the-store")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL", &self.url)
+    }
+}
+
+#[cfg(feature = "delta")]
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

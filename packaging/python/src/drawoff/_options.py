@@ -30,6 +30,10 @@ class ConnectionOptions(TypedDict, total=False):
     send_key_to: Columns
     #: Send the key also to an http:// endpoint that is not on this machine.
     insecure_http: bool
+    #: Append a line for each request and each wait to this file, without secrets.
+    log: Path
+    #: Have these lines among the messages instead.
+    verbose: bool
     #: Further variables of the command's environment.
     env: Mapping[str, str]
     #: Further arguments of the command, as they would be typed.
@@ -227,6 +231,8 @@ class ServeOptions(TypedDict, total=False):
     scenario: Path
     fault_seed: int
     admin: bool
+    log: Path
+    verbose: bool
     env: Mapping[str, str]
     args: Sequence[str]
 

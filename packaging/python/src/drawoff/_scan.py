@@ -40,6 +40,8 @@ _SCHEMA_OPTIONS = frozenset(
         "config",
         "send_key_to",
         "insecure_http",
+        "log",
+        "verbose",
         "env",
     }
 )

@@ -1,0 +1,438 @@
+//! One load: the table is looked at, the engine writes data files, and a log entry names them.
+//!
+//! ```text
+//! begin ─► snapshot, ids ─► files ─► commit: look for the id ─► put entry n+1 ─┬► written: done
+//!                                       ▲                                      ├► another's: read it, look again
+//!                                       └──────────────────────────────────────┴► answer lost: read entry n+1
+//! ```
+//!
+//! An entry whose answer was lost is never given up while it may still appear: its files are named by it then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::actions::{Add, rows_of};
+use super::entry::{Entry, NO_LOCAL_TIMES, load_of};
+use super::features::{LOCAL_TIMES, has_feature, refusal};
+use super::ledger::{self, KEY_TABLE, LoadFacts};
+use super::row_check::TableRows;
+use super::schema::{TableColumn, can_partition, has_local_times, table_columns, unfit_names};
+use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
+use crate::column::{Field, Schema, Type, TypeMerge};
+use crate::sink::{PutNew, UploadControl};
+use crate::warehouse::claims::earlier_load;
+use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
+use crate::warehouse::{
+    Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode,
+    LoadRequest, LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
+};
+
+/// Time after which the files of a load are looked for before its commit: those that are left over may be removed when they
+/// are a day old.
+const FILES_ARE_SAFE: Duration = Duration::from_secs(12 * 3600);
+
+/// Waits between attempts to learn the outcome of a commit. Together longer than a store is away for a restart.
+const WAITS: [Duration; 6] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(15),
+];
+
+/// A table that exists and takes loads.
+pub(super) struct KnownTable {
+    columns: Vec<TableColumn>,
+    /// The columns by whose values it is divided.
+    partition_by: Arc<[Arc<str>]>,
+}
+
+/// A load that has begun.
+pub(super) struct DeltaLoad {
+    storage: TableStorage,
+    place: FilesPlace,
+    target: TableTarget,
+    snapshot: Snapshot,
+    /// The key, if it is known.
+    key: Option<CommitKey>,
+    attempt: String,
+    prefix: String,
+    partition_by: Arc<[Arc<str>]>,
+    rows: Arc<TableRows>,
+    widening: Widening,
+    type_merge: TypeMerge,
+    cancel: UploadControl,
+    began: Instant,
+}
+
+impl DeltaLoad {
+    /// Reads the table and begins a load, or returns the earlier one of the same key.
+    pub(super) fn begin(place: FilesPlace, request: &LoadRequest<'_>) -> Result<Begun, LoadError> {
+        let target = request.target.clone();
+        let mut place = place;
+        if let Some(location) = &mut place.store {
+            location.uploads = request.cancel.clone();
+        }
+        let table = target.name();
+        let failed = |error| io_error(&table, error);
+        let storage = TableStorage::open(&place).map_err(failed)?;
+        let removes = target.mode == LoadMode::Replace || target.again;
+        let snapshot = Snapshot::read(&storage, removes).map_err(|error| read_error(&table, error))?;
+        let key = target.identity.key_before(KEY_TABLE);
+        if let Some(key) = key.as_ref().filter(|_| !target.again)
+            && let Some(row) = earlier(&snapshot, &target, key)?
+        {
+            return Ok(Begun::Loaded(row));
+        }
+        let (columns, partition_by) = match snapshot.version {
+            None => (None, target.files.clone().unwrap_or_default().partition_by),
+            Some(_) => {
+                let KnownTable { columns, partition_by } = writable(&snapshot, &target)?;
+                (Some(columns), partition_by)
+            }
+        };
+        let attempt = new_attempt();
+        storage.require_put_new(LOG, &attempt).map_err(failed)?;
+        let prefix = match &key {
+            Some(key) => format!("drawoff-{}-{attempt}", key.short()),
+            None => format!("drawoff-{attempt}"),
+        };
+        let may_widen = request.widening == Widening::Evolve;
+        let rows = TableRows::new(columns, partition_by.clone(), request.type_merge, may_widen);
+        let load = DeltaLoad {
+            storage,
+            place,
+            target,
+            snapshot,
+            key,
+            attempt,
+            prefix,
+            partition_by,
+            rows: Arc::new(rows),
+            widening: request.widening,
+            type_merge: request.type_merge,
+            cancel: request.cancel.clone(),
+            began: Instant::now(),
+        };
+        load.check_earlier_rows()?;
+        Ok(Begun::Files(Box::new(load)))
+    }
+
+    /// Fails if the rows of an earlier load are to be replaced and cannot be told from others any more.
+    fn check_earlier_rows(&self) -> Result<(), LoadError> {
+        let Some(key) = self.key.as_ref().filter(|_| self.is_again()) else { return Ok(()) };
+        let claims = self.target.identity.claims(KEY_TABLE, key);
+        let found = ledger::found(&self.snapshot, &claims);
+        let expected = found.iter().flatten().map(|row| row.rows).max();
+        let Some(expected) = expected else { return Ok(()) };
+        let tag = claims.first().map(LoadClaim::row_key).unwrap_or_default();
+        let is_same = |row: &LedgerRow| row.row_key() == tag;
+        let files = self.snapshot.files.iter().flat_map(|files| files.values()).filter(|add| load_of(add) == Some(tag));
+        let rows: Option<u64> = files.map(|add: &Add| rows_of(add)).sum();
+        if rows != Some(expected) || !found.iter().flatten().all(is_same) {
+            return Err(self.target.unsupported(
+                "the rows of the earlier load are not in the files that it wrote any more, so they cannot be told from others",
+                "delete them by another tool and load under a key of your own, or replace the whole table",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns true if rows of an earlier load are replaced, and no others.
+    fn is_again(&self) -> bool {
+        self.target.again && self.target.mode == LoadMode::Append
+    }
+
+    fn table(&self) -> String {
+        self.target.name()
+    }
+
+    fn refused(&self, cause: String, is_transient: bool) -> LoadError {
+        LoadError::Refused { table: self.table(), cause, hint: None, is_transient }
+    }
+
+    /// Fails if the files, whose columns are `columns`, do not fit the table as others have left it meanwhile.
+    fn check_again(&self, columns: &Schema) -> Result<(), LoadError> {
+        let KnownTable { columns: known, partition_by } = writable(&self.snapshot, &self.target)?;
+        let rows =
+            TableRows::new(Some(known), partition_by.clone(), self.type_merge, self.widening == Widening::Evolve);
+        let wanted = rows.file_columns(columns);
+        let fits = |(mine, wanted): (&Field, &Field)| {
+            let is_empty = mine.ty == Type::Null && wanted.ty.is_text_like();
+            mine.name == wanted.name && (mine.ty.is_like(&wanted.ty) || is_empty)
+        };
+        let fit = wanted.fields.len() == columns.fields.len() && columns.fields.iter().zip(&wanted.fields).all(fits);
+        if partition_by != self.partition_by || !fit {
+            let cause = "another command has changed its columns meanwhile".to_owned();
+            return Err(self.refused(cause, true));
+        }
+        Ok(())
+    }
+
+    /// Puts the entry of a version. Returns true if it is this load's, false if it is another's.
+    fn put(&self, version: u64, text: &[u8]) -> Result<bool, LoadError> {
+        let (name, table) = (entry_name(version), self.table());
+        let unknown = |cause: String| LoadError::Unknown { table: table.clone(), cause };
+        let mut last = None;
+        for wait in [Duration::ZERO].iter().chain(&WAITS) {
+            std::thread::sleep(*wait);
+            let may_be_there = last.is_some();
+            match self.storage.put_new(&name, text) {
+                Ok(PutNew::Written) => return Ok(true),
+                Ok(PutNew::Exists) => {}
+                Ok(PutNew::Unclear(error)) => last = Some(error),
+                // An earlier request may still be carried out.
+                Err(error) if may_be_there => return Err(unknown(error.to_string())),
+                Err(error) => return Err(io_error(&table, error)),
+            }
+            match self.storage.read(&name) {
+                Ok(Some(found)) => return Ok(found == text),
+                Ok(None) => {}
+                Err(error) => last = Some(error),
+            }
+            if self.cancel.is_cancelled() {
+                break;
+            }
+        }
+        Err(unknown(last.map_or_else(|| "the log does not take its entry".to_owned(), |error| error.to_string())))
+    }
+
+    /// Fails if a file was removed while the load took long.
+    fn check_files(&self, files: &[DataFile]) -> Result<(), LoadError> {
+        if self.began.elapsed() < FILES_ARE_SAFE {
+            return Ok(());
+        }
+        for file in files {
+            if !self.storage.exists(&file.name).map_err(|error| io_error(&self.table(), error))? {
+                return Err(self.refused(format!("its file {} was removed before the commit", file.name), true));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FilesLoad for DeltaLoad {
+    fn place(&self) -> &FilesPlace {
+        &self.place
+    }
+
+    fn attempt(&self) -> &str {
+        &self.attempt
+    }
+
+    fn file_prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn partition_by(&self) -> Arc<[Arc<str>]> {
+        self.partition_by.clone()
+    }
+
+    fn row_check(&self) -> Arc<dyn RowEncoder> {
+        self.rows.clone()
+    }
+
+    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
+        let mut misfits = self.rows.misfits(columns);
+        let has_local = |field: &&Field| has_local_times(&field.ty);
+        if self.snapshot.version.is_some() && !has_feature(&self.snapshot, LOCAL_TIMES) {
+            for field in columns.fields.iter().filter(has_local) {
+                let what = format!("has local times, and the table {}", NO_LOCAL_TIMES.trim_start_matches("it "));
+                misfits.push(Misfit { column: field.name.to_string(), what });
+            }
+        }
+        if !misfits.is_empty() {
+            return Err(LoadError::Misfits { table: self.table(), misfits });
+        }
+        let mut notes = Vec::new();
+        if let Some(time) = self.snapshot.property("delta.setTransactionRetentionDuration") {
+            notes.push(format!(
+                "{} forgets loads after {time} (delta.setTransactionRetentionDuration): the same rows may be loaded again then",
+                self.table()
+            ));
+        }
+        Ok(notes)
+    }
+
+    fn file_columns(&mut self, columns: &Schema) -> Result<Schema, LoadError> {
+        let columns = self.rows.file_columns(columns);
+        let refuse = |column: &str, what: &str| {
+            let misfit = Misfit { column: column.to_owned(), what: what.to_owned() };
+            Err(LoadError::Misfits { table: self.table(), misfits: vec![misfit] })
+        };
+        if let Some(reason) = unfit_names(&columns.fields) {
+            return Err(self.refused(reason, false));
+        }
+        for name in self.partition_by.iter() {
+            match columns.position(name).map(|i| &columns.fields[i].ty) {
+                Some(ty) if can_partition(ty) => {}
+                Some(_) => return refuse(name, "has values that cannot name a partition"),
+                // It is null in all rows.
+                None if self.snapshot.version.is_some() => {}
+                None => return refuse(name, "divides the table, and no row has it"),
+            }
+        }
+        if columns.fields.is_empty() {
+            return Err(self.target.unsupported(
+                "no column is known, so that the table cannot be created",
+                "load rows, or declare the columns in an explicit schema",
+            ));
+        }
+        if columns.fields.iter().all(|field| self.partition_by.contains(&field.name)) {
+            return Err(self.target.unsupported(
+                "all columns divide the table, so that its files would have none",
+                "divide it by fewer columns",
+            ));
+        }
+        Ok(columns)
+    }
+
+    fn commit(
+        mut self: Box<Self>,
+        files: Vec<DataFile>,
+        columns: &Schema,
+        end: &LoadEnd,
+    ) -> Result<Committed, LoadError> {
+        let table = self.table();
+        let key = self.target.identity.key_after(KEY_TABLE, end.digests.as_deref())?;
+        let claims = self.target.identity.claims(KEY_TABLE, &key);
+        let facts = LoadFacts {
+            mode: self.target.mode.as_str().to_owned(),
+            plan: self.target.identity.plan_digest(),
+            rows: end.rows,
+            rejected: end.rejected,
+            digest: end.digest(),
+            writer: env!("CARGO_PKG_VERSION").to_owned(),
+            ..LoadFacts::default()
+        };
+        let tag = claims.first().map(LoadClaim::row_key).unwrap_or_default().to_owned();
+        self.check_files(&files)?;
+        loop {
+            let before = self.snapshot.metadata.clone();
+            let was_there = self.snapshot.version.is_some();
+            self.snapshot.advance(&self.storage).map_err(|error| read_error(&table, error))?;
+            let row = earlier(&self.snapshot, &self.target, &key)?;
+            match row {
+                Some(row) if !self.target.again => return Ok(Committed::Already(row)),
+                _ => {}
+            }
+            if self.snapshot.version.is_some() && (!was_there || self.snapshot.metadata != before) {
+                self.check_again(columns)?;
+            }
+            if self.target.again && self.key.is_none() {
+                // The key of a file is known only now.
+                self.key = Some(key.clone());
+            }
+            self.check_earlier_rows()?;
+            let entry = Entry {
+                files: &files,
+                columns,
+                partition_by: &self.partition_by,
+                mode: &self.target.mode,
+                claims: &claims,
+                facts: facts.clone(),
+                replaces: self.is_again().then_some(&*tag),
+                attempt: &self.attempt,
+                now: now(),
+            };
+            let written = entry.after(&self.snapshot).map_err(|cause| self.refused(cause, false))?;
+            if self.cancel.is_cancelled() {
+                return Err(LoadError::Cancelled);
+            }
+            let version = self.snapshot.version.map_or(0, |version| version + 1);
+            if self.put(version, &written.text)? {
+                let notes = written.notes.into_iter().map(|note| format!("{table}: {note}")).collect();
+                return Ok(Committed::Loaded(LoadSummary { table, key, rows: end.rows, notes }));
+            }
+        }
+    }
+}
+
+/// Returns the earlier load of the rows of `target`, whose key is `key`; `None` if there is none, or if a replacement has to
+/// be made again.
+pub(super) fn earlier(
+    snapshot: &Snapshot,
+    target: &TableTarget,
+    key: &CommitKey,
+) -> Result<Option<LedgerRow>, LoadError> {
+    let claims = target.identity.claims(KEY_TABLE, key);
+    let mut found = ledger::found(snapshot, &claims);
+    if target.mode == LoadMode::Replace {
+        let is_ours = |key: &str| claims.iter().any(|claim| claim.key.as_str() == key);
+        let is_last = ledger::standing_keys(snapshot).all(|txn| is_ours(&txn.app_id));
+        let is_replacement = found.iter().flatten().all(|row| row.mode == LoadMode::Replace.as_str());
+        if !is_last || !is_replacement || found.iter().any(Option::is_none) {
+            return Ok(None);
+        }
+    }
+    if target.again {
+        // Members that are loaded give way, whether all of them are or not.
+        found = found.into_iter().map(|_| None).collect();
+    }
+    earlier_load(&target.name(), &claims, found)
+}
+
+/// Returns the columns of a table and those that divide it. Fails if a load cannot write it.
+pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<KnownTable, LoadError> {
+    let table = target.name();
+    let schema = snapshot.schema().map_err(|error| read_error(&table, error))?;
+    let refuse = |what: String, hint: &str| Err(target.unsupported(what, hint));
+    if let Some(reason) = refusal(snapshot, &schema) {
+        return refuse(reason, "load into a new table, and insert from it by the engine that made this one");
+    }
+    let removes = target.mode == LoadMode::Replace || target.again;
+    if removes && snapshot.property("delta.appendOnly") == Some("true") {
+        return refuse(
+            "it has the property delta.appendOnly, so that no rows can be replaced".to_owned(),
+            "append to it, or load into another table",
+        );
+    }
+    let partition_by: Arc<[Arc<str>]> =
+        snapshot.metadata.partition_columns.iter().map(|name| Arc::from(name.as_str())).collect();
+    let asked = target.files.clone().unwrap_or_default().partition_by;
+    if !asked.is_empty() && asked != partition_by {
+        let by = |columns: &[Arc<str>]| match columns.is_empty() {
+            true => "no column".to_owned(),
+            false => columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        };
+        return refuse(
+            format!("it is divided by {}, and not by {}", by(&partition_by), by(&asked)),
+            "leave the partition columns out: a table that exists has its own",
+        );
+    }
+    match table_columns(&schema) {
+        Some(columns) => Ok(KnownTable { columns, partition_by }),
+        None => Err(read_error(&table, ReadError::Log("its schema cannot be read".to_owned()))),
+    }
+}
+
+/// Returns the milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as i64
+}
+
+/// Returns the error of a table whose files cannot be read or written.
+pub(super) fn io_error(table: &str, cause: std::io::Error) -> LoadError {
+    if is_cancelled(&cause) {
+        return LoadError::Cancelled;
+    }
+    if is_transient(&cause) {
+        let cause = cause.to_string();
+        return LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: true };
+    }
+    if cause.kind() == std::io::ErrorKind::Unsupported {
+        let hint = Some("use a store with conditional writes, or a directory".to_owned());
+        return LoadError::Unsupported { table: table.to_owned(), what: cause.to_string(), hint };
+    }
+    LoadError::Write { table: table.to_owned(), cause, hint: None }
+}
+
+/// Returns the error of a table that cannot be read.
+pub(super) fn read_error(table: &str, error: ReadError) -> LoadError {
+    match error {
+        ReadError::Io(cause) => io_error(table, cause),
+        ReadError::Log(cause) => LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: false },
+    }
+}

@@ -1,0 +1,57 @@
+//! The trait of the workers' half of a load: checks rows against the table, and encodes them.
+
+use std::fmt::Debug;
+
+use super::error::LoadError;
+use crate::column::{Batch, Schema};
+use crate::position::FieldPath;
+
+/// Checks and encodes rows in workers. Its methods are pure. Tables of data files check rows alone.
+pub trait RowEncoder: Send + Sync + Debug {
+    /// Returns the rows that the table cannot hold, ascending, each once.
+    fn unfit(&self, batch: &Batch) -> Vec<UnfitRow>;
+
+    /// Encodes the rows, which all fit. `buffer` is empty and may be used for the bytes. Not called for data files.
+    fn encode(&self, _batch: &Batch, _buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
+        Err(LoadError::Bug("the rows of data files are encoded as Parquet".to_owned()))
+    }
+
+    /// Returns `columns` with the types that data files have for them. [`FilesLoad::file_columns`] agrees with it.
+    fn file_columns(&self, columns: &Schema) -> Schema {
+        columns.clone()
+    }
+
+    /// Returns rows, which all fit, with the types of [`RowEncoder::file_columns`]. Called for data files alone.
+    fn file_rows(&self, batch: &Batch) -> Result<Batch, LoadError> {
+        Ok(batch.clone())
+    }
+}
+
+/// A row that the table cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfitRow {
+    /// Index in the batch.
+    pub row: u32,
+    /// Path of the value.
+    pub path: FieldPath,
+    /// The reason, without the value.
+    pub reason: String,
+}
+
+/// Encoded rows.
+pub enum LoadRows {
+    /// Bytes in the target's own form.
+    Bytes(Vec<u8>),
+    /// Columns, for targets that take values one by one.
+    Columns(Batch),
+}
+
+impl LoadRows {
+    /// Returns the bytes that it holds, approximately.
+    pub fn memory_size(&self) -> usize {
+        match self {
+            LoadRows::Bytes(bytes) => bytes.len(),
+            LoadRows::Columns(batch) => batch.memory_size(),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The files of a table that is a directory, in a file system or in a store: read, listed, and written under the condition
+//! that they do not exist, which is how a commit of such a table becomes the next one. Knows no table format.
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use sha2::{Digest as _, Sha256};
+
+use super::data_files::FilesPlace;
+use super::identity::hexadecimal;
+use crate::sink::{ObjectPrefix, PutNew, StoreError, StoreProblem, temporary_file};
+
+/// A directory of a table.
+#[derive(Debug)]
+pub(super) enum TableStorage {
+    /// In a file system.
+    Local(PathBuf),
+    /// In a store.
+    Store(Box<ObjectPrefix>),
+}
+
+/// A file of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredFile {
+    /// Path relative to the table, with slashes.
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) modified: SystemTime,
+}
+
+impl TableStorage {
+    /// Opens a directory, which need not exist. Sends no request.
+    pub(super) fn open(place: &FilesPlace) -> io::Result<Self> {
+        Ok(match &place.store {
+            Some(location) => TableStorage::Store(Box::new(ObjectPrefix::open(location)?)),
+            None => TableStorage::Local(place.path.clone()),
+        })
+    }
+
+    /// Reads a file; `None` if it does not exist.
+    pub(super) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            TableStorage::Local(path) => match fs::read(path.join(name)) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            TableStorage::Store(store) => Ok(store.read_bytes(name)?.map(|bytes| bytes.to_vec())),
+        }
+    }
+
+    /// Opens a file that may be large, from a store by way of a temporary file; `None` if it does not exist.
+    pub(super) fn open_file(&self, name: &str) -> io::Result<Option<File>> {
+        match self {
+            TableStorage::Local(path) => match File::open(path.join(name)) {
+                Ok(file) => Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            TableStorage::Store(store) => {
+                let Some(mut reader) = store.reader(name)? else { return Ok(None) };
+                let mut file = temporary_file("drawoff-checkpoint")?;
+                io::copy(&mut reader, &mut file)?;
+                Ok(Some(file.into_file()))
+            }
+        }
+    }
+
+    /// Lists the files directly in `directory`, or with `deep` all below it, hidden ones included, in any order. With `after`,
+    /// a name relative to the table, a store is asked only for greater names. `directory` is empty for the table itself.
+    pub(super) fn list(&self, directory: &str, after: Option<&str>, deep: bool) -> io::Result<Vec<StoredFile>> {
+        match self {
+            TableStorage::Local(path) => {
+                let mut found = Vec::new();
+                list_local(path, directory, deep, &mut found)?;
+                Ok(found)
+            }
+            TableStorage::Store(store) => {
+                let listed = store.list(directory, after)?.into_iter();
+                let is_direct = |name: &str| {
+                    let inside = name.strip_prefix(directory).unwrap_or(name).trim_start_matches('/');
+                    deep || !inside.contains('/')
+                };
+                let listed = listed.filter(|(name, ..)| is_direct(name));
+                Ok(listed.map(|(name, bytes, modified)| StoredFile { name, bytes, modified }).collect())
+            }
+        }
+    }
+
+    /// Writes a file that must not exist: whole, durable, and never over another one.
+    pub(super) fn put_new(&self, name: &str, contents: &[u8]) -> io::Result<PutNew> {
+        match self {
+            TableStorage::Local(path) => put_new_local(&path.join(name), contents),
+            TableStorage::Store(store) => store.put_new(name, contents),
+        }
+    }
+
+    /// Removes a file. Succeeds if it does not exist.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match self {
+            TableStorage::Local(path) => match fs::remove_file(path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+            TableStorage::Store(store) => store.remove(name),
+        }
+    }
+
+    /// Returns true if a file exists.
+    pub(super) fn exists(&self, name: &str) -> io::Result<bool> {
+        match self {
+            TableStorage::Local(path) => path.join(name).try_exists(),
+            TableStorage::Store(store) => store.exists(name),
+        }
+    }
+
+    /// Fails if the store replaces an object that it was told not to replace: two commits at once would then be one, and
+    /// the rows of the other lost. S3 itself has the condition since 2024, its imitators not all. `directory` is that of the
+    /// commits, where a file `name`, which nothing reads, is written and removed.
+    pub(super) fn require_put_new(&self, directory: &str, attempt: &str) -> io::Result<()> {
+        let TableStorage::Store(store) = self else { return Ok(()) };
+        if !store.is_s3() {
+            return Ok(());
+        }
+        let name = format!("{directory}/.drawoff-check-{attempt}.tmp");
+        let second = store.put_new(&name, b"1").and_then(|_| store.put_new(&name, b"2"));
+        let _ = store.remove(&name);
+        match second? {
+            PutNew::Exists => Ok(()),
+            PutNew::Unclear(error) => Err(error),
+            PutNew::Written => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the store replaces an object that must not be replaced: it does not know `If-None-Match: *`, so that two \
+                 loads at once could lose rows",
+            )),
+        }
+    }
+}
+
+/// Returns true if the same request may succeed later.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    let problem = error.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()).map(|error| &error.problem);
+    matches!(problem, Some(StoreProblem::Unreachable))
+}
+
+/// Returns true if a cancel ended the request.
+pub(super) fn is_cancelled(error: &io::Error) -> bool {
+    let problem = error.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()).map(|error| &error.problem);
+    matches!(problem, Some(StoreProblem::Cancelled))
+}
+
+/// Returns an id that no other attempt has, on this or another machine, of 16 hexadecimal digits.
+pub(super) fn new_attempt() -> String {
+    let mut hash = Sha256::new();
+    hash.update(std::process::id().to_le_bytes());
+    hash.update(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos().to_le_bytes());
+    for _ in 0..2 {
+        // Seeded by the random source of the system.
+        hash.update(std::hash::RandomState::new().build_hasher().finish().to_le_bytes());
+    }
+    hexadecimal(&hash.finalize()[..8])
+}
+
+fn list_local(table: &Path, directory: &str, deep: bool, found: &mut Vec<StoredFile>) -> io::Result<()> {
+    let entries = match fs::read_dir(table.join(directory)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // Names that are not UTF-8 are none of a table.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let name = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        // Links are not followed: they may lead out of the table.
+        if metadata.is_dir() && deep {
+            list_local(table, &name, deep, found)?;
+        } else if metadata.is_file() {
+            found.push(StoredFile { name, bytes: metadata.len(), modified: metadata.modified()? });
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file under a temporary name beside it, and links it to its name, which fails if that exists.
+fn put_new_local(path: &Path, contents: &[u8]) -> io::Result<PutNew> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut temporary = tempfile::Builder::new();
+    temporary.prefix(".drawoff-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The umask decides, as for the other files of the table.
+        temporary.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut temporary = temporary.tempfile_in(directory)?;
+    temporary.write_all(contents)?;
+    temporary.as_file().sync_all()?;
+    let linked = match fs::hard_link(temporary.path(), path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(PutNew::Exists),
+        // A file system without hard links.
+        Err(_) => match renameat_with(CWD, temporary.path(), CWD, path, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::EXIST) => return Ok(PutNew::Exists),
+            renamed => renamed.map_err(|error| {
+                io::Error::new(
+                    io::Error::from(error).kind(),
+                    format!("the file system cannot name a file without replacing another one: {error}"),
+                )
+            }),
+        },
+        Ok(()) => Ok(()),
+    };
+    linked?;
+    drop(temporary);
+    // Some file systems cannot sync a directory.
+    if let Ok(directory) = File::open(directory) {
+        let _ = directory.sync_all();
+    }
+    Ok(PutNew::Written)
+}
+
+/// Returns the time that has passed since `modified`; none for times in the future.
+pub(super) fn age(modified: SystemTime) -> Duration {
+    modified.elapsed().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_once_and_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = TableStorage::Local(directory.path().join("t"));
+        assert_eq!(storage.read("log/0.json").unwrap(), None);
+        assert!(matches!(storage.put_new("log/0.json", b"one").unwrap(), PutNew::Written));
+        assert!(matches!(storage.put_new("log/0.json", b"two").unwrap(), PutNew::Exists));
+        assert_eq!(storage.read("log/0.json").unwrap().unwrap(), b"one");
+        let names = |directory: &str, deep| {
+            let mut names: Vec<String> =
+                storage.list(directory, None, deep).unwrap().into_iter().map(|file| file.name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("log", false), ["log/0.json"], "no temporary file is left");
+        assert!(names("", false).is_empty() && names("no", true).is_empty());
+        assert_eq!(names("", true), ["log/0.json"]);
+        storage.remove("log/0.json").unwrap();
+        storage.remove("log/0.json").unwrap();
+        assert!(!storage.exists("log/0.json").unwrap());
+    }
+
+    /// Of many writers of one name, one writes it.
+    #[test]
+    fn one_of_many_writers_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let written: usize = std::thread::scope(|scope| {
+            let write = |i: u8| {
+                let storage = TableStorage::Local(directory.path().to_owned());
+                matches!(storage.put_new("0.json", &[i; 1000]).unwrap(), PutNew::Written)
+            };
+            let threads: Vec<_> = (0..8).map(|i| scope.spawn(move || write(i))).collect();
+            threads.into_iter().filter(|_| true).map(|thread| usize::from(thread.join().unwrap())).sum()
+        });
+        assert_eq!(written, 1);
+        let bytes = fs::read(directory.path().join("0.json")).unwrap();
+        assert!(bytes.len() == 1000 && bytes.iter().all(|byte| *byte == bytes[0]));
+    }
+}
