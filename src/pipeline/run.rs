@@ -208,6 +208,8 @@ fn open_outputs(
     let metadata: Arc<[(String, String)]> = plan.metadata.clone().into();
     let open = |output: &Output| {
         let options = WriterOptions {
+            footer_bytes: sizes.footer_bytes,
+            spill_dir: plan.limits.spill_dir.clone(),
             metadata: metadata.clone(),
             sort_hint: plan.sort_hint.clone(),
             order: order.clone(),
