@@ -13,7 +13,7 @@
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory open
-//! message prepared chunks partial worker writer threads run tables explain query execute read cut
+//! message prepared chunks partial worker limit writer threads run tables explain query execute read cut
 //! ```
 //!
 //! `input` turns sources into items, and `schema` knows no output. The first line of `output` is the workers' half,
@@ -31,6 +31,7 @@ mod error;
 mod execute;
 mod explain;
 mod input;
+mod limit;
 mod message;
 mod output;
 mod partial;

@@ -150,8 +150,26 @@ impl Worker {
         Some(GroupResult { index: group.index, slot: Some(group.slot), more: false, results })
     }
 
+    /// Returns the results of an item, of a plan whose writer encodes the rows. No result is sent before. Widens `schema`
+    /// where the records require that.
+    pub(super) fn unordered_rows(&mut self, item: Item, schema: &mut Arc<Schema>) -> Result<Vec<ItemResult>, Error> {
+        let shared = self.shared.clone();
+        let partials = PartialSender::new(&shared, 0, None);
+        let mut results = Vec::new();
+        match self.process_item(InFlight { value: Ok(item), permit: None }, schema, &mut results, &partials) {
+            Ok(()) => Ok(results),
+            Err(ItemResult::Failed(error)) => Err(error),
+            Err(_) => Err(Error::Cancelled),
+        }
+    }
+
     fn rules(&self) -> &SchemaRules {
         &self.shared.prepared.rules
+    }
+
+    /// Returns the columns of outputs for decoded columns; `None` if the steps refuse them.
+    fn written(&self, columns: &Schema) -> Option<Schema> {
+        self.shared.prepared.columns_after_steps(columns).ok()
     }
 
     /// Appends the results of one item. Fails with the result that ends the execution. The item's permit is returned at
@@ -223,7 +241,9 @@ impl Worker {
         if batch.schema != *schema {
             let wider = schema.join(&batch.schema, self.rules().type_merge);
             if wider != **schema {
-                if let Some(why) = self.rules().forbidden_change_by_rows(&source, schema, &wider) {
+                if let Some(why) =
+                    self.rules().forbidden_change_by_rows(&source, schema, &wider, |columns| self.written(columns))
+                {
                     let what = first_difference(schema, &batch.schema, &wider);
                     let mismatch = Box::new(SchemaMismatch { schema: wider, byte: 0, line: 0, record: 0, what });
                     return Err(ItemResult::SchemaMismatch { mismatch, why, source, byte_offset: 0 });
@@ -290,14 +310,37 @@ impl Worker {
         results: &mut Vec<ItemResult>,
         partials: &PartialSender<'_>,
     ) -> Result<usize, ItemResult> {
+        let (mut records, mut is_one_record) = (None, false);
+        let mut must_wait = self.shared.prepared.orders_keys();
         let decoded = loop {
-            match self.rules().decode(morsel, info, schema) {
+            match self.rules().decode(records.as_ref().unwrap_or(morsel), info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
+                // Records behind a row limit decide on no type: those before the mismatch are processed first, and then the
+                // columns widen by its record alone.
+                Outcome::SchemaMismatch(mismatch) if self.shared.prepared.has_limit && mismatch.byte > 0 => {
+                    records = Some(morsel.first(mismatch.byte));
+                }
+                Outcome::SchemaMismatch(mismatch)
+                    if self.shared.prepared.has_limit && !is_one_record && mismatch.record == 0 =>
+                {
+                    records = Some(morsel.first(info.first_record_end(morsel)));
+                    is_one_record = true;
+                }
+                // The columns of earlier records come first, whichever worker has met them.
+                Outcome::SchemaMismatch(_) if must_wait => {
+                    must_wait = false;
+                    partials.wait_for_turn()?;
+                    *schema = Arc::new(self.shared.registry.current().join(schema, self.rules().type_merge));
+                }
                 Outcome::SchemaMismatch(mut mismatch) => {
+                    if is_one_record {
+                        (records, is_one_record) = (None, false);
+                    }
                     // Widen this worker's schema alone and decode the same morsel again: no row was appended yet. The
                     // writer publishes the schema when it reaches these rows.
                     mismatch.schema = self.rules().only_needed(mismatch.schema);
-                    if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema) {
+                    let written = |columns: &Schema| self.written(columns);
+                    if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema, written) {
                         let (mismatch, byte_offset) = (Box::new(mismatch), morsel.byte_offset);
                         return Err(ItemResult::SchemaMismatch { mismatch, why, source: info.clone(), byte_offset });
                     }
