@@ -46,6 +46,11 @@ impl Morsel {
         }
     }
 
+    /// Copies the records before byte `end`, which begins a record.
+    pub fn first(&self, end: usize) -> Self {
+        Morsel::from_vec(self.records()[..end].to_vec(), self.byte_offset, self.source_index)
+    }
+
     /// Copies the first records that fit into `bytes`, or the first record if that is longer.
     /// Assumes that records end at line feeds.
     pub fn beginning(&self, bytes: usize) -> Self {

@@ -9,12 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::multipart::Form;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect};
 use tokio::time::timeout;
 use url::Url;
 
+use super::body::{BodyError, ResponseBody};
 use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::recoveries::Recoveries;
@@ -580,7 +581,7 @@ impl Http {
         let encoding = content_encoding(response.headers());
         // The response had begun, so the request was processed.
         let failed = |(error, failure)| Failed { maybe_processed: true, ..lost(error, failure) };
-        let body = self.read_body(response, call.method, url).await.map_err(failed)?;
+        let body = self.read_body(response, &encoding, call.method, url).await.map_err(failed)?;
         let undecoded = undecoded(&encoding, &body);
         let mut error = match (&undecoded, status) {
             (None, 200..300) => return Ok((status, body)),
@@ -666,25 +667,28 @@ impl Http {
     async fn read_body(
         &self,
         mut response: Response,
+        encoding: &str,
         method: &'static str,
         url: &Url,
     ) -> Result<Vec<u8>, (Error, TransportFailure)> {
-        let mut body = Vec::new();
+        let max_bytes = self.policy().max_response_bytes;
+        let interrupted =
+            || Error::new(Kind::Unreachable, method, url.as_str()).with_text("the response was interrupted");
+        let refused = |error| match error {
+            BodyError::TooLong => {
+                let error = Error::new(Kind::BadResponse, method, url.as_str());
+                let text = format!("the body is longer than {max_bytes} bytes");
+                (error.with_text(text), TransportFailure::Unsendable)
+            }
+            BodyError::Damaged(cause) => (interrupted().with_source(cause), TransportFailure::Lost),
+        };
+        // Bounded chunk by chunk, whatever `Content-Length` says.
+        let mut body = ResponseBody::new(encoding, max_bytes);
         loop {
             match timeout(self.policy().idle_timeout, response.chunk()).await {
-                // Checked before the chunk is appended, whatever `Content-Length` says.
-                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_response_bytes => {
-                    let error = Error::new(Kind::BadResponse, method, url.as_str())
-                        .with_text(format!("the body is longer than {} bytes", self.policy().max_response_bytes));
-                    return Err((error, TransportFailure::Unsendable));
-                }
-                Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-                Ok(Ok(None)) => return Ok(body),
-                Ok(Err(error)) => {
-                    let mut interrupted = Error::new(Kind::Unreachable, method, url.as_str());
-                    interrupted = interrupted.with_text("the response was interrupted").with_source(innermost(error));
-                    return Err((interrupted, TransportFailure::Lost));
-                }
+                Ok(Ok(Some(chunk))) => body.push(&chunk).map_err(refused)?,
+                Ok(Ok(None)) => return body.finish().map_err(refused),
+                Ok(Err(error)) => return Err((interrupted().with_source(innermost(error)), TransportFailure::Lost)),
                 Err(_) => return Err((timeout_error(self.policy().idle_timeout, method, url), TransportFailure::Lost)),
             }
         }
@@ -750,7 +754,9 @@ fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     });
     builder
         .redirect(policy)
-        .gzip(true)
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, br"))]))
+        // See [`super::body`].
+        .no_gzip()
         .zstd(true)
         .brotli(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)

@@ -75,6 +75,8 @@ pub(super) struct Writer<'a> {
     digests: SourceDigests,
     /// True if the pass can be repeated with the schema inferred from all records.
     may_start_over: bool,
+    /// True if records behind the row limit were dropped before, so that it must be reached.
+    must_reach_limit: bool,
     /// The ordered steps; `None` if there are none.
     steps: Option<Steps>,
     control: &'a Control,
@@ -131,6 +133,7 @@ impl<'a> Writer<'a> {
             n_sources,
             digests,
             may_start_over,
+            must_reach_limit: false,
             steps: shared.prepared.writer_steps(),
             control,
             morsel_starts: BTreeMap::new(),
@@ -564,7 +567,12 @@ impl<'a> Writer<'a> {
         }
         // Before its first rows, an output with fixed columns still takes any.
         if rules.demands.columns_fixed && self.has_written_rows() && joined.fields.len() > known.fields.len() {
-            return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));
+            // A step may have dropped it.
+            let (before, after) =
+                (self.prepared.columns_after_steps(&known)?, self.prepared.columns_after_steps(&joined)?);
+            if after.fields.len() > before.fields.len() {
+                return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));
+            }
         }
         if joined != *known {
             self.require_columns_kept(&known, &joined)?;
@@ -712,6 +720,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Makes it an error if the row limit is not reached: the records behind it were dropped.
+    pub(super) fn require_limit(&mut self) {
+        self.must_reach_limit = true;
+    }
+
     /// Adds sentences for the report.
     pub(super) fn add_notes(&mut self, notes: Vec<String>) {
         self.totals.notes.extend(notes);
@@ -720,6 +733,9 @@ impl<'a> Writer<'a> {
     /// Checks the counts, finishes all outputs and makes them appear. Nothing appears before all checks have passed and
     /// all files are on disk.
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
+        if self.must_reach_limit && !self.totals.reached_limit {
+            return Err(Error::Bug("the row limit was not reached where it was found before".into()));
+        }
         // A reader that stopped early must not pass for the end of the input.
         if self.sources_ended != self.n_sources && !self.totals.reached_limit {
             return Err(Error::Bug("the reader ended before its sources did".into()));
