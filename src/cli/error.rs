@@ -368,22 +368,17 @@ fn load_hint(error: &LoadError) -> Option<String> {
         LoadError::Unknown { .. } => {
             Some("run the same command again: it loads the rows only if they are not there".to_owned())
         }
-        LoadError::Incomplete { may_replace, .. } => Some(match may_replace {
-            true => "go on with it by the command that began it, with `--commit-every`; or replace its rows with `--again`",
-            false => "go on with it by the command that began it, with `--commit-every`",
-        })
-        .map(str::to_owned),
-        LoadError::OtherRecords { may_replace, .. } => Some(match may_replace {
-            true => {
-                "go on with the sources that the load began with, in their order; replace its rows with `--again`; or load \
-                 other rows under a key of their own"
-            }
-            false => {
-                "go on with the sources that the load began with, in their order; or load other rows under a key of their \
-                 own"
-            }
-        })
-        .map(str::to_owned),
+        LoadError::Incomplete { may_replace, .. } => {
+            let go_on = "go on with it by the command that began it, with `--commit-every`";
+            Some(if *may_replace { format!("{go_on}; or replace its rows with `--again`") } else { go_on.to_owned() })
+        }
+        LoadError::OtherRecords { may_replace, .. } => {
+            let replace = if *may_replace { "replace its rows with `--again`; " } else { "" };
+            Some(format!(
+                "go on with the sources that the load began with, in their order; {replace}or load other rows under a key of \
+                 their own"
+            ))
+        }
         LoadError::LostChunks { .. } => {
             Some("run the same command again if the rows are to be loaded: it begins with the first of them".to_owned())
         }
