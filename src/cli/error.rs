@@ -355,9 +355,7 @@ fn load_exit(error: &LoadError) -> Exit {
 /// Returns the hint for a load that failed.
 fn load_hint(error: &LoadError) -> Option<String> {
     match error {
-        LoadError::Write { hint: None, cause, .. } => {
-            store_hint(cause.get_ref()?.downcast_ref::<StoreError>()?)
-        }
+        LoadError::Write { hint: None, cause, .. } => store_hint(cause.get_ref()?.downcast_ref::<StoreError>()?),
         LoadError::Connect { hint, .. }
         | LoadError::Refused { hint, .. }
         | LoadError::Write { hint, .. }

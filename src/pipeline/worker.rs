@@ -583,7 +583,8 @@ impl Worker {
             start += rows;
             let outputs = &self.shared.prepared.outputs;
             for RowGroups { output, options, builder } in &mut self.row_groups {
-                let rows = outputs.specs[*output].file_rows(slice.as_ref().unwrap_or(batch)).map_err(ItemResult::Failed)?;
+                let rows =
+                    outputs.specs[*output].file_rows(slice.as_ref().unwrap_or(batch)).map_err(ItemResult::Failed)?;
                 let layout = || outputs.file_layout(*output, &self.columns, options);
                 builder.write(&rows, layout).map_err(ItemResult::Failed)?;
             }

@@ -43,9 +43,9 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod row_check;
+mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]

@@ -30,7 +30,7 @@ pub struct LeafFacts {
     /// The least and the greatest value; `None` without values, or if they are not known.
     pub bounds: Option<(Bound, Bound)>,
     /// True once a chunk has values without known bounds.
-    pub(super) is_unbounded: bool,
+    pub is_unbounded: bool,
 }
 
 /// A value at one end of a leaf.

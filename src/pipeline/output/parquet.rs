@@ -3,7 +3,7 @@
 
 use std::io::{self, BufWriter, Read, Seek, SeekFrom};
 
-use super::writer::{FileError, FileWriter, OrderCounts, WriterOptions, WrittenFile};
+use super::writer::{FileError, FileWriter, WriterOptions, WrittenFile};
 use crate::column::Schema;
 use crate::format::ParquetOptions;
 use crate::format::parquet::{EncodedRowGroup, EntryFile, ParquetFileWriter, Summary};
