@@ -21,7 +21,7 @@
 
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod cells;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
@@ -32,6 +32,8 @@ pub mod delta;
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
+mod earlier;
 mod error;
 mod identity;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]

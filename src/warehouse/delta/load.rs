@@ -20,7 +20,7 @@ use super::schema::{TableColumn, can_partition, has_local_times, table_columns, 
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::sink::{PutNew, UploadControl};
-use crate::warehouse::claims::{Replaceable, earlier_load};
+use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
 use crate::warehouse::{
     Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode,

@@ -96,6 +96,12 @@ impl TableRows {
             (Type::Null, Type::Null | Type::Text) => found.clone(),
             (Type::Null, Type::Int { .. } | Type::Decimal) if self.type_merge == TypeMerge::Text => Type::Text,
             (Type::Null, _) => Type::Json,
+            // Objects without members are text, too.
+            (Type::Struct(known), found) if known.is_empty() => match found {
+                Type::Null => table.clone(),
+                Type::Struct(fields) if fields.is_empty() => table.clone(),
+                _ => Type::Json,
+            },
             (Type::List(table), Type::List(found)) => Type::List(Box::new(self.pinned(table, found))),
             (Type::Map(table), Type::Map(found)) => Type::Map(Box::new(self.pinned(table, found))),
             _ => table.clone(),
@@ -448,17 +454,21 @@ mod tests {
 
     #[test]
     fn the_first_values_of_a_column_decide_what_its_text_is() {
-        let records = "{\"n\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"t\":null,\"l\":null}\n";
-        let columns = [("n", Type::Null), ("t", Type::Null), ("l", Type::List(Box::new(Type::Null)))];
+        let records = "{\"n\":{\"a\":1},\"e\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"t\":null,\"l\":null}\n";
+        let objects = Type::Struct(Vec::new());
+        let columns = [("n", Type::Null), ("e", objects), ("t", Type::Null), ("l", Type::List(Box::new(Type::Null)))];
         let (unfit, text) = checked(&columns, records);
         assert_eq!(
             (unfit, &*text),
-            (vec![], "{\"n\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"t\":null,\"l\":null}\n")
+            (
+                vec![],
+                "{\"n\":{\"a\":1},\"e\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"e\":null,\"t\":null,\"l\":null}\n"
+            )
         );
         let check = TableRows::new(table(&columns), [].into(), TypeMerge::Json, false);
         let types: Vec<Type> =
             check.file_columns(&rows(records).schema).fields.iter().map(|field| field.ty.clone()).collect();
-        assert_eq!(types, [Type::Json, Type::Text, Type::List(Box::new(Type::Json))]);
+        assert_eq!(types, [Type::Json, Type::Json, Type::Text, Type::List(Box::new(Type::Json))]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::column::{Field, Fixed, MAX_PRECISION, Schema, Type, Unit};
 
 /// The member of a field's metadata that says what its text is: `json` for values of several types, `null` where no value has
-/// come yet, `list<json>` where the items of its lists are.
+/// come yet, `object` for objects of which no member has, `list<json>` where the items of its lists are.
 const FORM: &str = "drawoff.form";
 
 /// Characters that names of columns cannot have without column mapping, which many readers do not know.
@@ -49,6 +49,7 @@ fn form_of(ty: &Type) -> Option<String> {
     match ty {
         Type::Json => Some("json".to_owned()),
         Type::Null => Some("null".to_owned()),
+        Type::Struct(fields) if fields.is_empty() => Some("object".to_owned()),
         Type::List(item) => form_of(item).map(|form| format!("list<{form}>")),
         Type::Map(value) => form_of(value).map(|form| format!("map<{form}>")),
         _ => None,
@@ -61,6 +62,7 @@ fn formed(ty: Type, form: &str) -> Type {
     match ty {
         Type::Text if form == "json" => Type::Json,
         Type::Text if form == "null" => Type::Null,
+        Type::Text if form == "object" => Type::Struct(Vec::new()),
         Type::List(item) => Type::List(Box::new(formed(*item, inside("list<").unwrap_or_default()))),
         Type::Map(value) => Type::Map(Box::new(formed(*value, inside("map<").unwrap_or_default()))),
         ty => ty,
@@ -213,7 +215,7 @@ fn add_below(ty: &mut Value, fields: &[Field], above: &str, added: &mut Vec<Stri
 /// Changes the form of a field that had no values and has some now.
 fn set_form(known: &mut Value, ty: &Type) {
     let form = form_of(ty);
-    let had_none = form_in(known).contains("null");
+    let had_none = ["null", "object"].iter().any(|form| form_in(known).contains(form));
     let Some(metadata) = known.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| had_none) else { return };
     match form {
         Some(form) => drop(metadata.insert(FORM.to_owned(), form.into())),
@@ -295,6 +297,7 @@ mod tests {
             field("e", Type::Fixed(Fixed::Timestamp { unit: Unit::Micros, local: false })),
             field("f", Type::Json),
             field("n", Type::Null),
+            field("e", Type::Struct(Vec::new())),
             field("l", Type::List(Box::new(Type::Json))),
             field("g", Type::Struct(vec![field("x", Type::Text), field("y", Type::List(Box::new(Type::Float)))])),
             field("h", Type::map(int)),
@@ -304,8 +307,8 @@ mod tests {
         let back: Vec<Field> = columns.iter().map(|c| Field::new(c.name.clone(), c.ty.clone().unwrap())).collect();
         assert_eq!(back, fields);
         assert!(columns.iter().all(|column| column.nullable));
-        assert_eq!(columns[8].shown, "struct");
-        assert_eq!(columns[9].shown, "map<string, long>");
+        assert_eq!(columns[9].shown, "struct");
+        assert_eq!(columns[10].shown, "map<string, long>");
     }
 
     #[test]

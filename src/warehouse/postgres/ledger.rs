@@ -10,9 +10,10 @@ use tokio_postgres::SimpleQueryRow;
 use super::session::Session;
 use super::sql::{literal, quoted};
 use crate::warehouse::claims::{
-    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, Replaceable, earlier_load,
-    earlier_progress, is_begun_again, rows_that_give_way,
+    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_progress, is_begun_again,
+    rows_that_give_way,
 };
+use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadProgress, LoadState};
 
 /// The ledger of the tables of one schema.

@@ -32,7 +32,8 @@ use super::table::Table;
 use super::types::{ColumnType, Wire};
 use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
-use crate::warehouse::claims::{EarlierRows, LedgerChunk, Replaceable};
+use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,

@@ -10,7 +10,7 @@ use super::table::Table;
 use super::types::{TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::claims::Replaceable;
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::sql::column_lines;
 use crate::warehouse::{
     Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, NulPolicy, TableTarget, Warehouse, Widening,

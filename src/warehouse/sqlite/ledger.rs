@@ -7,9 +7,9 @@ use super::catalog::Table;
 use super::database::Database;
 use super::sql::quoted;
 use crate::warehouse::claims::{
-    self, CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, Replaceable, earlier_load,
-    earlier_progress, rows_that_give_way,
+    self, CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_progress, rows_that_give_way,
 };
+use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadProgress, LoadState};
 
 /// The facts of a load.

@@ -25,7 +25,8 @@ use super::rowset::{Change, Rowset, STAGE};
 use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
-use crate::warehouse::claims::{EarlierRows, LedgerChunk, Replaceable};
+use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
     LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,

@@ -12,7 +12,7 @@ use super::sql::{quoted, table_name};
 use super::values::Form;
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::claims::Replaceable;
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::{Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, TableTarget, Warehouse, Widening};
 
 /// A file with tables, not opened yet.
