@@ -127,6 +127,7 @@ fn memory_does_not_grow_with_files_or_row_groups_times_columns() {
         let ((few, _), (many, files)) = (convert("few.ndjson"), convert("many.ndjson"));
         assert!(files >= 80, "{format}: {files} files");
         let of = format!("{format}: {} MiB for 80 files, {} MiB for 10", many / MIB, few / MIB);
-        assert!(many <= few + NOISE && many <= BUDGET, "{of}");
+        // The few do not fill the buffers. Entries of 1.6 KB for the columns of 70 files would be 56 MiB.
+        assert!(many <= few + 3 * NOISE && many <= BUDGET, "{of}");
     }
 }
