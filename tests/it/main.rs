@@ -35,6 +35,7 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]
 mod postgres_connection;
