@@ -22,6 +22,7 @@
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+pub mod cloud;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -36,7 +37,6 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

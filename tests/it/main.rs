@@ -14,6 +14,8 @@ mod columnar_input;
 mod commands;
 mod contract;
 mod convert;
+#[cfg(feature = "object-store")]
+mod copy_into;
 mod csv_dialect;
 mod csv_input;
 mod csv_rules;
