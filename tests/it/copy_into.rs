@@ -1,11 +1,16 @@
 //! `--copy-into`: files in a store that a warehouse copies into a table, by statements that are printed or sent. The services
 //! are stand-ins; the statements are read by a parser of each dialect, and those of Snowflake executed in an emulator.
 
+use std::io::BufReader;
+use std::process::Stdio;
+
+use serde_json::json;
+
 use crate::support::api::{RUN_ID, Script};
 use crate::support::cloud::{FIRST_TOKEN, FakeCloud, Fault, SECOND_TOKEN};
 use crate::support::http::{Answer, Loopback, Request};
 use crate::support::s3::{Act, FakeS3};
-use crate::support::{Done, MARKED_KEY, Place, exit, root, tool};
+use crate::support::{Done, MARKED_KEY, Place, exit, plans, read_until, root, tool};
 
 /// Rows of the scripted run.
 const ROWS: u64 = 2;
@@ -239,9 +244,9 @@ fn columns_that_a_system_cannot_have_end_the_load_before_the_table() {
 fn printed(system: &str) -> (Setting, String) {
     let names = if system == "bigquery" { ["order", "select"] } else { ["order", "First \"name\""] };
     let lines = [
-        serde_json::json!({names[0]: 1, names[1]: "a", "hq": {"end": 1}, "tags": ["x"], "score": 1.5, "group": true}),
-        serde_json::json!({names[0]: 2, names[1]: null, "mixed": 1}),
-        serde_json::json!({names[0]: 3, "mixed": "1"}),
+        json!({names[0]: 1, names[1]: "a", "hq": {"end": 1}, "tags": ["x"], "score": 1.5, "group": true}),
+        json!({names[0]: 2, names[1]: null, "mixed": 1}),
+        json!({names[0]: 3, "mixed": "1"}),
     ];
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let setting = Setting::with(Script { body: body.into_bytes(), row_count: 3, ..Script::default() });
@@ -251,7 +256,8 @@ fn printed(system: &str) -> (Setting, String) {
         "databricks" => ("s3://b/stage/", "databricks://dbc/main/crm"),
         _ => ("s3://b/stage/", "redshift://c/dev/crm"),
     };
-    let done = setting.pull(output, url, &["--print-sql"]).ok();
+    // Three files of a row each.
+    let done = setting.pull(output, url, &["--print-sql", "--max-file-rows", "1"]).ok();
     let text = done.text().to_owned();
     (setting, text)
 }
@@ -325,18 +331,12 @@ fn snowflake_gets_a_token_that_the_users_key_signs() {
     setting.place.write("key.p8", private);
     let path = setting.place.path("key.p8").display().to_string();
     let setting = setting.env("SNOWFLAKE_PRIVATE_KEY_PATH", &path);
-    let server =
-        Loopback::start(|_| Answer { status: 422, ..Answer::json(&serde_json::json!({"code": "1", "message": "no"})) });
+    let server = Loopback::start(|_| Answer { status: 422, ..Answer::json(&json!({"code": "1", "message": "no"})) });
     setting.pull("s3://b/x/", &format!("{SNOWFLAKE}&endpoint={}/", server.url), &[]).code(exit::LOAD_REFUSED);
     let asked = &server.asked()[0];
     assert_eq!(asked.headers["x-snowflake-authorization-token-type"], "KEYPAIR_JWT");
     let token = asked.headers["authorization"].strip_prefix("Bearer ").unwrap();
-    check_token(
-        &setting,
-        token,
-        &public,
-        &serde_json::json!({"sub": "ACME.ADA", "iss": "ACME.ADA.SHA256:FINGERPRINT"}),
-    );
+    check_token(&setting, token, &public, &json!({"sub": "ACME.ADA", "iss": "ACME.ADA.SHA256:FINGERPRINT"}));
     // One with a password is refused with what to do.
     setting.place.write("key.p8", "-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
     setting.pull("s3://b/x/", SNOWFLAKE, &[]).code(exit::LOAD_REFUSED).says("openssl pkcs8");
@@ -345,10 +345,9 @@ fn snowflake_gets_a_token_that_the_users_key_signs() {
 #[test]
 fn bigquery_takes_a_token_for_one_that_the_service_account_signs() {
     let (private, public) = rsa_key();
-    let tokens =
-        Loopback::start(|_| Answer::json(&serde_json::json!({"access_token": FIRST_TOKEN, "expires_in": 3600})));
+    let tokens = Loopback::start(|_| Answer::json(&json!({"access_token": FIRST_TOKEN, "expires_in": 3600})));
     let setting = Setting::new();
-    let account = serde_json::json!({
+    let account = json!({
         "type": "service_account", "client_email": "loader@p.example", "private_key": private,
         "token_uri": format!("{}/token", tokens.url),
     });
@@ -361,5 +360,81 @@ fn bigquery_takes_a_token_for_one_that_the_service_account_signs() {
     let body = String::from_utf8(tokens.asked()[0].body.clone()).unwrap();
     let token = body.split_once("&assertion=").unwrap().1.to_owned();
     let audience = format!("{}/token", tokens.url);
-    check_token(&setting, &token, &public, &serde_json::json!({"iss": "loader@p.example", "aud": audience}));
+    check_token(&setting, &token, &public, &json!({"iss": "loader@p.example", "aud": audience}));
+}
+
+/// The response to the load is lost each time, for half a minute: what the table of loads says counts.
+#[test]
+fn a_load_whose_response_never_comes_is_settled_by_the_table_of_loads() {
+    if !plans::all() {
+        return;
+    }
+    for name in ["snowflake", "databricks"] {
+        let setting = with_tokens();
+        let is_load = |request: &Request| {
+            let body = String::from_utf8_lossy(&request.body);
+            body.contains("BEGIN TRANSACTION") || body.contains("MERGE INTO")
+        };
+        let (fake, output, url) = service(name, ROWS, move |_, request| is_load(request).then_some(Fault::Lost));
+        setting.pull(output, &url, &[]).ok().says("loaded 2 rows");
+        assert_eq!((fake.loads(), fake.files().len()), (1, 1), "{name}: {:?}", fake.executed());
+    }
+}
+
+/// An emulator of others takes the requests as the service would: a table is made, and a job loads the rows, once.
+#[test]
+fn bigquery_loads_in_an_emulator() {
+    if std::env::var_os("DRAWOFF_TEST_BIGQUERY_PYTHON").is_none() {
+        return;
+    }
+    let Some(python) = tool("DRAWOFF_TEST_BIGQUERY_PYTHON") else { return };
+    let body =
+        b"{\"domain\":\"a\",\"hq\":{\"city\":\"Oslo\"},\"tags\":[\"x\",\"y\"]}\n{\"domain\":\"b\",\"n\":1}\n".to_vec();
+    let setting = Setting::with(Script { body, ..Script::default() }).env("GOOGLE_OAUTH_ACCESS_TOKEN", FIRST_TOKEN);
+    let place = &setting.place;
+    // It looks for its extension at home.
+    let code = "import duckdb, duckdb_extension_spatial as e, os, pathlib, shutil\n\
+                v = 'v' + duckdb.__version__\n\
+                to = pathlib.Path.home() / '.duckdb/extensions' / v / 'linux_amd64'\n\
+                to.mkdir(parents=True)\n\
+                shutil.copy(pathlib.Path(e.__file__).parent / 'extensions' / v / 'spatial.duckdb_extension', to)";
+    let mut copy = place.program(&python);
+    copy.args(["-c", code]);
+    Done::of(copy).ok();
+    let mut start = place.program(python.parent().unwrap().join("bqemulator"));
+    start.args(["start", "--rest-port", "0", "--grpc-port", "0", "--project", "my-project"]);
+    let mut emulator = start.env("BQEMU_GCS_LOCAL_ROOT", place.path("gcs")).stdout(Stdio::null()).spawn().unwrap();
+    let mut stderr = BufReader::new(emulator.stderr.take().unwrap());
+    let log = read_until(&mut stderr, "Uvicorn running on");
+    // Its log must not fill the pipe.
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let server = log.split("Uvicorn running on ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let post = |path: &str, body: serde_json::Value| {
+        let code = "import sys, urllib.request as r\n\
+                    q = r.Request(sys.argv[1], sys.argv[2].encode(), {'content-type': 'application/json'})\n\
+                    sys.stdout.write(r.urlopen(q).read().decode())";
+        let mut command = place.program(&python);
+        command.args(["-c", code, &format!("{server}/bigquery/v2/projects/my-project/{path}"), &body.to_string()]);
+        let done = Done::of(command).ok();
+        serde_json::from_str::<serde_json::Value>(done.text()).unwrap()
+    };
+    post("datasets", json!({"datasetReference": {"projectId": "my-project", "datasetId": "crm"}, "location": "EU"}));
+    let url = format!("bigquery://my-project/crm?endpoint={server}/");
+    // It reads a directory, and the names of the files are known.
+    setting.pull("gs://b/stage/", &url, &["--print-sql"]).ok();
+    std::fs::create_dir_all(place.path("gcs/b/stage")).unwrap();
+    for key in setting.store.keys() {
+        place.write(&format!("gcs/b/{key}"), setting.store.object(&key).unwrap());
+    }
+    setting.pull("gs://b/stage/", &url, &[]).ok().says("loaded 2 rows");
+    setting.pull("gs://b/stage/", &url, &[]).ok().says("nothing was changed");
+    let sql = "SELECT domain, hq.city, ARRAY_TO_STRING(tags, ','), n FROM crm.companies ORDER BY domain";
+    let found = post("queries", json!({"query": sql, "useLegacySql": false}));
+    emulator.kill().unwrap();
+    emulator.wait().unwrap();
+    let rows = json!([
+        {"f": [{"v": "a"}, {"v": "Oslo"}, {"v": "x,y"}, {"v": null}]},
+        {"f": [{"v": "b"}, {"v": null}, {"v": null}, {"v": "1"}]},
+    ]);
+    assert_eq!(found["rows"], rows, "{found}");
 }

@@ -61,7 +61,7 @@ CASTS = {
     "in_nanos": "timestamp(ns)",
     "is_local": "timestamp(us,local)",
 }
-CODECS = ["zstd", "lz4", "none"]
+CODECS = ["zstd", "snappy", "lz4", "none"]
 
 
 def records(columns):

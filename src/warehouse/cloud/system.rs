@@ -46,6 +46,7 @@ impl CloudSystem {
     }
 
     /// Returns `text` as a literal. In all four systems a backslash begins an escape sequence.
+    #[cfg(feature = "object-store")]
     pub(super) fn literal(self, text: &str) -> String {
         let text = text.replace('\\', "\\\\");
         let text = match self {
