@@ -26,6 +26,7 @@ mod outputs;
 mod period;
 mod print;
 mod report;
+mod result_file;
 mod resume;
 mod run_selection;
 mod serve_flags;
