@@ -9,6 +9,8 @@ mod choices;
 mod color;
 mod commands;
 mod context;
+#[cfg_attr(not(feature = "object-store"), path = "no_copy_into.rs")]
+mod copy_into;
 mod dialect;
 mod dispatch;
 mod engine;

@@ -25,6 +25,7 @@ mod cells;
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+pub mod cloud;
 mod data_files;
 #[cfg(feature = "delta")]
 pub mod delta;
@@ -48,7 +49,6 @@ pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod row_check;
 mod row_encoder;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

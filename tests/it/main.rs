@@ -14,6 +14,8 @@ mod columnar_input;
 mod commands;
 mod contract;
 mod convert;
+#[cfg(feature = "object-store")]
+mod copy_into;
 mod csv_dialect;
 mod csv_input;
 mod csv_rules;
@@ -39,6 +41,7 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]
 mod postgres_connection;

@@ -11,6 +11,9 @@
 //! | `DRAWOFF_TEST_MOTO_PYTHON` | a Python with the packages of `tests/requirements-objects.txt` |
 //! | `DRAWOFF_TEST_CHDB_PYTHON` | a Python with the packages of `tests/requirements-clickhouse.txt` |
 //! | `DRAWOFF_TEST_DELTA_PYTHON` | a Python with the packages of `tests/requirements-delta.txt` |
+//! | `DRAWOFF_TEST_CLOUD_PYTHON` | a Python with the packages of `tests/requirements-cloud.txt` |
+//! | `DRAWOFF_TEST_BIGQUERY_PYTHON` | a Python with the packages of `tests/requirements-bigquery.txt`; only `.ci/full` sets it |
+//! | `DRAWOFF_TEST_READERS_PYTHON` | a Python with the packages of `tests/requirements-readers.txt`; only `.ci/full` sets it |
 //! | `DRAWOFF_TEST_NODE`, `DRAWOFF_TEST_CHROMIUM` | paths of Node.js and of Chromium |
 //! | `DRAWOFF_TEST_POSTGRES18` | the directory of the programs of PostgreSQL 18; other servers are found by themselves |
 //! | `DRAWOFF_TEST_AZURITE` | the script of Azurite's blob service; only `.ci/full` sets it |
@@ -23,6 +26,8 @@
 pub mod api;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+#[cfg(feature = "object-store")]
+pub mod cloud;
 #[cfg(feature = "delta")]
 pub mod delta;
 pub mod hosted;
