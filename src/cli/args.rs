@@ -21,13 +21,11 @@ use super::exit;
 use super::load_args::LoadArgs;
 use super::period::Period;
 use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
-use super::serve_flags::EngineFlags;
+use super::serve_flags::{EngineFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{
-    Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size, parse_size,
-};
+use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
 
@@ -731,21 +729,25 @@ pub(super) struct ServeArgs {
     /// Address to listen on; an address that other machines can reach requires an API key
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub host: IpAddr,
-    /// Requests per minute and key, beyond which the response is 429; 0 is no limit
-    #[arg(long, default_value = "500", value_name = "N")]
-    pub rate_limit: u32,
-    /// Starts of bulk jobs per minute and key; 0 is no limit
-    #[arg(long, default_value = "10", value_name = "N")]
-    pub bulk_limit: u32,
-    /// Size limit of an uploaded file; 0 is no limit
-    #[arg(long, value_parser = parse_size, default_value = "100MB", value_name = "SIZE")]
-    pub max_upload: u64,
-    /// Row limit of an uploaded file; 0 is no limit
-    #[arg(long, default_value = "100000", value_name = "N")]
-    pub max_upload_rows: u64,
+    /// Limits on clients.
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    /// Workflows, uploads and archives that it starts with.
+    #[command(flatten)]
+    pub seeds: SeedFlags,
+    /// Format of the line for each request on standard error [default: human; off with --quiet or a COMMAND]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log: Option<LogFormat>,
+    /// Stop when the process that started this one has ended
+    #[arg(long)]
+    pub exit_with_parent: bool,
     /// Print the OpenAPI description of the service and exit
     #[arg(long)]
     pub print_openapi: bool,
+    /// Command to run once the service listens; the service stops with it and hands on its exit code. Its environment has
+    /// SIXTYFOUR_API_ENDPOINT, SIXTYFOUR_API_KEY, and WORKFLOW_ID and RESOURCE_HANDLE_ID of the first --workflow and --upload
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// Subcommands of `drawoff config`.

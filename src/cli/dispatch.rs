@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::print::{self, Screen};
 use super::settings::{self, CONFIG, Settings, TypedSettings};
-use super::{color, commands};
+use super::{color, commands, serve_settings};
 use crate::sink::{remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
@@ -145,6 +145,7 @@ fn print_failure(failure: &Failure) -> Exit {
 }
 
 async fn run_command(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Result<Exit, Failure> {
+    let args = with_serve_settings(args)?;
     let command = match args.command {
         TopCommand::WithSettings(command) => command,
         TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
@@ -166,6 +167,15 @@ async fn run_command(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Re
         Error::Interrupted => failure.or_hint(|| context.resume_hint()),
         _ => failure,
     })
+}
+
+/// Adds the flags of `serve` that the environment and the configuration file set. Other commands pass unchanged.
+fn with_serve_settings(args: Args) -> Result<Args, Failure> {
+    let TopCommand::WithSettings(command @ Command::Serve(_)) = &args.command else { return Ok(args) };
+    let file = Settings::serve_table(&typed_settings(&args.global, command))?;
+    let words: Vec<_> = std::env::args_os().collect();
+    let completed = serve_settings::completed(&words, &|name| std::env::var(name).ok(), file)?;
+    Ok(completed.unwrap_or(args))
 }
 
 /// Returns the flags of settings that were typed, those of every command and those of `command`.

@@ -24,9 +24,12 @@ mod outputs;
 mod period;
 mod print;
 mod report;
+#[cfg(feature = "serve")]
+mod request_log;
 mod resume;
 mod run_selection;
 mod serve_flags;
+mod serve_settings;
 pub mod settings;
 mod shell;
 mod sinks;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::file::ConfigFile;
@@ -212,6 +213,16 @@ impl Settings {
             shown: all.shown,
             loaded_key: Arc::default(),
         })
+    }
+
+    /// Returns the path of the configuration file and its table `serve`; `None` without a file.
+    pub fn serve_table(flags: &TypedSettings) -> Result<Option<(PathBuf, Map<String, Value>)>, Error> {
+        let env = |name: &str| std::env::var(name).ok();
+        let all =
+            Resolver { flags, env: &env, file: ConfigFile::default(), dirs: UserDirs::of_user(), shown: Vec::new() };
+        let config = all.silent(&table::CONFIG)?;
+        let file = ConfigFile::read(config.value, config.origin != Origin::Default)?;
+        Ok(file.path.map(|path| (path, file.serve)))
     }
 
     /// Loads the API key: reads its file or runs its command, once. Returns `None` if there is none or if it is empty.
