@@ -173,7 +173,7 @@ pub(super) enum Command {
     Loads(LoadsCommand),
     /// Run the local Workflows service
     #[command(
-        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
+        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  drawoff serve --port 0 --workflow workflow.json -- pytest\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
     )]
     Serve(Box<ServeArgs>),
     /// Show the resolved settings

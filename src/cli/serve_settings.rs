@@ -4,16 +4,17 @@
 //! `--max-runs` is `MAX_RUNS` after the common prefix in the environment, and `max_runs` in the file.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, Parser as _};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::args::Args;
 use super::error::{Error, Failure};
+use super::settings::ServeTable;
 
 /// Name of the command.
 const COMMAND: &str = "serve";
@@ -35,12 +36,11 @@ struct Found {
     origin: String,
 }
 
-/// Parses `words` again, with the flags that the environment and the file add. `file` is the configuration file with its
-/// table `serve`.
+/// Parses `words` again, with the flags that the environment and the file add; `None` if they add none.
 pub(super) fn completed(
     words: &[OsString],
     env: &dyn Fn(&str) -> Option<String>,
-    file: Option<(PathBuf, Map<String, Value>)>,
+    file: ServeTable,
 ) -> Result<Option<Args>, Failure> {
     let found = found(words, env, file)?;
     if found.is_empty() {
@@ -75,18 +75,14 @@ fn with(words: &[OsString], added: &[OsString]) -> Vec<OsString> {
     [&words[..end], added, &words[end..]].concat()
 }
 
-fn found(
-    words: &[OsString],
-    env: &dyn Fn(&str) -> Option<String>,
-    file: Option<(PathBuf, Map<String, Value>)>,
-) -> Result<Vec<Found>, Failure> {
+fn found(words: &[OsString], env: &dyn Fn(&str) -> Option<String>, file: ServeTable) -> Result<Vec<Found>, Failure> {
     let mut command = Args::command();
     command.build();
     let matches = command.clone().try_get_matches_from(words).ok();
     let typed = matches.as_ref().and_then(|matches| matches.subcommand_matches(COMMAND));
     let serve = command.find_subcommand(COMMAND).expect("serve is a command");
     let path_value = ValueParser::path_buf().type_id();
-    let (path, mut members) = file.unwrap_or_default();
+    let ServeTable { path, flags: mut members } = file;
     let directory = path.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     for arg in serve.get_arguments() {
@@ -168,8 +164,8 @@ mod tests {
             let name = name.strip_prefix(PREFIX)?;
             env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         };
-        let members: Map<String, Value> = toml::from_str(file).unwrap();
-        let args = completed(&words, &env, Some(("/etc/x/config.toml".into(), members)));
+        let members = toml::from_str(file).unwrap();
+        let args = completed(&words, &env, ServeTable { path: "/etc/x/config.toml".into(), flags: members });
         let args = args.map_err(|failure| failure.error().to_string())?;
         Ok(args.map(|args| match args.command {
             TopCommand::WithSettings(Command::Serve(args)) => *args,

@@ -45,6 +45,16 @@ pub enum Error {
         /// Path of the file.
         path: PathBuf,
     },
+    /// Two items have one id, so that the second would replace the first.
+    #[error("cannot start with two items of the id {id}: {first} and {second}")]
+    Duplicate {
+        /// The id of both.
+        id: String,
+        /// Kind and name of the first.
+        first: String,
+        /// Kind and name of the second.
+        second: String,
+    },
     /// The store cannot be written.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -64,12 +74,22 @@ pub struct Seeded {
 /// Adds the workflows and uploads of the configuration to the store. Those with the same ids are replaced: the user's
 /// files are what counts. Blocks.
 pub(super) fn install(config: &Config, store: &Store, directories: &Directories) -> Result<Vec<Seeded>, Error> {
-    let mut seeded = Vec::new();
+    let mut seeded: Vec<Seeded> = Vec::new();
+    let mut add = |new: Seeded| match seeded.iter().find(|old| (old.kind, &old.id) == (new.kind, &new.id)) {
+        None => {
+            seeded.push(new);
+            Ok(())
+        }
+        Some(old) => {
+            let name = |item: &Seeded| format!("{} `{}`", item.kind, item.name);
+            Err(Error::Duplicate { id: new.id.clone(), first: name(old), second: name(&new) })
+        }
+    };
     for path in &config.uploads {
-        seeded.push(upload(path, config, store, directories)?);
+        add(upload(path, config, store, directories)?)?;
     }
     for definition in &config.workflows {
-        seeded.push(workflow(definition, config, store)?);
+        add(workflow(definition, config, store)?)?;
     }
     Ok(seeded)
 }

@@ -92,6 +92,12 @@ fn seeds_that_cannot_be_used_are_named() {
         .run_line("serve --port 0 --workflow testdata/workflows/broken-cycle.json")
         .code(exit::USAGE)
         .says("cannot start with the workflow");
+    std::fs::create_dir(place.path("other")).unwrap();
+    place.write("other/companies.csv", "n\n1\n");
+    place
+        .run_line("serve --port 0 --upload testdata/companies.csv --upload other/companies.csv")
+        .code(exit::USAGE)
+        .says("upload `companies.csv` and upload `companies.csv`");
     place.run_line("serve --port 0 --workflow none.json").code(exit::CANNOT_READ).says("none.json");
 }
 

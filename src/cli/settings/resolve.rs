@@ -84,6 +84,15 @@ pub struct Settings {
     loaded_key: Arc<OnceLock<Option<ApiKey>>>,
 }
 
+/// The table `serve` of a configuration file.
+#[derive(Clone, Debug, Default)]
+pub struct ServeTable {
+    /// Path of the file, for messages and relative paths.
+    pub path: PathBuf,
+    /// Values by the names of flags, with underscores. Not checked.
+    pub flags: Map<String, Value>,
+}
+
 /// A resolved setting as `config show` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownSetting {
@@ -215,14 +224,14 @@ impl Settings {
         })
     }
 
-    /// Returns the path of the configuration file and its table `serve`; `None` without a file.
-    pub fn serve_table(flags: &TypedSettings) -> Result<Option<(PathBuf, Map<String, Value>)>, Error> {
+    /// Returns the table `serve` of the configuration file; empty without one.
+    pub fn serve_table(flags: &TypedSettings) -> Result<ServeTable, Error> {
         let env = |name: &str| std::env::var(name).ok();
         let all =
             Resolver { flags, env: &env, file: ConfigFile::default(), dirs: UserDirs::of_user(), shown: Vec::new() };
         let config = all.silent(&table::CONFIG)?;
         let file = ConfigFile::read(config.value, config.origin != Origin::Default)?;
-        Ok(file.path.map(|path| (path, file.serve)))
+        Ok(ServeTable { path: file.path.unwrap_or_default(), flags: file.serve })
     }
 
     /// Loads the API key: reads its file or runs its command, once. Returns `None` if there is none or if it is empty.

@@ -62,6 +62,8 @@ async fn start(
     // The form is read in any case: a client that is still sending would not see the response.
     let form = read_form(&app, form, Some(("config", 4 * MAX_CONFIG_CHARS))).await;
     blocking(move || {
+        // A start during a reset waits for its end, before it looks up or stores anything.
+        let _no_reset = app.resetting.blocking_read();
         // Our reading: a known idempotency key returns its job, even if the rest of the request differs or is invalid.
         if let Some(key) = &key
             && let Some(before) = app.store.started_before(key, app.config.clock.now())?

@@ -91,6 +91,8 @@ fn start_run(app: &App, request: StartOptions, body: impl Read) -> Result<RunSta
     let StartOptions { workflow_id, formats, key, faults } = request;
     let limits = payload_limits(app);
     let body = body::run(body, &app.directories.tmp(), limits)?;
+    // A start during a reset waits for its end, before it looks up anything.
+    let _no_reset = app.resetting.blocking_read();
     let now = app.config.clock.now();
     // Our reading: a known idempotency key returns its run, even if the rest of the request differs.
     if let Some(key) = &key
@@ -141,7 +143,7 @@ impl Launched {
 }
 
 impl Launch {
-    /// Records the run and submits it to the engine, once per `key`. `input` prepares the input of the source block
+    /// Records the run and submits it to the engine, once per `key`. The caller holds [`App::resetting`]. `input` prepares the input of the source block
     /// under the run's id. 429 if too many runs are queued.
     pub(super) fn submit(
         self,
@@ -153,8 +155,6 @@ impl Launch {
             let text = "too many runs are queued; try again later".to_owned();
             return Err(ApiError::Later(StatusCode::TOO_MANY_REQUESTS, text, QUEUE_WAIT_SECONDS));
         }
-        // A run that starts during a reset belongs to the time after it.
-        let _no_reset = app.resetting.blocking_read();
         let now = app.config.clock.now();
         let id = engine::new_run_id();
         let input = input(&id, &self.checked)?;
