@@ -4,8 +4,9 @@
     postgres.py --drawoff target/release/drawoff [--rows 200000] [--shape wide] [--runs 3] [--only NAME,...]
 
 Needs an installed PostgreSQL server, which it starts on a free port with the settings of a small machine (fsync stays
-on), and the packages of requirements.txt. Each tool gets the file and makes the table with the types that it finds. The
-two lines in brackets are floors rather than tools: `psql \\copy` of the rows as a ready CSV file, and the binary COPY
+on), and the packages of requirements.txt. Each tool gets the file and makes the table with the types that it finds.
+DuckDB has no jsonb for nested values: it loads them as text, which is half the work for the server, and once more into a
+table with drawoff's types; drawoff loads into a table with DuckDB's types as well. The two lines in brackets are floors rather than tools: `psql \\copy` of the rows as a ready CSV file, and the binary COPY
 stream of the loaded table sent again from memory, into tables that exist. Prints one line for each tool: the median and
 all times, the ratio to drawoff's median, the medians of the CPU time of client and server, which other work on the machine
 changes little, the peak memory of the client, and whether the table has every row.
@@ -113,7 +114,7 @@ pipeline.run(resource, write_disposition="append")
 """,
     "duckdb": """
 import sys, duckdb, importlib.util, pathlib
-path, url, table = sys.argv[1:]
+path, url, table, *same_types = sys.argv[1:]
 connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
 for name in ("postgres_scanner", "postgres"):
     found = importlib.util.find_spec("duckdb_extension_" + name)
@@ -129,7 +130,8 @@ read = f"FROM read_json('{path}', format='newline_delimited')"
 # It has no form for structs and lists in PostgreSQL.
 columns = [f'"{name}"' if not any(word in kind for word in ("STRUCT", "[]", "MAP")) else f'to_json("{name}")::VARCHAR AS "{name}"'
            for name, kind, *_ in connection.execute("DESCRIBE SELECT * " + read).fetchall()]
-connection.execute(f"CREATE TABLE pg.public.{table} AS SELECT {', '.join(columns)} {read}")
+select = f"SELECT {', '.join(columns)} {read}"
+connection.execute(f"INSERT INTO pg.public.{table} BY NAME {select}" if same_types else f"CREATE TABLE pg.public.{table} AS {select}")
 """,
     "replay": """
 import sys, psycopg
@@ -181,6 +183,14 @@ def measure(arguments, server, source, directory):
     def drawoff(table, binary=arguments.drawoff):
         return timed([binary, "convert", str(source), "-q", "-o", url, "--into", table])
 
+    def duckdb_same_types(table):
+        server.psql(f"CREATE TABLE {table} (LIKE loaded)")
+        return timed([sys.executable, "-c", PYTHON["duckdb"], str(source), url, table, "same_types"], cwd=directory)
+
+    def drawoff_same_types(table):
+        server.psql(f"CREATE TABLE {table} (LIKE loaded_as_text)")
+        return drawoff(table)
+
     def sling(table):
         import sling_linux_amd64
         binary = pathlib.Path(sling_linux_amd64.__file__).parent / "bin" / "sling-linux-amd64"
@@ -204,11 +214,18 @@ def measure(arguments, server, source, directory):
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return float(done.stdout), 0, 0
 
+    try:
+        python("duckdb")("loaded_as_text")
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+
     tools = {
         "drawoff": drawoff,
+        "drawoff, nested as text": drawoff_same_types,
         "[COPY stream from memory]": replay,
         "[psql \\copy of a CSV file]": copy_csv,
-        "duckdb": python("duckdb"),
+        "duckdb, nested as text": python("duckdb"),
+        "duckdb, jsonb": duckdb_same_types,
         "psycopg, json.loads": python("psycopg"),
         "sling": sling,
         "dlt": python("dlt"),

@@ -268,6 +268,9 @@ pub(super) struct PipelineArgs {
     /// Format of the final report on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Output")]
     pub report: ReportFormat,
+    /// Write all that the command did into this file as one JSON object, also if it fails: docs/result-file.md
+    #[arg(long = "result", value_name = "FILE", help_heading = "Output")]
+    pub result_file: Option<PathBuf>,
 }
 
 /// Selection of a run's results, and the wait for them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::{Error, Failure};
 use super::interrupt::Interrupt;
 use super::print::Screen;
+use super::result_file::ResultFile;
 use super::resume::pull_command;
 use super::settings::{KeySource, Origin, Setting, Settings};
 use crate::api::RunId;
@@ -33,6 +34,8 @@ pub(super) struct Context {
     recoveries: Recoveries,
     /// Hint that an interruption prints from now on.
     resume: ResumeHint,
+    /// Facts for the result file, if one was asked for.
+    pub result_file: ResultFile,
 }
 
 /// The hint that an interruption prints, which changes as the command proceeds. Cheap to clone; all clones share one hint.
@@ -80,14 +83,23 @@ pub(super) fn require_valid_proxy(url: &url::Url) -> Result<(), Failure> {
 
 impl Context {
     /// Creates the context of one command. Its hints for an interruption are set in `resume`.
-    pub(super) fn new(settings: Settings, screen: Screen, interrupt: Interrupt, resume: ResumeHint) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        screen: Screen,
+        interrupt: Interrupt,
+        resume: ResumeHint,
+        result_file: ResultFile,
+    ) -> Self {
+        let recoveries = Recoveries::default();
+        result_file.count(&recoveries);
         Context {
             settings,
             screen: Arc::new(screen),
             interrupt,
             limiter: Limiter::default(),
-            recoveries: Recoveries::default(),
+            recoveries,
             resume,
+            result_file,
         }
     }
 

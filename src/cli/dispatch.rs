@@ -2,17 +2,19 @@
 //! error with a hint. The work itself is in `commands`.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::args::{self, Args, BulkCommand, Command, GlobalArgs, TopCommand};
+use super::args::{self, Args, BulkCommand, Command, GlobalArgs, PipelineArgs, TopCommand};
 use super::context::{Context, ResumeHint};
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::print::{self, Screen};
+use super::result_file::ResultFile;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands, serve_settings};
 use crate::sink::{remove_partial_files, unfinished_uploads};
@@ -75,14 +77,22 @@ async fn run_in_time(args: Args) -> Exit {
         Ok(interrupt) => interrupt,
         Err(cause) => return print_failure(&Error::Bug(format!("cannot listen for signals: {cause}")).into()),
     };
+    let result_file = ResultFile::default();
+    if let Some((command, path)) = asked_result_file(&args)
+        && let Err(failure) = result_file.begin(path, command)
+    {
+        return print_failure(&failure);
+    }
     let (sender, done) = oneshot::channel();
     let resume = ResumeHint::default();
-    let (runtime, of_command) = (Handle::current(), (interrupt.clone(), resume.clone()));
+    let (runtime, of_command) = (Handle::current(), (interrupt.clone(), resume.clone(), result_file.clone()));
     let work = move || {
-        let (interrupt, resume) = of_command;
-        let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run(args, interrupt, resume)));
+        let (interrupt, resume, result_file) = of_command;
+        let of_run = (resume, result_file.clone());
+        let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run(args, interrupt, of_run.0, of_run.1)));
         // The panic hook has printed the message already. The exit code is lost only if it comes too late.
-        let _ = sender.send(std::panic::catch_unwind(run).unwrap_or(Exit::Bug));
+        let exit = std::panic::catch_unwind(run).unwrap_or_else(|_| write_result(&result_file, Exit::Bug, None));
+        let _ = sender.send(exit);
     };
     let thread = std::thread::Builder::new().name("command".into()).stack_size(COMMAND_STACK_BYTES).spawn(work);
     if let Err(cause) = thread {
@@ -95,7 +105,8 @@ async fn run_in_time(args: Args) -> Exit {
             for remains in unfinished_uploads() {
                 print::write_stderr(&format!("warning: {}", escape_for_terminal(&remains)));
             }
-            print_failure(&Failure::from(Error::Interrupted).or_hint(|| resume.get()))
+            let failure = Failure::from(Error::Interrupted).or_hint(|| resume.get());
+            write_result(&result_file, print_failure(&failure), Some(&failure))
         }
     }
 }
@@ -126,16 +137,24 @@ const COMMAND_STACK_BYTES: usize = 8 << 20;
 
 /// Runs the command that was typed, prints its error if it fails, and returns the exit code of the process. A pipe that
 /// its reader closed is a success.
-async fn run(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Exit {
-    let failure = match run_command(args, interrupt, resume).await {
-        Ok(exit) => return exit,
-        Err(failure) => failure,
-    };
-    // A reader such as `head` has all that it wants.
-    if failure.is_closed_pipe() {
-        return Exit::Success;
+async fn run(args: Args, interrupt: Interrupt, resume: ResumeHint, result_file: ResultFile) -> Exit {
+    match run_command(args, interrupt, resume, result_file.clone()).await {
+        Ok(exit) => write_result(&result_file, exit, None),
+        // A reader such as `head` has all that it wants.
+        Err(failure) if failure.is_closed_pipe() => write_result(&result_file, Exit::Success, None),
+        Err(failure) => write_result(&result_file, print_failure(&failure), Some(&failure)),
     }
-    print_failure(&failure)
+}
+
+/// Writes the result file, if one was asked for. Returns `exit`, or the code of its own error after a success.
+fn write_result(result_file: &ResultFile, exit: Exit, failure: Option<&Failure>) -> Exit {
+    match result_file.write(exit, failure) {
+        Ok(()) => exit,
+        Err(error) => {
+            let of_file = print_failure(&error);
+            if exit == Exit::Success { of_file } else { exit }
+        }
+    }
 }
 
 /// Prints an error with its hint, and returns its exit code.
@@ -144,7 +163,12 @@ fn print_failure(failure: &Failure) -> Exit {
     failure.exit()
 }
 
-async fn run_command(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Result<Exit, Failure> {
+async fn run_command(
+    args: Args,
+    interrupt: Interrupt,
+    resume: ResumeHint,
+    result_file: ResultFile,
+) -> Result<Exit, Failure> {
     let args = with_serve_settings(args)?;
     let command = match args.command {
         TopCommand::WithSettings(command) => command,
@@ -159,7 +183,7 @@ async fn run_command(args: Args, interrupt: Interrupt, resume: ResumeHint) -> Re
         }
         _ => error.into(),
     })?;
-    let context = Context::new(settings, Screen::new(args.global.quiet), interrupt, resume);
+    let context = Context::new(settings, Screen::new(args.global.quiet), interrupt, resume, result_file);
     let outcome = dispatch(&context, command).await;
     context.screen.clear();
     // The hint depends on how far the command came, so it is taken when it ends.
@@ -181,15 +205,27 @@ fn with_serve_settings(args: Args) -> Result<Args, Failure> {
 /// Returns the flags of settings that were typed, those of every command and those of `command`.
 fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
     // Only the commands that write records have further flags of settings.
-    let plan = match command {
-        Command::Run(run) => Some(&run.plan),
-        Command::Pull(pull) => Some(&pull.plan),
-        Command::Sync(sync) => Some(&sync.plan),
-        Command::Convert(convert) => Some(&convert.plan),
-        Command::Bulk(BulkCommand::People(bulk) | BulkCommand::Company(bulk)) => Some(&bulk.plan),
-        _ => None,
-    };
+    let plan = plan_of(command).map(|(_, plan)| plan);
     global.settings.0.clone().with(&plan.map(|plan| plan.settings.0.clone()).unwrap_or_default())
+}
+
+/// Returns the name and the flags of a command that writes records; `None` for the others.
+fn plan_of(command: &Command) -> Option<(&'static str, &PipelineArgs)> {
+    match command {
+        Command::Run(run) => Some(("run", &run.plan)),
+        Command::Pull(pull) => Some(("pull", &pull.plan)),
+        Command::Sync(sync) => Some(("sync", &sync.plan)),
+        Command::Convert(convert) => Some(("convert", &convert.plan)),
+        Command::Bulk(BulkCommand::People(bulk) | BulkCommand::Company(bulk)) => Some(("bulk", &bulk.plan)),
+        _ => None,
+    }
+}
+
+/// Returns the result file that was asked for, with the name of the command.
+fn asked_result_file(args: &Args) -> Option<(&'static str, &Path)> {
+    let TopCommand::WithSettings(command) = &args.command else { return None };
+    let (name, plan) = plan_of(command)?;
+    Some((name, plan.result_file.as_deref()?))
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {

@@ -158,8 +158,12 @@ impl Failure {
         &self.0.error
     }
 
+    /// Returns the error and its causes on one line, as it is printed behind `error: `.
+    pub(super) fn message(&self) -> String {
+        error_chain(&self.0.error)
+    }
+
     /// Returns the hint; `None` if nothing helps.
-    #[cfg(test)]
     pub(super) fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }

@@ -2,7 +2,7 @@
 //! docs/exit-codes.md, and a test; `error` maps every error to one.
 
 macro_rules! exits {
-    ($($variant:ident = $code:literal, $name:literal, $meaning:literal;)*) => {
+    ($($variant:ident = $code:literal, $name:literal, $retry:ident, $meaning:literal;)*) => {
         /// An exit code. Scripts may rely on the numbers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -24,39 +24,72 @@ macro_rules! exits {
             pub(super) fn meaning(self) -> &'static str {
                 match self {$(Exit::$variant => $meaning,)*}
             }
+
+            /// Returns the prospect of the same command, given once more.
+            pub(super) fn retry(self) -> Retry {
+                match self {$(Exit::$variant => Retry::$retry,)*}
+            }
         }
     };
 }
 
 exits! {
-    Success = 0, "success", "everything was done, also when the reader closed the pipe";
-    Bug = 1, "bug", "a bug in drawoff";
-    Usage = 2, "usage", "the command line, a setting or a definition is not valid";
-    Partial = 3, "partial", "done, but some records were rejected, or some runs left out";
-    BadData = 4, "bad data", "a record or a file's contents cannot be used";
-    Mismatch = 5, "mismatch", "the row count differs from the API's row_count";
-    SchemaChanged = 6, "schema changed", "a column appeared or changed where the output could not follow";
-    NoKey = 10, "no key", "no API key is set";
-    KeyRefused = 11, "key refused", "the API refused the key";
-    NotFound = 12, "not found", "there is no such workflow, run, block or result";
-    Refused = 13, "refused", "the API refused the request";
-    Unreachable = 14, "unreachable", "the API cannot be reached, or keeps failing";
-    DownloadBroken = 15, "download broken", "a download broke and could not be resumed";
-    FileChanged = 16, "file changed", "a file changed while it was downloaded";
-    Damaged = 17, "damaged", "the compression of a file is truncated or damaged";
-    LastLineCut = 18, "last line cut", "the last line of a download is truncated";
-    RunFailed = 20, "run failed", "the run failed";
-    RunCancelled = 21, "run cancelled", "the run was cancelled";
-    RunTimedOut = 22, "run timed out", "the service stopped the run for taking too long";
-    DeadlinePassed = 23, "deadline passed", "the run was still active when --deadline passed";
-    CannotWrite = 30, "cannot write", "an output cannot be written";
-    DiskFull = 31, "disk full", "the disk or the quota is full";
-    CannotRead = 32, "cannot read", "an input cannot be read";
-    Busy = 33, "busy", "the run is locked by another drawoff process";
-    LoadRefused = 34, "load refused", "a table cannot take the rows; none of them were kept";
-    TargetUnreachable = 35, "target unreachable", "the system of a table cannot be reached, or was lost; retry later";
-    LoadUnknown = 36, "load unknown", "it is unknown whether a load was committed; the same command finds out";
-    Interrupted = 130, "interrupted", "interrupted by Ctrl-C, SIGTERM or SIGHUP";
+    Success = 0, "success", Needless, "everything was done, also when the reader closed the pipe";
+    Bug = 1, "bug", No, "a bug in drawoff";
+    Usage = 2, "usage", No, "the command line, a setting or a definition is not valid";
+    Partial = 3, "partial", Needless, "done, but some records were rejected, or some runs left out";
+    BadData = 4, "bad data", No, "a record or a file's contents cannot be used";
+    Mismatch = 5, "mismatch", No, "the row count differs from the API's row_count";
+    SchemaChanged = 6, "schema changed", No, "a column appeared or changed where the output could not follow";
+    NoKey = 10, "no key", AfterRepair, "no API key is set";
+    KeyRefused = 11, "key refused", AfterRepair, "the API refused the key";
+    NotFound = 12, "not found", No, "there is no such workflow, run, block or result";
+    Refused = 13, "refused", No, "the API refused the request";
+    Unreachable = 14, "unreachable", Helps, "the API cannot be reached, or keeps failing";
+    DownloadBroken = 15, "download broken", Helps, "a download broke and could not be resumed";
+    FileChanged = 16, "file changed", Helps, "a file changed while it was downloaded";
+    Damaged = 17, "damaged", No, "the compression of a file is truncated or damaged";
+    LastLineCut = 18, "last line cut", No, "the last line of a download is truncated";
+    RunFailed = 20, "run failed", StartsNewRun, "the run failed";
+    RunCancelled = 21, "run cancelled", StartsNewRun, "the run was cancelled";
+    RunTimedOut = 22, "run timed out", StartsNewRun, "the service stopped the run for taking too long";
+    DeadlinePassed = 23, "deadline passed", Helps, "the run was still active when --deadline passed";
+    CannotWrite = 30, "cannot write", AfterRepair, "an output cannot be written";
+    DiskFull = 31, "disk full", AfterRepair, "the disk or the quota is full";
+    CannotRead = 32, "cannot read", AfterRepair, "an input cannot be read";
+    Busy = 33, "busy", Helps, "the run is locked by another drawoff process";
+    LoadRefused = 34, "load refused", No, "a table cannot take the rows; none of them were kept";
+    TargetUnreachable = 35, "target unreachable", Helps, "the system of a table cannot be reached, or was lost; retry later";
+    LoadUnknown = 36, "load unknown", Helps, "it is unknown whether a load was committed; the same command finds out";
+    Interrupted = 130, "interrupted", Helps, "interrupted by Ctrl-C, SIGTERM or SIGHUP";
+}
+
+/// The prospect of the same command, given once more after an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// Nothing is left to do.
+    Needless,
+    /// It can succeed without a change.
+    Helps,
+    /// It can succeed once something around it is mended: a key, a disk, a file.
+    AfterRepair,
+    /// It starts a new run, since the run of this one has ended.
+    StartsNewRun,
+    /// It fails again: the command, the input or the result must change.
+    No,
+}
+
+impl Retry {
+    /// Returns the word of the result file and of docs/exit-codes.md.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Retry::Needless => "needless",
+            Retry::Helps => "helps",
+            Retry::AfterRepair => "after repair",
+            Retry::StartsNewRun => "starts a new run",
+            Retry::No => "no",
+        }
+    }
 }
 
 impl Exit {

@@ -26,6 +26,7 @@ mod print;
 mod report;
 #[cfg(feature = "serve")]
 mod request_log;
+mod result_file;
 mod resume;
 mod run_selection;
 mod serve_flags;

@@ -21,6 +21,7 @@ const STDIN_PATH: &str = "/dev/stdin";
 /// Checks all outputs and the rejects file. `inputs` are the files that are read; `-` is standard input.
 pub(super) fn check(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     outputs.iter().try_for_each(|output| check_writable(output, inputs))?;
+    check_result_file(args, outputs)?;
     check_rejects(args, outputs, inputs)
 }
 
@@ -145,6 +146,19 @@ fn local_path(target: &Target) -> Option<&Path> {
 }
 
 /// Fails if the rejects file cannot be written.
+/// Fails if the result file is an output or the rejects file. An input is none, as the file does not exist at this time.
+fn check_result_file(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
+    let Some(path) = &args.result_file else { return Ok(()) };
+    let others = outputs.iter().filter_map(|output| local_path(&output.target)).chain(args.rejects.as_deref());
+    match others.into_iter().find(|other| TargetKind::is_same(path, other)) {
+        Some(_) => {
+            let error = Error::Usage(format!("{} is an output and cannot be the result file, too", path.display()));
+            Err(Failure::new(error, "give `--result` a file of its own"))
+        }
+        None => Ok(()),
+    }
+}
+
 fn check_rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     match rejects(args, outputs, inputs)? {
         // It may never be needed.

@@ -43,6 +43,7 @@ pub(super) struct OutputReport<'a> {
 impl OutputReport<'_> {
     /// Prints the report to standard error and returns the exit code of these outputs.
     pub(super) fn print(&self, context: &Context, format: ReportFormat) -> Exit {
+        context.result_file.add_report(self.json(), self.report);
         match format {
             // A reader that closed its pipe early, such as `head`, wants no report.
             ReportFormat::Text if self.report.stopped_early => {}
@@ -212,25 +213,24 @@ pub(super) fn already_complete(
     done: &CompletedOutput,
 ) -> Exit {
     let name = target_names(outputs);
+    let json = json!({
+        "output": name,
+        "already_complete": true,
+        "rows_in": done.rows_in,
+        "rows_written": done.rows_written,
+        "rows_rejected": done.rows_rejected,
+        "bytes_out": done.bytes(),
+        "rejects": done.rejects.as_ref().map(|rejects| rejects.path.display().to_string()),
+    });
     match format {
         ReportFormat::Text => {
             let (rows, rejected) = (human_count(done.rows_written), human_count(done.rows_rejected));
             let are = if outputs.len() == 1 { "is" } else { "are" };
             context.screen.note(&format!("{name} {are} already complete: {rows} rows written, {rejected} rejected"));
         }
-        ReportFormat::Json => {
-            let report = json!({
-                "output": name,
-                "already_complete": true,
-                "rows_in": done.rows_in,
-                "rows_written": done.rows_written,
-                "rows_rejected": done.rows_rejected,
-                "bytes_out": done.bytes(),
-                "rejects": done.rejects.as_ref().map(|rejects| rejects.path.display().to_string()),
-            });
-            context.screen.always(&json_line(&report));
-        }
+        ReportFormat::Json => context.screen.always(&json_line(&json)),
     }
+    context.result_file.add_complete(json, done.files.iter().map(|file| (file.path.clone(), file.bytes)));
     if done.rows_rejected > 0 { Exit::Partial } else { Exit::Success }
 }
 
@@ -241,20 +241,19 @@ pub(super) fn already_loaded(
     outputs: &[Output],
     loaded: &[(String, LedgerRow)],
 ) -> Exit {
+    let loads = loaded.iter().map(|(name, row)| load_json(name, &Committed::Already(row.clone())));
+    let json = json!({
+        "output": target_names(outputs),
+        "already_complete": true,
+        "loads": loads.collect::<Vec<_>>(),
+    });
     match format {
         ReportFormat::Text => {
             loaded.iter().for_each(|(name, row)| context.screen.note(&escape_for_terminal(&already_line(name, row))));
         }
-        ReportFormat::Json => {
-            let loads = loaded.iter().map(|(name, row)| load_json(name, &Committed::Already(row.clone())));
-            let report = json!({
-                "output": target_names(outputs),
-                "already_complete": true,
-                "loads": loads.collect::<Vec<_>>(),
-            });
-            context.screen.always(&json_line(&report));
-        }
+        ReportFormat::Json => context.screen.always(&json_line(&json)),
     }
+    context.result_file.add_complete(json, std::iter::empty());
     if loaded.iter().any(|(_, row)| row.rejected > 0) { Exit::Partial } else { Exit::Success }
 }
 

@@ -44,6 +44,7 @@ mod postgres_edges;
 mod postgres_loads;
 #[cfg(feature = "postgres")]
 mod postgres_tls;
+mod result_file;
 mod roundtrip;
 mod schema;
 mod secrets;

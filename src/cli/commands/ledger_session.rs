@@ -92,6 +92,7 @@ impl LedgerSession {
         runs: &[RunId],
         may_do_without: bool,
     ) -> Result<Self, Failure> {
+        context.result_file.add_runs(runs);
         let Some(state) = state else { return Ok(LedgerSession::disabled()) };
         let open = match state.ledger_of_runs(&endpoint_of(client), runs) {
             Err(StateError::Busy { .. }) if may_do_without => return Ok(LedgerSession::disabled()),

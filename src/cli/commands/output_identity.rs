@@ -128,6 +128,7 @@ fn plan_form(plan: &PipelineArgs) -> Value {
         // The longest record counts; the other settings have no effect on the contents.
         settings: _,
         report: _,
+        result_file: _,
     } = plan;
     let SinkArgs {
         sort_hint,
