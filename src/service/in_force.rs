@@ -1,4 +1,4 @@
-//! What changes the behaviour of a service at the moment: limits, faults and the clock, in words for people.
+//! Settings that change the behaviour of a service at the moment: limits, faults and the clock, in words for people.
 
 use super::clock::{Clock, timestamp};
 use super::config::Config;

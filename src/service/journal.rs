@@ -256,7 +256,7 @@ fn shortened(text: &str) -> String {
     if end == text.len() { text.to_owned() } else { format!("{}…", &text[..end]) }
 }
 
-/// Returns the query with the signature of a link replaced: whoever reads a log must not be able to follow the link.
+/// Returns the query with the signature of a link replaced: a reader of the log must not be able to follow the link.
 fn query_of(uri: &Uri) -> String {
     let query = uri.query().unwrap_or("");
     let is_signature = |part: &str| url::form_urlencoded::parse(part.as_bytes()).any(|(name, _)| name == SIGNATURE);
