@@ -111,12 +111,15 @@ fn json_may_have_any_layout() {
     upload(&limited, "a.csv", "size\n5\" pipe\n6\" pipe\n");
 }
 
+/// Blocks of a chain with their specs, and the CSV file of each.
+type Chain<'a> = (&'a [(&'a str, Value)], &'a [&'a str]);
+
 #[test]
 fn blocks_without_rows_keep_their_columns() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
     let none = json!({ "filters": [{ "column": "n", "operator": "greater", "value": 5 }] });
-    let chains: [(&[(&str, Value)], &[&str]); 3] = [
+    let chains: [Chain<'_>; 3] = [
         (
             &[
                 ("webhook", json!({})),
