@@ -407,12 +407,33 @@ fn move_exit(error: &crate::service::ArchiveError) -> Exit {
     }
 }
 
+/// Returns the hint for a store of the local service that cannot be opened.
+#[cfg(feature = "serve")]
+fn service_store_hint(error: &crate::service::StoreError) -> Option<String> {
+    match error {
+        crate::service::StoreError::Damaged { path, .. } => {
+            let (path, aside) = (path.display(), path.with_extension("redb.damaged"));
+            let (path, aside) = (shell_quoted(&path.to_string()), shell_quoted(&aside.to_string_lossy()));
+            Some(format!(
+                "move it away with `mv {path} {aside}`: the service then starts without its workflows and runs, and removes \
+                 their files; copy the directory first if you need those, or restore an export with `--import FILE`"
+            ))
+        }
+        crate::service::StoreError::InUse { .. } => {
+            Some("stop the other service, or choose another directory with `--data DIR`".to_owned())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(feature = "serve")]
 fn service_exit(error: &crate::service::Error) -> Exit {
-    use crate::service::{EnrichError, Error};
+    use crate::service::{EnrichError, Error, SeedError, StoreError};
     match error {
         Error::DataDirectory { cause, .. } => write_exit(cause),
-        Error::Store(_) => Exit::CannotWrite,
+        Error::Store(StoreError::Damaged { .. }) => Exit::BadData,
+        Error::Store(_) | Error::Seed(SeedError::Store(_)) => Exit::CannotWrite,
+        Error::Seed(SeedError::Upload { .. }) => Exit::CannotRead,
         Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
         Error::Enrich(
             EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. } | EnrichError::InTheClear { .. },
@@ -501,6 +522,9 @@ fn hint(error: &Error) -> Option<String> {
             "specify a key with `--api-key-file FILE` or {}; `--api-key KEY` shows it to other users of this machine",
             settings::SERVE_API_KEY_VARIABLE
         )),
+        #[cfg(feature = "serve")]
+        Error::Service(crate::service::Error::Store(error))
+        | Error::Moved(crate::service::ArchiveError::Store(error)) => service_store_hint(error),
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Bind { .. }) => Some("choose a free port with `--port 0`".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {

@@ -28,10 +28,13 @@ mod outputs;
 mod period;
 mod print;
 mod report;
+#[cfg(feature = "serve")]
+mod request_log;
 mod result_file;
 mod resume;
 mod run_selection;
 mod serve_flags;
+mod serve_settings;
 pub mod settings;
 mod shell;
 mod sinks;
