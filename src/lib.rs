@@ -12,6 +12,7 @@
 //! |---|---|
 //! | convert files or a reader | [`pipeline::execute`] |
 //! | read records as Arrow batches | [`pipeline::read_batches`] |
+//! | hand batches to polars, without a copy | `column::data_frame`, with the feature `polars` |
 //! | start a run and pull its results | [`client::Client::start`], [`client::Client::pull`] |
 //! | add steps | [`transform::Step::parse`] |
 //! | infer or declare a schema | [`pipeline::describe_schema`], [`mod@format::schema_file`] |
@@ -65,6 +66,7 @@
 //! - No file appears at its final name before it is whole.
 //! - No start of a run is requested before its idempotency key is on disk, unless the state directory is disabled.
 //! - No key is sent to an origin other than the API's.
+//! - No code is `unsafe` outside of `column::views`, `column::data_frame` and `format::simd`.
 
 pub mod api;
 // For the binary, and for the tests of its pages.

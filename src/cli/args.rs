@@ -21,13 +21,11 @@ use super::exit;
 use super::load_args::LoadArgs;
 use super::period::Period;
 use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
-use super::serve_flags::EngineFlags;
+use super::serve_flags::{EngineFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{
-    Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size, parse_size,
-};
+use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
 
@@ -98,6 +96,13 @@ pub(super) struct GlobalArgs {
     /// Print errors only: no progress, notes or report
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
+    /// Print a line for each request and each wait, without secrets
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub verbose: bool,
+    /// Append these lines to a file instead. For `serve`, which prints a line for each request it gets: human (the default),
+    /// json or off
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub log: Option<OsString>,
 }
 
 /// All subcommands of drawoff.
@@ -175,7 +180,7 @@ pub(super) enum Command {
     Loads(LoadsCommand),
     /// Run the local Workflows service
     #[command(
-        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
+        after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  drawoff serve --port 0 --workflow workflow.json -- pytest\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
     )]
     Serve(Box<ServeArgs>),
     /// Show the resolved settings
@@ -751,21 +756,26 @@ pub(super) struct ServeArgs {
     /// Address to listen on; an address that other machines can reach requires an API key
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub host: IpAddr,
-    /// Requests per minute and key, beyond which the response is 429; 0 is no limit
-    #[arg(long, default_value = "500", value_name = "N")]
-    pub rate_limit: u32,
-    /// Starts of bulk jobs per minute and key; 0 is no limit
-    #[arg(long, default_value = "10", value_name = "N")]
-    pub bulk_limit: u32,
-    /// Size limit of an uploaded file; 0 is no limit
-    #[arg(long, value_parser = parse_size, default_value = "100MB", value_name = "SIZE")]
-    pub max_upload: u64,
-    /// Row limit of an uploaded file; 0 is no limit
-    #[arg(long, default_value = "100000", value_name = "N")]
-    pub max_upload_rows: u64,
+    /// Limits on clients.
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    /// Workflows, uploads and archives that it starts with.
+    #[command(flatten)]
+    pub seeds: SeedFlags,
+    /// Format of the line for each request on standard error, of `--log`; `None` for human, and for off with `--quiet` or a
+    /// command.
+    #[arg(skip)]
+    pub log: Option<LogFormat>,
+    /// Stop when the process that started this one has ended
+    #[arg(long)]
+    pub exit_with_parent: bool,
     /// Print the OpenAPI description of the service and exit
     #[arg(long)]
     pub print_openapi: bool,
+    /// Command to run once the service listens; the service stops with it and hands on its exit code. Its environment has
+    /// SIXTYFOUR_API_ENDPOINT, SIXTYFOUR_API_KEY, and WORKFLOW_ID and RESOURCE_HANDLE_ID of the first --workflow and --upload
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// Subcommands of `drawoff config`.

@@ -135,6 +135,18 @@ pub(super) enum SchemaFormat {
     /// The statement of Spark that creates a Delta table as a load would
     #[value(name = "ddl:delta")]
     DdlDelta,
+    /// The statement that creates a table in Snowflake, to copy Parquet files of the same rows into
+    #[value(name = "ddl:snowflake")]
+    DdlSnowflake,
+    /// The same for BigQuery
+    #[value(name = "ddl:bigquery")]
+    DdlBigquery,
+    /// The same for Databricks
+    #[value(name = "ddl:databricks")]
+    DdlDatabricks,
+    /// The same for Redshift
+    #[value(name = "ddl:redshift")]
+    DdlRedshift,
 }
 
 /// The use of colours in help and errors.
@@ -147,4 +159,22 @@ pub(super) enum ColorChoice {
     Always,
     /// On no stream at all
     Never,
+}
+
+impl SchemaFormat {
+    /// Returns the system of the statement that creates a table; `None` for other formats.
+    pub(super) fn ddl_system(self) -> Option<&'static str> {
+        match self {
+            SchemaFormat::Table | SchemaFormat::Json | SchemaFormat::Arrow | SchemaFormat::Parquet => None,
+            SchemaFormat::DdlPostgres => Some("postgres"),
+            SchemaFormat::DdlClickhouse => Some("clickhouse"),
+            SchemaFormat::DdlSqlite => Some("sqlite"),
+            SchemaFormat::DdlDuckdb => Some("duckdb"),
+            SchemaFormat::DdlDelta => Some("delta"),
+            SchemaFormat::DdlSnowflake => Some("snowflake"),
+            SchemaFormat::DdlBigquery => Some("bigquery"),
+            SchemaFormat::DdlDatabricks => Some("databricks"),
+            SchemaFormat::DdlRedshift => Some("redshift"),
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! One command from its arguments to its exit code: resolves the settings, dispatches to the command, and prints its
 //! error with a hint. The work itself is in `commands`.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::ValueEnum as _;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -15,8 +17,9 @@ use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::print::{self, Screen};
 use super::result_file::ResultFile;
+use super::serve_flags::LogFormat;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
-use super::{color, commands};
+use super::{color, commands, logger, serve_settings};
 use crate::sink::{remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
@@ -169,6 +172,7 @@ async fn run_command(
     resume: ResumeHint,
     result_file: ResultFile,
 ) -> Result<Exit, Failure> {
+    let args = with_serve_settings(args)?;
     let command = match args.command {
         TopCommand::WithSettings(command) => command,
         TopCommand::Completions { shell } => return commands::completions::completions(shell).map(|()| Exit::Success),
@@ -183,6 +187,11 @@ async fn run_command(
         _ => error.into(),
     })?;
     let context = Context::new(settings, Screen::new(args.global.quiet), interrupt, resume, result_file);
+    let mut command = command;
+    match (&mut command, args.global.log.as_deref()) {
+        (Command::Serve(serve), Some(format)) => serve.log = Some(log_format(format)?),
+        (_, file) => logger::install(args.global.verbose, file.map(Path::new), &context.screen)?,
+    }
     let outcome = dispatch(&context, command).await;
     context.screen.clear();
     // The hint depends on how far the command came, so it is taken when it ends.
@@ -190,6 +199,26 @@ async fn run_command(
         Error::Interrupted => failure.or_hint(|| context.resume_hint()),
         _ => failure,
     })
+}
+
+/// Parses the format of the log of `serve`, which has no file of its own.
+fn log_format(typed: &OsStr) -> Result<LogFormat, Failure> {
+    typed.to_str().and_then(|word| LogFormat::from_str(word, true).ok()).ok_or_else(|| {
+        let error = Error::Usage(format!("`--log` of serve is human, json or off, not `{}`", typed.display()));
+        Failure::new(
+            error,
+            "the lines go to standard error: `drawoff serve --log json 2> FILE` writes them into a file",
+        )
+    })
+}
+
+/// Adds the flags of `serve` that the environment and the configuration file set. Other commands pass unchanged.
+fn with_serve_settings(args: Args) -> Result<Args, Failure> {
+    let TopCommand::WithSettings(command @ Command::Serve(_)) = &args.command else { return Ok(args) };
+    let file = Settings::serve_table(&typed_settings(&args.global, command))?;
+    let words: Vec<_> = std::env::args_os().collect();
+    let completed = serve_settings::completed(&words, &|name| std::env::var(name).ok(), file)?;
+    Ok(completed.unwrap_or(args))
 }
 
 /// Returns the flags of settings that were typed, those of every command and those of `command`.

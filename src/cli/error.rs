@@ -355,9 +355,7 @@ fn load_exit(error: &LoadError) -> Exit {
 /// Returns the hint for a load that failed.
 fn load_hint(error: &LoadError) -> Option<String> {
     match error {
-        LoadError::Write { hint: None, cause, .. } => {
-            store_hint(cause.get_ref()?.downcast_ref::<StoreError>()?)
-        }
+        LoadError::Write { hint: None, cause, .. } => store_hint(cause.get_ref()?.downcast_ref::<StoreError>()?),
         LoadError::Connect { hint, .. }
         | LoadError::Refused { hint, .. }
         | LoadError::Write { hint, .. }
@@ -368,22 +366,27 @@ fn load_hint(error: &LoadError) -> Option<String> {
         LoadError::Unknown { .. } => {
             Some("run the same command again: it loads the rows only if they are not there".to_owned())
         }
-        LoadError::Incomplete { .. } => Some(
-            "go on with it by the command that began it, with `--commit-every`; or replace its rows with `--again`"
-                .to_owned(),
-        ),
-        LoadError::OtherRecords { .. } => Some(
-            "go on with the sources that the load began with, in their order; replace its rows with `--again`; or load \
-             other rows under a key of their own"
-                .to_owned(),
-        ),
+        LoadError::Incomplete { may_replace, .. } => {
+            let go_on = "go on with it by the command that began it, with `--commit-every`";
+            Some(if *may_replace { format!("{go_on}; or replace its rows with `--again`") } else { go_on.to_owned() })
+        }
+        LoadError::OtherRecords { may_replace, .. } => {
+            let replace = if *may_replace { "replace its rows with `--again`; " } else { "" };
+            Some(format!(
+                "go on with the sources that the load began with, in their order; {replace}or load other rows under a key of \
+                 their own"
+            ))
+        }
         LoadError::LostChunks { .. } => {
             Some("run the same command again if the rows are to be loaded: it begins with the first of them".to_owned())
         }
-        LoadError::PartlyLoaded { missing, .. } => Some(format!(
-            "pull the others alone: {}; or replace the rows of the earlier loads with `--again`",
-            missing.join(" ")
-        )),
+        LoadError::PartlyLoaded { missing, may_replace, .. } => {
+            let others = format!("pull the others alone: {}", missing.join(" "));
+            Some(match may_replace {
+                true => format!("{others}; or replace the rows of the earlier loads with `--again`"),
+                false => others,
+            })
+        }
         LoadError::RowCount { .. } => {
             Some("look for a trigger or a rule of the table that drops or adds rows".to_owned())
         }
@@ -404,12 +407,33 @@ fn move_exit(error: &crate::service::ArchiveError) -> Exit {
     }
 }
 
+/// Returns the hint for a store of the local service that cannot be opened.
+#[cfg(feature = "serve")]
+fn service_store_hint(error: &crate::service::StoreError) -> Option<String> {
+    match error {
+        crate::service::StoreError::Damaged { path, .. } => {
+            let (path, aside) = (path.display(), path.with_extension("redb.damaged"));
+            let (path, aside) = (shell_quoted(&path.to_string()), shell_quoted(&aside.to_string_lossy()));
+            Some(format!(
+                "move it away with `mv {path} {aside}`: the service then starts without its workflows and runs, and removes \
+                 their files; copy the directory first if you need those, or restore an export with `--import FILE`"
+            ))
+        }
+        crate::service::StoreError::InUse { .. } => {
+            Some("stop the other service, or choose another directory with `--data DIR`".to_owned())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(feature = "serve")]
 fn service_exit(error: &crate::service::Error) -> Exit {
-    use crate::service::{EnrichError, Error};
+    use crate::service::{EnrichError, Error, SeedError, StoreError};
     match error {
         Error::DataDirectory { cause, .. } => write_exit(cause),
-        Error::Store(_) => Exit::CannotWrite,
+        Error::Store(StoreError::Damaged { .. }) => Exit::BadData,
+        Error::Store(_) | Error::Seed(SeedError::Store(_)) => Exit::CannotWrite,
+        Error::Seed(SeedError::Upload { .. }) => Exit::CannotRead,
         Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
         Error::Enrich(
             EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. } | EnrichError::InTheClear { .. },
@@ -498,6 +522,9 @@ fn hint(error: &Error) -> Option<String> {
             "specify a key with `--api-key-file FILE` or {}; `--api-key KEY` shows it to other users of this machine",
             settings::SERVE_API_KEY_VARIABLE
         )),
+        #[cfg(feature = "serve")]
+        Error::Service(crate::service::Error::Store(error))
+        | Error::Moved(crate::service::ArchiveError::Store(error)) => service_store_hint(error),
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Bind { .. }) => Some("choose a free port with `--port 0`".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {

@@ -33,6 +33,14 @@ pub(super) struct LoadArgs {
     /// Text with U+0000, which PostgreSQL cannot store: reject the record, or replace the character with U+FFFD
     #[arg(long, value_enum, default_value = "reject", value_name = "POLICY", help_heading = HEADING)]
     pub nul: NulArg,
+    /// Warehouse that copies the Parquet files of `-o s3://BUCKET/PREFIX/` into the table of --into, such as
+    /// snowflake://USER@ACCOUNT/DATABASE/SCHEMA?stage=@STAGE, bigquery://PROJECT/DATASET or
+    /// databricks://HOST/CATALOG/SCHEMA?warehouse=ID
+    #[arg(long, value_name = "URL", help_heading = HEADING)]
+    pub copy_into: Option<String>,
+    /// Write the files, print the statements of --copy-into to standard output, and execute none
+    #[arg(long, requires = "copy_into", help_heading = HEADING)]
+    pub print_sql: bool,
 }
 
 /// Words of `--load`.
@@ -63,8 +71,16 @@ impl LoadArgs {
             (self.load_key.is_some(), "--load-key"),
             (self.commit_every.is_some(), "--commit-every"),
             (self.nul != NulArg::Reject, "--nul"),
+            (self.copy_into.is_some(), "--copy-into"),
         ];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// Returns the first given flag that does not apply to files which a warehouse copies; `None` if there is none.
+    #[cfg(feature = "object-store")]
+    pub(super) fn first_not_copied(&self) -> Option<&'static str> {
+        let others = LoadArgs { into: None, load_key: None, copy_into: None, ..self.clone() };
+        others.first_given()
     }
 
     /// Returns the mode of the load. Fails for a merge without a key, and for a key without a merge.

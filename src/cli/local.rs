@@ -1,37 +1,67 @@
 //! The local Workflows service inside this process, for `serve` and `--local`, with its store in a given or a temporary
 //! directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{Error, Failure};
 use super::values::{Enrich, EnrichFrom};
-use crate::service::{Config, EnrichEndpoint, EnrichTable, Service};
+use crate::service::{ArchiveSummary, Config, EnrichEndpoint, EnrichTable, Seeded, Service};
 use crate::sink::TemporaryDirectory;
 
-/// A running service. A temporary store is removed when it is dropped.
-pub(super) struct Local {
-    service: Service,
-    /// Dropped after the service.
+/// Directory of a store. A temporary one is removed when this is dropped.
+pub(super) struct DataDirectory {
+    path: PathBuf,
     _temporary: Option<TemporaryDirectory>,
 }
 
-impl Local {
-    /// Starts a service whose store is in `data`, or in a temporary directory; `configure` changes the defaults of its
-    /// configuration.
-    pub(super) async fn start(
-        data: Option<PathBuf>,
-        configure: impl FnOnce(Config) -> Config,
-    ) -> Result<Self, Failure> {
-        let (data_dir, temporary) = match data {
-            Some(path) => (path, None),
+impl DataDirectory {
+    /// Returns `data`, or creates a temporary directory.
+    pub(super) fn open(data: Option<PathBuf>) -> Result<Self, Failure> {
+        match data {
+            Some(path) => Ok(DataDirectory { path, _temporary: None }),
             None => {
                 let directory = TemporaryDirectory::create(&std::env::temp_dir())
                     .map_err(|cause| Error::Write { path: std::env::temp_dir(), cause })?;
-                (directory.path().to_owned(), Some(directory))
+                Ok(DataDirectory { path: directory.path().to_owned(), _temporary: Some(directory) })
             }
-        };
-        let service = Service::start(configure(Config::new(data_dir))).await.map_err(Error::Service)?;
-        Ok(Local { service, _temporary: temporary })
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A running service.
+pub(super) struct Local {
+    service: Service,
+    /// Dropped after the service.
+    _directory: DataDirectory,
+}
+
+impl Local {
+    /// Starts a service whose store is in `directory`; `configure` changes the defaults of its configuration.
+    pub(super) async fn start(
+        directory: DataDirectory,
+        configure: impl FnOnce(Config) -> Config,
+    ) -> Result<Self, Failure> {
+        let service = Service::start(configure(Config::new(directory.path()))).await.map_err(Error::Service)?;
+        Ok(Local { service, _directory: directory })
+    }
+
+    /// Returns the workflows and uploads that the service was started with.
+    pub(super) fn seeded(&self) -> &[Seeded] {
+        self.service.seeded()
+    }
+
+    /// Returns a line each on the limits, faults and clock in force.
+    pub(super) fn in_force(&self) -> Vec<String> {
+        self.service.in_force()
+    }
+
+    /// Stops the service and exports its state.
+    pub(super) async fn stop_and_export(self, path: PathBuf) -> Result<ArchiveSummary, Failure> {
+        Ok(self.service.stop_and_export(path).await.map_err(Error::Moved)?)
     }
 
     /// Returns the base URL that the service listens on.

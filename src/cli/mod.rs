@@ -9,6 +9,8 @@ mod choices;
 mod color;
 mod commands;
 mod context;
+#[cfg_attr(not(feature = "object-store"), path = "no_copy_into.rs")]
+mod copy_into;
 mod dialect;
 mod dispatch;
 mod engine;
@@ -19,16 +21,20 @@ mod interrupt;
 mod load_args;
 #[cfg(feature = "serve")]
 mod local;
+mod logger;
 mod object_options;
 mod output_checks;
 mod outputs;
 mod period;
 mod print;
 mod report;
+#[cfg(feature = "serve")]
+mod request_log;
 mod result_file;
 mod resume;
 mod run_selection;
 mod serve_flags;
+mod serve_settings;
 pub mod settings;
 mod shell;
 mod sinks;

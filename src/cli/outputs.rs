@@ -57,6 +57,10 @@ impl From<SchemaPolicyArg> for SchemaPolicy {
     }
 }
 
+/// Bytes of a file that a warehouse copies: large enough for few of them, small enough for all machines of a warehouse to have
+/// one at a time. What Snowflake and Databricks recommend.
+const COPIED_FILE_BYTES: u64 = 256 << 20;
+
 /// Infers the format and the compression from a file's name. The format is `None` for an unknown extension.
 pub(super) fn format_of_name(path: &Path) -> (Option<ToFormat>, SourceCodec) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -137,7 +141,9 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
         return Err(Failure::new(error, "end the name of a directory with a slash: `-o people/`"));
     }
     let is_table = |output: &Output| matches!(output.target, Target::Table(_));
-    if let Some(flag) = args.load.first_given().filter(|_| !outputs.iter().any(is_table)) {
+    // Whether it is a directory that a warehouse can read is for `copy_into` to say.
+    let is_copied = args.load.copy_into.is_some() && cfg!(feature = "object-store");
+    if let Some(flag) = args.load.first_given().filter(|_| !is_copied && !outputs.iter().any(is_table)) {
         let error = Error::Usage(format!("`{flag}` applies only to tables"));
         return Err(Failure::new(error, "name the system of the table: `-o postgres://HOST/DATABASE --into TABLE`"));
     }
@@ -272,7 +278,7 @@ fn output_directory(
         sources: Arc::default(),
         no_clobber: args.sink.no_clobber,
         max_file_rows: args.sink.max_file_rows,
-        max_file_bytes: args.sink.max_file_bytes,
+        max_file_bytes: args.sink.max_file_bytes.or(args.load.copy_into.as_ref().map(|_| COPIED_FILE_BYTES)),
         partition_by: args.sink.partition_by.iter().map(|name| name.as_str().into()).collect(),
     });
     Ok(Output { format, compression: Compression::None, target })

@@ -39,6 +39,11 @@ impl Screen {
         Screen { quiet, terminal: io::stderr().is_terminal() && !dumb, progress: Mutex::default() }
     }
 
+    /// Returns true if notes and progress are suppressed.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Shows the progress of `phase`, with the `fraction` done from 0 to 1 if that is known. The texts are escaped
     /// here.
     pub(super) fn progress(&self, phase: &str, fraction: Option<f64>, detail: &str) {

@@ -1,9 +1,9 @@
-//! The flags of `serve` for its engine: runs and memory, state, and injected faults.
+//! The flags of `serve` for its engine: runs and memory, limits, state, seeds, and injected faults.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
 use super::values::{parse_duration, parse_size};
 
@@ -28,11 +28,8 @@ pub(super) struct EngineFlags {
     #[arg(long, value_name = "TIME|COUNT", help_heading = "State")]
     pub retain: Option<String>,
     /// Write the state in --data (workflows, runs with their results, uploads, notebooks) to a tar archive and exit
-    #[arg(long, value_name = "FILE", requires = "data", conflicts_with = "import", help_heading = "State")]
+    #[arg(long, value_name = "FILE", requires = "data", conflicts_with_all = ["import", "export_on_exit"], help_heading = "State")]
     pub export: Option<PathBuf>,
-    /// Import the state of a tar archive into --data and exit; existing items are kept
-    #[arg(long, value_name = "FILE", requires = "data", help_heading = "State")]
-    pub import: Option<PathBuf>,
     /// Inject a fault: `429,times=3`, `cut=64KiB`, `latency=200ms,on=status`. docs/faults.md lists all
     #[arg(long, value_name = "KIND[=VALUE][,KEY=VALUE]...", help_heading = "Faults")]
     pub fault: Vec<String>,
@@ -42,8 +39,59 @@ pub(super) struct EngineFlags {
     /// Seed of the random faults [default: that of the scenario, or 0]
     #[arg(long, value_name = "N", help_heading = "Faults")]
     pub fault_seed: Option<u64>,
-    /// Serve /admin/clock, which sets, moves and speeds up the service's time, and /admin/faults, which counts injected
-    /// faults
+    /// Serve /admin/faults, /admin/clock and /admin/reset, which change the service while it runs, and obey the header
+    /// x-drawoff-fault
     #[arg(long, help_heading = "Faults")]
     pub admin: bool,
+}
+
+/// Limits of `serve` on clients; without any of these flags there are none.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct LimitFlags {
+    /// Limit clients as the hosted service does: 500 requests and 10 bulk jobs per minute, uploads of 100MB and 100,000
+    /// rows; the flags below override one each
+    #[arg(long, help_heading = "Limits")]
+    pub like_hosted: bool,
+    /// Requests per minute and key, beyond which the response is 429; 0 is no limit [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub rate_limit: Option<u32>,
+    /// Starts of bulk jobs per minute and key; 0 is no limit [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub bulk_limit: Option<u32>,
+    /// Size limit of an uploaded file; 0 is no limit [default: no limit]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE", help_heading = "Limits")]
+    pub max_upload: Option<u64>,
+    /// Row limit of an uploaded file; 0 is no limit [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub max_upload_rows: Option<u64>,
+}
+
+/// Contents of `serve` at its start and end.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct SeedFlags {
+    /// Start with the workflow of a definition file; its id is that of the file, or follows from its name. May be given
+    /// several times
+    #[arg(long, value_name = "FILE", help_heading = "State")]
+    pub workflow: Vec<PathBuf>,
+    /// Start with a file as an upload; its handle follows from its name, and read_csv takes the name as well. May be given
+    /// several times
+    #[arg(long, value_name = "FILE", help_heading = "State")]
+    pub upload: Vec<PathBuf>,
+    /// Start with the state of a tar archive; items of --data with the same ids are kept
+    #[arg(long, value_name = "FILE", help_heading = "State")]
+    pub import: Option<PathBuf>,
+    /// Write the state to a tar archive when the service stops
+    #[arg(long, value_name = "FILE", help_heading = "State")]
+    pub export_on_exit: Option<PathBuf>,
+}
+
+/// Format of the log of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// Words for people.
+    Human,
+    /// One JSON object per line.
+    Json,
+    /// No log.
+    Off,
 }

@@ -21,6 +21,7 @@ use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
 use crate::transform::Step;
+use crate::warehouse::cloud::{self, CloudSystem};
 use crate::warehouse::{
     Committed, FileLayout, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NulPolicy, TableTarget, Warehouse,
 };
@@ -182,7 +183,7 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
         ("duckdb", ..) => Some(crate::warehouse::duckdb::ddl(table, columns)),
         #[cfg(feature = "delta")]
         ("delta", ..) => Some(crate::warehouse::delta::ddl(table, columns)),
-        _ => None,
+        _ => CloudSystem::of_word(system).map(|system| cloud::ddl(system, table, columns)),
     };
     let Some(statement) = statement else {
         return Err(Failure::new(
@@ -195,7 +196,7 @@ pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String,
 
 /// Returns the written form of the steps and of the flags that change rows, one JSON array: with the origin of the rows it identifies a load. Policies for bad
 /// records do not count: a load that succeeded without them has the same rows.
-fn plan_form(args: &PipelineArgs) -> String {
+pub(super) fn plan_form(args: &PipelineArgs) -> String {
     let files: Vec<String> = args.steps.files().map(|path| digest_of_file(path).unwrap_or_default()).collect();
     let mut form = vec![json!(VERSION), args.steps.written_form(), json!(files)];
     // Only what was given: the keys of loads without these flags are those of before they counted.

@@ -46,6 +46,11 @@ impl Morsel {
         }
     }
 
+    /// Copies the records before byte `end`, which begins a record.
+    pub fn first(&self, end: usize) -> Self {
+        Morsel::from_vec(self.records()[..end].to_vec(), self.byte_offset, self.source_index)
+    }
+
     /// Copies the first records that fit into `bytes`, or the first record if that is longer.
     /// Assumes that records end at line feeds.
     pub fn beginning(&self, bytes: usize) -> Self {
@@ -147,12 +152,16 @@ impl Batch {
         rows: usize,
         mut pick: impl FnMut(&ArrayRef) -> Result<ArrayRef, E>,
     ) -> Result<Self, E> {
-        let columns = self.columns.iter().map(&mut pick).collect::<Result<_, _>>()?;
-        let mut map = |as_read: &Option<AsRead>| match as_read {
-            Some(AsRead { array, ty }) => Ok(Some(AsRead { array: pick(array)?, ty: ty.clone() })),
+        let columns: Vec<ArrayRef> = self.columns.iter().map(&mut pick).collect::<Result<_, _>>()?;
+        let mut map = |(i, as_read): (usize, &Option<AsRead>)| match as_read {
+            Some(AsRead { array, ty }) => {
+                let is_shared = self.columns.get(i).is_some_and(|column| Arc::ptr_eq(column, array));
+                let array = if is_shared { columns[i].clone() } else { pick(array)? };
+                Ok(Some(AsRead { array, ty: ty.clone() }))
+            }
             None => Ok(None),
         };
-        let as_read = self.as_read.iter().map(&mut map).collect::<Result<_, _>>()?;
+        let as_read = self.as_read.iter().enumerate().map(&mut map).collect::<Result<_, _>>()?;
         Ok(Batch { schema: self.schema.clone(), columns, as_read, rows, records: None })
     }
 
@@ -181,7 +190,11 @@ impl Batch {
 
     /// Returns about how many bytes the columns hold. A buffer that several batches share is counted in each.
     pub fn memory_size(&self) -> usize {
-        let as_read = self.as_read.iter().flatten().map(|as_read| &as_read.array);
+        let is_own = |(i, as_read): &(usize, &AsRead)| {
+            self.columns.get(*i).is_none_or(|column| !Arc::ptr_eq(column, &as_read.array))
+        };
+        let as_read = self.as_read.iter().enumerate().filter_map(|(i, as_read)| Some((i, as_read.as_ref()?)));
+        let as_read = as_read.filter(is_own).map(|(_, as_read)| &as_read.array);
         self.columns.iter().chain(as_read).map(|column| column.get_array_memory_size()).sum()
     }
 

@@ -7,6 +7,8 @@ mod batch;
 pub(crate) mod build;
 pub mod canonical;
 mod cast;
+#[cfg(feature = "polars")]
+mod data_frame;
 mod digits;
 mod fixed;
 pub mod json_text;
@@ -20,6 +22,8 @@ pub(crate) mod views;
 
 pub use batch::{AsRead, Batch, Morsel, RecordSpan};
 pub use cast::{CastError, cast_array, keeps_carrier};
+#[cfg(feature = "polars")]
+pub use data_frame::{DataFrameError, data_frame};
 pub use digits::Digits;
 pub use fixed::{Fixed, Unit};
 pub use open_keys::{MAX_STRUCT_FIELDS, is_open_ended};

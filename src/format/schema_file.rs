@@ -293,8 +293,10 @@ fn scalar(node: &Node<'_>, word: &str, path: &FieldPath, is_column: bool) -> Res
 
 /// Parses the precision and the scale of a decimal, `19,2`; `None` for anything else.
 fn decimal(digits: &str) -> Option<Fixed> {
+    // The library's parser takes a sign as well.
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
     let (precision, scale) = digits.split_once(',')?;
-    let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+    let (precision, scale) = (number(precision.trim())?, number(scale.trim())?);
     ((1..=MAX_PRECISION).contains(&precision) && scale <= precision).then_some(Fixed::Decimal { precision, scale })
 }
 
@@ -471,7 +473,17 @@ mod tests {
         assert_eq!(read_back.fields[..2], schema.fields[..2]);
         assert_eq!(read_back.fields[2].ty, Type::List(Box::new(Type::Null)));
         let column = |ty: &str| format!("{{\"drawoff_schema\":1,\"fields\":[{{\"name\":\"a\",\"type\":{ty}}}]}}");
-        for ty in ["decimal()", "decimal(39,2)", "decimal(0,0)", "decimal(2,3)", "decimal(19)", "decimal(19,-1)"] {
+        for ty in [
+            "decimal()",
+            "decimal(39,2)",
+            "decimal(0,0)",
+            "decimal(2,3)",
+            "decimal(19)",
+            "decimal(19,-1)",
+            "decimal(+5,2)",
+            "decimal(5,+2)",
+            "decimal(5,)",
+        ] {
             assert!(wrong(&column(&format!("{ty:?}"))).contains("a decimal has 1 to 38 digits"), "{ty}");
         }
         let inner = column("\"list\",\"item\":\"decimal(19,2)\"");

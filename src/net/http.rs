@@ -9,15 +9,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::multipart::Form;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect};
 use tokio::time::timeout;
 use url::Url;
 
+use super::body::{BodyError, ResponseBody};
 use super::error::{innermost, without_public_query};
 use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
 use super::recoveries::Recoveries;
+use super::request_log::{RequestLog, log_wait};
 use super::response::{content_encoding, header, json_error_text, refusal, requested_delay, seconds_ahead, undecoded};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
 use super::tls::{bad_certificate, client_builder, http1_client_builder};
@@ -269,8 +271,10 @@ impl Http {
             tries += 1;
             // Each attempt counts towards the rate limit, so each waits for it.
             self.acquire(key, call.method, &url).await;
+            let line = RequestLog::begin(call.method, url.as_str()).with("attempt", tries);
             let failure = match self.send_once(call, &url, key).await {
                 Ok((status, body)) => {
+                    line.answered(status, Some(body.len() as u64));
                     self.0.responded.store(true, Ordering::Relaxed);
                     return Ok(ApiResponse { status, body, maybe_repeated: maybe_processed });
                 }
@@ -278,6 +282,7 @@ impl Http {
             };
             let Failed { error, mut advice, named_delay, maybe_processed: attempt_processed } = failure;
             let error = error.for_api_call(&url);
+            line.failed(error.status(), &error);
             // A refusal of the API is conclusive: the address is right, as it is under a limit. One of a gateway is not.
             if error.is_from_api() && advice != RetryAdvice::Soon || advice == RetryAdvice::Later {
                 self.0.responded.store(true, Ordering::Relaxed);
@@ -391,6 +396,7 @@ impl Http {
         if let Some(on_wait) = &self.0.options.on_wait {
             on_wait(error, delay);
         }
+        log_wait(error, delay);
         self.recoveries().add_wait(delay);
         self.policy().clock.sleep(delay).await;
     }
@@ -436,17 +442,25 @@ impl Http {
                 self.acquire(key, "GET", &url).await;
                 request = request.headers(key_header(key).map_err(fatal)?);
             }
+            let mut line = RequestLog::begin("GET", url.as_str());
+            if let Some(range) = header(headers, RANGE) {
+                line = line.with("range", range);
+            }
             let response = match timeout(self.policy().idle_timeout, request.send()).await {
                 Ok(Ok(response)) => {
                     self.note_verified(&url);
+                    line.answered(response.status().as_u16(), response.content_length());
                     response
                 }
                 Ok(Err(cause)) => {
                     let failure = self.transport_failure(&cause);
-                    return Err((Error::from_reqwest(cause, "GET", url.as_str()), failure));
+                    let error = Error::from_reqwest(cause, "GET", url.as_str());
+                    line.failed(None, &error);
+                    return Err((error, failure));
                 }
                 Err(_) => {
                     let error = timeout_error(self.policy().idle_timeout, "GET", &url);
+                    line.failed(None, &error);
                     return Err((error, TransportFailure::Lost));
                 }
             };
@@ -567,7 +581,7 @@ impl Http {
         let encoding = content_encoding(response.headers());
         // The response had begun, so the request was processed.
         let failed = |(error, failure)| Failed { maybe_processed: true, ..lost(error, failure) };
-        let body = self.read_body(response, call.method, url).await.map_err(failed)?;
+        let body = self.read_body(response, &encoding, call.method, url).await.map_err(failed)?;
         let undecoded = undecoded(&encoding, &body);
         let mut error = match (&undecoded, status) {
             (None, 200..300) => return Ok((status, body)),
@@ -653,25 +667,28 @@ impl Http {
     async fn read_body(
         &self,
         mut response: Response,
+        encoding: &str,
         method: &'static str,
         url: &Url,
     ) -> Result<Vec<u8>, (Error, TransportFailure)> {
-        let mut body = Vec::new();
+        let max_bytes = self.policy().max_response_bytes;
+        let interrupted =
+            || Error::new(Kind::Unreachable, method, url.as_str()).with_text("the response was interrupted");
+        let refused = |error| match error {
+            BodyError::TooLong => {
+                let error = Error::new(Kind::BadResponse, method, url.as_str());
+                let text = format!("the body is longer than {max_bytes} bytes");
+                (error.with_text(text), TransportFailure::Unsendable)
+            }
+            BodyError::Damaged(cause) => (interrupted().with_source(cause), TransportFailure::Lost),
+        };
+        // Bounded chunk by chunk, whatever `Content-Length` says.
+        let mut body = ResponseBody::new(encoding, max_bytes);
         loop {
             match timeout(self.policy().idle_timeout, response.chunk()).await {
-                // Checked before the chunk is appended, whatever `Content-Length` says.
-                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > self.policy().max_response_bytes => {
-                    let error = Error::new(Kind::BadResponse, method, url.as_str())
-                        .with_text(format!("the body is longer than {} bytes", self.policy().max_response_bytes));
-                    return Err((error, TransportFailure::Unsendable));
-                }
-                Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-                Ok(Ok(None)) => return Ok(body),
-                Ok(Err(error)) => {
-                    let mut interrupted = Error::new(Kind::Unreachable, method, url.as_str());
-                    interrupted = interrupted.with_text("the response was interrupted").with_source(innermost(error));
-                    return Err((interrupted, TransportFailure::Lost));
-                }
+                Ok(Ok(Some(chunk))) => body.push(&chunk).map_err(refused)?,
+                Ok(Ok(None)) => return body.finish().map_err(refused),
+                Ok(Err(error)) => return Err((interrupted().with_source(innermost(error)), TransportFailure::Lost)),
                 Err(_) => return Err((timeout_error(self.policy().idle_timeout, method, url), TransportFailure::Lost)),
             }
         }
@@ -737,7 +754,9 @@ fn for_calls(builder: ClientBuilder) -> ClientBuilder {
     });
     builder
         .redirect(policy)
-        .gzip(true)
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, br"))]))
+        // See [`super::body`].
+        .no_gzip()
         .zstd(true)
         .brotli(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)

@@ -3,6 +3,7 @@
 //! It covers the data's path from a socket to chunks of bytes. It knows nothing of workflows, row formats or the
 //! terminal. The API key goes only to the API's own origin and to trusted hosts, and every URL in an error is redacted.
 
+mod body;
 mod clock;
 mod download;
 mod error;
@@ -15,6 +16,7 @@ mod proxy;
 #[cfg(any(test, feature = "serve", feature = "postgres"))]
 pub(crate) mod random;
 mod recoveries;
+pub(crate) mod request_log;
 mod response;
 mod retry;
 #[cfg(test)]

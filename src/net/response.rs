@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
+use super::body::ResponseBody;
 use super::retry;
 use super::trust::{redact_secrets, secrets_in_url};
 use super::{Error, Kind};
@@ -78,7 +79,7 @@ pub(super) fn content_encoding(headers: &HeaderMap) -> String {
 /// Returns the text of an error if a body that should be text is left in the `encoding` of its response: one that was not
 /// requested, or several. A text under a name that is no encoding is none.
 pub(super) fn undecoded(encoding: &str, body: &[u8]) -> Option<String> {
-    let is_encoded = !encoding.is_empty() && std::str::from_utf8(body).is_err();
+    let is_encoded = !encoding.is_empty() && !ResponseBody::decodes(encoding) && std::str::from_utf8(body).is_err();
     is_encoded.then(|| format!("unsupported content encoding `{encoding}`, which was not requested"))
 }
 

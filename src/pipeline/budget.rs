@@ -14,6 +14,9 @@
 //!                                             of text, 4 x workers x a morsel's text, or 8 MiB
 //!                                             where a morsel becomes more than that
 //! + rows buffered for a directory's files  <= an eighth of the memory, instead of the open row group
+//! + row groups of small files that wait    <= 8 MiB and a slice of rows, per worker
+//! + footer entries of a Parquet file       <= a 32nd of the memory, the rest in a temporary file; one per
+//!                                             file being written, so at most one per worker
 //! + parts of an object's upload            <= 24 MiB, outside of the sum
 //! + downloads buffered before the reader   <= a sixteenth of the memory, or 256 KiB per job
 //! + the sample for the schema              <= 4 MiB and a morsel
@@ -59,6 +62,8 @@ pub(super) struct Sizes {
     pub row_group_bytes: usize,
     /// Bytes that an output of several files buffers, over all of its files.
     pub buffered_bytes: usize,
+    /// Bytes of footer entries that a Parquet file keeps in memory.
+    pub footer_bytes: usize,
 }
 
 impl Sizes {
@@ -77,6 +82,7 @@ impl Sizes {
             unsettled_bytes: (group_bytes / 4).max(least_unsettled.min(MIN_UNSETTLED_BYTES)),
             row_group_bytes: limits.row_group_bytes.min(most),
             buffered_bytes: most,
+            footer_bytes: most / 4,
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::input::SourceInfo;
 use super::output::ChunkPosition;
 use crate::transform::RecordSpans;
-use crate::warehouse::RecordMark;
+use crate::warehouse::{RecordMark, RecordsDigest};
 
 /// The records of the rows of a batch.
 pub(super) struct ChunkRecords {
@@ -16,8 +18,65 @@ pub(super) struct ChunkRecords {
     pub origins: Vec<u32>,
     /// The records of the decoded batch.
     pub spans: RecordSpans,
+    /// The numbers of the records of the decoded batch in the sources, ascending.
+    pub decoded: Vec<u64>,
+    /// The number of the record behind the batch.
+    pub end: u64,
     /// Their source.
     pub source: Arc<SourceInfo>,
+}
+
+/// The digest of all records so far.
+#[derive(Debug, Default)]
+pub(super) struct RecordChain {
+    digest: RecordsDigest,
+    /// The number of the first record that is not in it.
+    next: u64,
+    /// The run of the last record.
+    run: Option<Arc<str>>,
+    /// Records whose digest was compared with that of the table.
+    compared: u64,
+}
+
+impl RecordChain {
+    /// Adds the records of a batch before the record `to`.
+    pub(super) fn advance(&mut self, records: &ChunkRecords, to: u64) {
+        let first = records.decoded.partition_point(|record| *record < self.next);
+        let end = records.decoded.partition_point(|record| *record < to);
+        if first < end {
+            if self.run.as_deref() != records.source.run.as_deref() {
+                self.run = records.source.run.as_deref().map(Into::into);
+                self.add(self.run.clone().as_deref().unwrap_or_default().as_bytes());
+            }
+            self.digest.is_csv |= records.source.csv.is_some();
+        }
+        for span in &records.spans.spans[first.min(end)..end] {
+            self.add(&records.spans.morsel.records()[span.start as usize..][..span.len as usize]);
+        }
+        self.next = self.next.max(to.min(records.end));
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.digest.xxh3 = xxh3_64_with_seed(bytes, self.digest.xxh3);
+    }
+
+    /// Returns the digest of the records so far.
+    pub(super) fn digest(&self) -> RecordsDigest {
+        self.digest
+    }
+
+    /// Adds the records of a batch of which the table has rows. Returns true if they are others than those of the digest that
+    /// it has, once all of them are known.
+    pub(super) fn differs(&mut self, records: &ChunkRecords, there: u64, digest: Option<RecordsDigest>) -> bool {
+        if self.next <= there {
+            self.advance(records, there);
+        }
+        if self.next != there || self.compared == there {
+            return false;
+        }
+        self.compared = there;
+        digest.is_some_and(|digest| digest.contradicts(&self.digest))
+    }
 }
 
 impl ChunkRecords {

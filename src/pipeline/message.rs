@@ -155,6 +155,7 @@ impl ItemResult {
                 applied.batch.rows * applied.batch.columns.len() * 16 + counts.rejects.memory_size()
             }
             ItemResult::Counts(counts) => counts.rejects.memory_size(),
+            ItemResult::RowGroups { groups, .. } => groups.iter().map(EncodedRowGroup::memory_size).sum(),
             _ => 0,
         }
     }

@@ -13,7 +13,7 @@
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory table_files open
-//! message prepared chunks worker writer threads run tables explain query execute read cut
+//! message prepared chunks partial worker limit writer threads run tables explain query execute read cut
 //! ```
 //!
 //! `input` turns sources into items, and `schema` knows no output. The first line of `output` is the workers' half,
@@ -31,8 +31,10 @@ mod error;
 mod execute;
 mod explain;
 mod input;
+mod limit;
 mod message;
 mod output;
+mod partial;
 mod plan;
 mod prepared;
 mod progress;

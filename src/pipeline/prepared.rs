@@ -15,7 +15,7 @@ use crate::format::ndjson::ValueTypes;
 use crate::format::{OutputFormat, RowForm};
 use crate::transform::{
     CheckRows, FailedRow, OnBadCast, RowCheck, Step, StepOptions, Steps, bind, columns_looked_at, columns_needed,
-    columns_opened, keeps_records, needs_record_spans, needs_structs,
+    columns_opened, columns_written, keeps_records, needs_record_spans, needs_structs,
 };
 use crate::warehouse::{RowEncoder, UnfitRow};
 
@@ -59,6 +59,22 @@ pub(super) struct ExecutionState {
     pub prepared: Arc<Prepared>,
     pub registry: Arc<SchemaRegistry>,
     pub sequencer: Arc<Sequencer>,
+}
+
+impl ExecutionState {
+    /// Creates the shared state, with the registry at the columns that were inferred.
+    pub(super) fn new(prepared: Prepared, seen: Schema) -> Result<Self, Error> {
+        let schema = prepared.rules.initial_schema(seen)?;
+        // A step that fails on these columns reports a better error when it is applied.
+        if let Ok(columns) = prepared.columns_after_steps(&schema) {
+            prepared.outputs.require_named_columns(&columns)?;
+        }
+        Ok(ExecutionState {
+            prepared: Arc::new(prepared),
+            registry: Arc::new(SchemaRegistry::new(schema)),
+            sequencer: Arc::new(Sequencer::default()),
+        })
+    }
 }
 
 impl Prepared {
@@ -110,6 +126,12 @@ impl Prepared {
             (false, false) => {}
         }
         demands.opaque_except = opaque_except;
+        demands.keeps_cells = tables_as_read;
+        if demands.columns_fixed {
+            let written = columns_written(&plan.steps);
+            demands.written_late =
+                unseen.iter().map(|column| column.name.clone()).filter(|name| written.contains(name)).collect();
+        }
         // A load in chunks goes on behind a record that it knows again.
         let in_chunks = plan.outputs.iter().any(Output::is_in_chunks);
         demands.record_spans |= in_chunks;
@@ -145,6 +167,13 @@ impl Prepared {
     /// Returns true if the writer encodes the rows, because of what it alone knows of the rows before them.
     pub(super) fn writer_encodes(&self) -> bool {
         self.in_chunks || !self.ordered_steps.is_empty()
+    }
+
+    /// Returns true if rows are written with their columns as keys, in the order that the worker knows. Elsewhere the writer
+    /// orders the columns at the end.
+    pub(super) fn orders_keys(&self) -> bool {
+        let any_json = self.outputs.specs.iter().any(|spec| spec.format.properties().rows == RowForm::Json);
+        any_json && !self.rules.demands.copies_records
     }
 
     /// Creates the steps of one worker.
@@ -282,10 +311,12 @@ fn demands(plan: &ExecutionPlan, steps: &[Step], typed: bool, copies: bool) -> D
         },
         cells_as_text: !typed && any_cells && !any_json,
         only_columns: columns_needed(steps, copies && !typed && !any_cells && !partitioned).filter(|_| !all_columns),
+        written_late: Vec::new(),
         columns_fixed: outputs.iter().any(|o| o.has_fixed_columns(plan.whole_streams)),
         arrays_fixed: outputs.iter().any(|o| o.has_fixed_columns(plan.whole_streams) && o.format.is_typed()),
         types_fixed: any_json,
         as_read: columns_looked_at(steps).map_or(AsReadDemand::All, AsReadDemand::Only),
+        keeps_cells: false,
         opaque_except: None,
         lossy_utf8: plan.lossy_utf8,
         record_spans: needs_record_spans(steps),

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
 use super::input::{Item, SourceDigests, SourceReader, can_be_reread, reopen, source_columns, take_sample_on_thread};
+use super::limit::{LimitFinder, cut_at_limit, schema_within_limit};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy, Target};
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::report::Report;
-use super::schema::{SchemaRegistry, full_schema, schema_of_sample};
-use super::sequencer::Sequencer;
+use super::schema::{full_schema, schema_of_sample};
 use super::threads::with_workers;
 use super::writer::Writer;
-use crate::column::{Schema, TypeMerge};
+use crate::column::TypeMerge;
 use crate::format::frame::BufferPool;
 use crate::sink::TargetKind;
 use crate::source::Source;
@@ -124,20 +124,22 @@ fn attempt(
         let has_limit = plan.steps.iter().any(|step| step.properties().has_limit);
         reader = reader.digesting(digests.clone(), has_limit);
     }
-    let (reader, sample) = take_sample_on_thread(reader, plan.limits.sample_bytes, is_live, control)?;
+    let (reader, mut sample) = take_sample_on_thread(reader, plan.limits.sample_bytes, is_live, control)?;
     // The formats are certain only after the sample: a source without a declared format is detected by its content.
     let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
     let mut outputs = open_outputs(plan, type_merge, &order, control)?;
     let tables = outputs.iter().map(OutputWriter::table_rows).collect();
-    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, tables, source_columns)?;
+    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, tables, source_columns.clone())?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
     if is_whole && let Some(error) = prepared.unseen.error_in(&sample, &plan.limits, &plan.schema, type_merge) {
         return Err(error.into());
     }
+    // No record behind a row limit decides on a column or a type. A name is no mistake if one of them has it.
+    let is_cut = cut_at_limit(plan, type_merge, &mut sample, n_sources == 1, &source_columns);
     // JSON from CSV cannot turn a number that was written back into text, so all records are read first
     // where the sources can be read twice.
     let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;
@@ -148,14 +150,23 @@ fn attempt(
     // A live output has shown rows, which a repeated pass would show again.
     let may_start_over = mode.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
     let seen = match reread {
+        // Of all records, if that was asked for; else of those that are needed.
+        Some(_) if full && is_cut && auto => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
+        Some(reread) if full && prepared.has_limit && auto => {
+            let finder = LimitFinder::new(plan, type_merge, &sample, n_sources == 1, &source_columns);
+            schema_within_limit(&prepared, reread, &plan.limits, finder, control)?
+        }
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
         _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
     };
-    let shared = execution_state(prepared, seen)?;
+    let shared = ExecutionState::new(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let notes = check_columns(&shared, &mut outputs)?;
     let mut writer = Writer::new(&shared, outputs, rejects, n_sources, digests, may_start_over && !full, control);
     writer.add_notes(notes);
+    if is_cut {
+        writer.require_limit();
+    }
     let (totals, finished) =
         match with_workers(&shared, reader, sample, &pool, |group_results| writer.run(group_results))? {
             Err(error @ Error::Schema { .. }) if may_start_over => return Err(AttemptEnd::StartOver(error)),
@@ -208,6 +219,8 @@ fn open_outputs(
     let metadata: Arc<[(String, String)]> = plan.metadata.clone().into();
     let open = |output: &Output| {
         let options = WriterOptions {
+            footer_bytes: sizes.footer_bytes,
+            spill_dir: plan.limits.spill_dir.clone(),
             metadata: metadata.clone(),
             sort_hint: plan.sort_hint.clone(),
             order: order.clone(),
@@ -236,18 +249,4 @@ fn open_outputs(
     })?;
     opened.sort_by_key(|(i, _)| *i);
     Ok(opened.into_iter().map(|(_, output)| output).collect())
-}
-
-/// Creates the shared state, with the registry at the columns that were inferred.
-fn execution_state(prepared: Prepared, seen: Schema) -> Result<ExecutionState, Error> {
-    let schema = prepared.rules.initial_schema(seen)?;
-    // A step that fails on these columns reports a better error when it is applied.
-    if let Ok(columns) = prepared.columns_after_steps(&schema) {
-        prepared.outputs.require_named_columns(&columns)?;
-    }
-    Ok(ExecutionState {
-        prepared: Arc::new(prepared),
-        registry: Arc::new(SchemaRegistry::new(schema)),
-        sequencer: Arc::new(Sequencer::default()),
-    })
 }

@@ -13,6 +13,7 @@ use super::error::{Error, PlanError};
 use super::input::{Item, SourceInfo, set_source_columns};
 use super::message::{GroupResult, InFlight, ItemGroup, ItemResult, MorselCounts, UnorderedRows};
 use super::output::{RowGroupBuilder, encode_rows};
+use super::partial::{LARGE_RESULT_BYTES, PartialSender};
 use super::prepared::{ExecutionState, Prepared};
 use super::rejects::RejectList;
 use super::schema::SchemaRules;
@@ -20,6 +21,7 @@ use crate::column::{Batch, Field, Morsel, RecordSpan, Schema, cast_array, keeps_
 use crate::format::decode::{Decoded, Outcome, RejectedRecord, SchemaMismatch};
 use crate::format::frame::BufferPool;
 use crate::format::json_values::compact_batch;
+use crate::format::parquet::EncodedRowGroup;
 use crate::format::utf8::Repaired;
 use crate::format::{Format, OutputFormat, ParquetOptions, ndjson};
 use crate::position::FieldPath;
@@ -78,50 +80,13 @@ impl RowGroups {
     }
 }
 
-/// Bytes of results beyond which a worker sends a partial group result: short records under many columns become far
-/// more text than they were.
-const LARGE_RESULT_BYTES: usize = 8 << 20;
+/// Memory of one column of a small encoded row group, for the number of those that are encoded at once. By measurement of
+/// row groups of two rows.
+const SMALL_PART_BYTES: usize = 1 << 10;
 
 /// Input bytes whose rows are exploded at once: their lists have at most half as many elements, each of
 /// which takes a view of every column. By eye: a hundred columns are then 50 MiB.
 const MAX_EXPLODED_INPUT_BYTES: usize = 64 << 10;
-
-/// Sends results to the writer before their item group is complete.
-struct PartialSender<'a> {
-    shared: &'a ExecutionState,
-    /// Index of the item group.
-    index: u64,
-    finished: &'a Sender<GroupResult>,
-}
-
-impl PartialSender<'_> {
-    /// Sends `results` if they have become large, and empties them. Waits until all earlier groups are written, which
-    /// bounds the memory: only the group that is next may be larger than its slot. Fails if the execution has ended.
-    fn send_if_large(&self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
-        if results.iter().map(ItemResult::memory_size).sum::<usize>() < LARGE_RESULT_BYTES {
-            return Ok(());
-        }
-        match self.shared.sequencer.wait_for(self.index) {
-            true => self.send(results),
-            false => Err(ItemResult::Failed(Error::Cancelled)),
-        }
-    }
-
-    /// Sends `results` if an output is live and the writer waits for this group. Never waits for an earlier group.
-    /// Fails if the execution has ended.
-    fn send_if_live(&self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
-        if !self.shared.prepared.is_live || results.is_empty() || !self.shared.sequencer.is_at(self.index) {
-            return Ok(());
-        }
-        self.send(results)
-    }
-
-    fn send(&self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
-        let partial = GroupResult { index: self.index, slot: None, more: true, results: std::mem::take(results) };
-        let taken = self.shared.sequencer.hand_over(|| self.finished.send(partial).is_ok());
-        if taken { Ok(()) } else { Err(ItemResult::Failed(Error::Cancelled)) }
-    }
-}
 
 impl Worker {
     /// Creates a worker that returns the buffers of morsels to `pool`.
@@ -152,7 +117,7 @@ impl Worker {
         finished: &Sender<GroupResult>,
     ) -> Option<GroupResult> {
         let shared = self.shared.clone();
-        let partials = PartialSender { shared: &shared, index: group.index, finished };
+        let partials = PartialSender::new(&shared, group.index, Some(finished));
         let mut results = Vec::new();
         // Read once per group: a schema that the writer publishes meanwhile is joined there. See `SchemaRegistry`.
         let mut schema = shared.registry.current();
@@ -163,7 +128,7 @@ impl Worker {
             };
             let Ok(item) = item else {
                 let waited = self.unsettled.is_some();
-                let finished = self.finish_row_groups(&mut results);
+                let finished = self.finish_row_groups(&mut results, &partials);
                 // Where members come late, they go on coming.
                 self.unsettled = waited.then(UnsettledRows::default);
                 break finished;
@@ -173,7 +138,8 @@ impl Worker {
             }
             // Without row groups, a group has one item and is complete anyway.
             if !self.row_groups.is_empty()
-                && let Err(stop) = partials.send_if_live(&mut results)
+                && let Err(stop) =
+                    partials.send_if_large(&mut results).and_then(|()| partials.send_if_live(&mut results))
             {
                 break Err(stop);
             }
@@ -184,8 +150,26 @@ impl Worker {
         Some(GroupResult { index: group.index, slot: Some(group.slot), more: false, results })
     }
 
+    /// Returns the results of an item, of a plan whose writer encodes the rows. No result is sent before. Widens `schema`
+    /// where the records require that.
+    pub(super) fn unordered_rows(&mut self, item: Item, schema: &mut Arc<Schema>) -> Result<Vec<ItemResult>, Error> {
+        let shared = self.shared.clone();
+        let partials = PartialSender::new(&shared, 0, None);
+        let mut results = Vec::new();
+        match self.process_item(InFlight { value: Ok(item), permit: None }, schema, &mut results, &partials) {
+            Ok(()) => Ok(results),
+            Err(ItemResult::Failed(error)) => Err(error),
+            Err(_) => Err(Error::Cancelled),
+        }
+    }
+
     fn rules(&self) -> &SchemaRules {
         &self.shared.prepared.rules
+    }
+
+    /// Returns the columns of outputs for decoded columns; `None` if the steps refuse them.
+    fn written(&self, columns: &Schema) -> Option<Schema> {
+        self.shared.prepared.columns_after_steps(columns).ok()
     }
 
     /// Appends the results of one item. Fails with the result that ends the execution. The item's permit is returned at
@@ -204,11 +188,13 @@ impl Worker {
                 let mut consumed = 0;
                 // The decoder stops early where a batch would have too many values; the rest follows in another batch.
                 loop {
-                    let first = results.len();
-                    let mut result = self.process_morsel(&text.rest(consumed), &info, schema, results);
+                    let before = partials.place(results);
+                    let mut result = self.process_morsel(&text.rest(consumed), &info, schema, results, partials);
                     if let Some(repaired) = &repaired {
                         // Positions and raw records must be those of the source, not of the repaired copy.
                         result = result.map_err(|result| map_to_original(result, &morsel, repaired));
+                        // Partial results had row groups only, which have no positions.
+                        let first = partials.since(before);
                         let of_repaired = results.split_off(first).into_iter();
                         results.extend(of_repaired.map(|result| map_to_original(result, &morsel, repaired)));
                         // Count the replacements once per morsel, with its first batch.
@@ -228,7 +214,7 @@ impl Worker {
                 self.pool.recycle(morsel.bytes);
                 Ok(())
             }
-            Ok(Item::Rows(batch, info)) => self.process_rows(batch, info, schema, results),
+            Ok(Item::Rows(batch, info)) => self.process_rows(batch, info, schema, results, partials),
             Ok(Item::Oversized(oversized, info)) => {
                 self.records_before += 1;
                 results.push(ItemResult::Oversized(oversized, info));
@@ -250,11 +236,14 @@ impl Worker {
         source: Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
         results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
     ) -> Result<(), ItemResult> {
         if batch.schema != *schema {
             let wider = schema.join(&batch.schema, self.rules().type_merge);
             if wider != **schema {
-                if let Some(why) = self.rules().forbidden_change_by_rows(&source, schema, &wider) {
+                if let Some(why) =
+                    self.rules().forbidden_change_by_rows(&source, schema, &wider, |columns| self.written(columns))
+                {
                     let what = first_difference(schema, &batch.schema, &wider);
                     let mismatch = Box::new(SchemaMismatch { schema: wider, byte: 0, line: 0, record: 0, what });
                     return Err(ItemResult::SchemaMismatch { mismatch, why, source, byte_offset: 0 });
@@ -262,9 +251,10 @@ impl Worker {
                 *schema = Arc::new(wider);
             }
         }
+        // As their source has them: the schema of this worker depends on the moment at which it began.
+        let spans = self.rules().demands.record_spans.then(|| spans_of_rows(&batch, &source));
         let batch = fitted(batch, schema, &source).map_err(ItemResult::Failed)?;
         let (rows, bytes) = (batch.rows, batch.memory_size());
-        let spans = self.rules().demands.record_spans.then(|| spans_of_rows(&batch, &source));
         self.shared.prepared.unseen.record(&batch);
         let counts = MorselCounts {
             source,
@@ -282,14 +272,27 @@ impl Worker {
             rejects: RejectList::new(b'\n'),
             ends_open: false,
         };
-        self.apply_steps(batch, counts, bytes, spans, schema, results)
+        self.apply_steps(batch, counts, bytes, spans, (schema, partials), results)
     }
 
     /// Closes all open row groups and appends them as results.
-    fn finish_row_groups(&mut self, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
-        self.settle_rows()?;
+    fn finish_row_groups(
+        &mut self,
+        results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
+    ) -> Result<(), ItemResult> {
+        self.settle_rows(results, partials)?;
+        self.push_row_groups(results, RowGroupBuilder::take)
+    }
+
+    /// Appends the closed row groups that `take` returns as results.
+    fn push_row_groups(
+        &mut self,
+        results: &mut Vec<ItemResult>,
+        take: impl Fn(&mut RowGroupBuilder) -> Result<Vec<EncodedRowGroup>, Error>,
+    ) -> Result<(), ItemResult> {
         for open in &mut self.row_groups {
-            let groups = open.builder.take().map_err(ItemResult::Failed)?;
+            let groups = take(&mut open.builder).map_err(ItemResult::Failed)?;
             groups.iter().for_each(|group| self.shared.prepared.outputs.note_plain_columns(group));
             if !groups.is_empty() {
                 results.push(ItemResult::RowGroups { output: open.output, groups, decoded: self.decoded.clone() });
@@ -306,15 +309,39 @@ impl Worker {
         info: &Arc<SourceInfo>,
         schema: &mut Arc<Schema>,
         results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
     ) -> Result<usize, ItemResult> {
+        let (mut records, mut is_one_record) = (None, false);
+        let mut must_wait = self.shared.prepared.orders_keys();
         let decoded = loop {
-            match self.rules().decode(morsel, info, schema) {
+            match self.rules().decode(records.as_ref().unwrap_or(morsel), info, schema) {
                 Outcome::Decoded(decoded) => break decoded,
+                // Records behind a row limit decide on no type: those before the mismatch are processed first, and then the
+                // columns widen by its record alone.
+                Outcome::SchemaMismatch(mismatch) if self.shared.prepared.has_limit && mismatch.byte > 0 => {
+                    records = Some(morsel.first(mismatch.byte));
+                }
+                Outcome::SchemaMismatch(mismatch)
+                    if self.shared.prepared.has_limit && !is_one_record && mismatch.record == 0 =>
+                {
+                    records = Some(morsel.first(info.first_record_end(morsel)));
+                    is_one_record = true;
+                }
+                // The columns of earlier records come first, whichever worker has met them.
+                Outcome::SchemaMismatch(_) if must_wait => {
+                    must_wait = false;
+                    partials.wait_for_turn()?;
+                    *schema = Arc::new(self.shared.registry.current().join(schema, self.rules().type_merge));
+                }
                 Outcome::SchemaMismatch(mut mismatch) => {
+                    if is_one_record {
+                        (records, is_one_record) = (None, false);
+                    }
                     // Widen this worker's schema alone and decode the same morsel again: no row was appended yet. The
                     // writer publishes the schema when it reaches these rows.
                     mismatch.schema = self.rules().only_needed(mismatch.schema);
-                    if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema) {
+                    let written = |columns: &Schema| self.written(columns);
+                    if let Some(why) = self.rules().forbidden_change(info, schema, &mismatch.schema, written) {
                         let (mismatch, byte_offset) = (Box::new(mismatch), morsel.byte_offset);
                         return Err(ItemResult::SchemaMismatch { mismatch, why, source: info.clone(), byte_offset });
                     }
@@ -386,7 +413,7 @@ impl Worker {
             rejects,
             ends_open,
         };
-        self.apply_steps(batch, counts, consumed, spans, schema, results)?;
+        self.apply_steps(batch, counts, consumed, spans, (schema, partials), results)?;
         Ok(consumed)
     }
 
@@ -399,7 +426,7 @@ impl Worker {
         mut counts: MorselCounts,
         bytes: usize,
         spans: Option<RecordSpans>,
-        schema: &Arc<Schema>,
+        (schema, partials): (&Arc<Schema>, &PartialSender<'_>),
         results: &mut Vec<ItemResult>,
     ) -> Result<(), ItemResult> {
         let rows = batch.rows;
@@ -409,8 +436,9 @@ impl Worker {
         let origin = counts.source.batch_origin(self.records_before);
         self.records_before += counts.records;
         let (mut step_counts, mut taken) = (StepCounts::new(self.shared.prepared.has_limit), None);
-        // The counts are known last and must be first: the writer counts records before it writes their rows.
-        let counts_at = results.len();
+        // The counts are known last and must be first: the writer counts records before it writes their rows. Only row
+        // groups that were sent already are before them.
+        let before = partials.place(results);
         for range in self.slices(rows, bytes) {
             let origins = has_origins.then(|| (range.start as u32..range.end as u32).collect());
             let slice = match whole.take_if(|_| range.len() == rows) {
@@ -431,7 +459,7 @@ impl Worker {
                 return Ok(());
             }
             (step_counts, taken) = (applied.counts, applied.rows_until_limit);
-            self.encode(&applied.batch, bytes, schema, results)?;
+            self.encode(&applied.batch, bytes, schema, results, partials)?;
             if taken.is_some() {
                 break;
             }
@@ -439,10 +467,10 @@ impl Worker {
         counts.nulled = self.steps.take_nulled();
         counts.mismatches = self.steps.take_mismatches();
         counts.settle(&step_counts, taken, spans.as_ref(), self.shared.prepared.keep_rejects);
-        results.insert(counts_at, ItemResult::Counts(Box::new(counts)));
+        results.insert(partials.since(before), ItemResult::Counts(Box::new(counts)));
         // The limit is reached: this group ends here, and the writer discards all later ones.
         if taken.is_some() {
-            self.finish_row_groups(results)?;
+            self.finish_row_groups(results, partials)?;
             return Err(ItemResult::Enough);
         }
         Ok(())
@@ -466,6 +494,7 @@ impl Worker {
         bytes: usize,
         schema: &Arc<Schema>,
         results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
     ) -> Result<(), ItemResult> {
         if self.shared.prepared.outputs.has_rows() {
             results.push(ItemResult::Encoded(
@@ -475,17 +504,17 @@ impl Worker {
         if !self.row_groups.is_empty() {
             let columns = self.steps.output_schema(schema).map_err(|error| ItemResult::Failed(error.into()))?;
             if *self.columns != columns {
-                self.widen_row_groups(columns, results)?;
+                self.widen_row_groups(columns, results, partials)?;
             }
             self.decoded = schema.clone();
             match &mut self.unsettled {
-                None => self.write_rows(batch)?,
+                None => self.write_rows(batch, results, partials)?,
                 Some(unsettled) => {
                     let batch = batch.pruned();
                     unsettled.bytes += bytes + batch.size_beside_morsel();
                     unsettled.batches.push(batch);
                     if unsettled.bytes >= self.max_unsettled_bytes {
-                        self.settle_rows()?;
+                        self.settle_rows(results, partials)?;
                     }
                 }
             }
@@ -495,24 +524,29 @@ impl Worker {
 
     /// Gives the open row groups the columns `columns`. Where a column has another carrier now they are closed, and the
     /// rows after them wait for a while.
-    fn widen_row_groups(&mut self, columns: Schema, results: &mut Vec<ItemResult>) -> Result<(), ItemResult> {
+    fn widen_row_groups(
+        &mut self,
+        columns: Schema,
+        results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
+    ) -> Result<(), ItemResult> {
+        let columns = Arc::new(columns);
         let can_wait = self.unsettled.is_some() && self.is_widening(&columns);
         let specs = &self.shared.prepared.outputs.specs;
         let mut open = self.row_groups.iter();
         if !can_wait
             && (self.unsettled.is_some() || !open.all(|o| o.builder.can_widen(&specs[o.output].file_columns(&columns))))
         {
-            self.finish_row_groups(results)?;
+            self.finish_row_groups(results, partials)?;
             self.unsettled = Some(UnsettledRows::default());
         }
         if self.unsettled.is_none() {
             let outputs = &self.shared.prepared.outputs;
             for RowGroups { output, options, builder } in &mut self.row_groups {
-                let columns = outputs.specs[*output].file_columns(&columns);
-                builder.widen(|| outputs.layout(&columns, options)).map_err(ItemResult::Failed)?;
+                builder.widen(|| outputs.file_layout(*output, &columns, options)).map_err(ItemResult::Failed)?;
             }
         }
-        self.columns = Arc::new(columns);
+        self.columns = columns;
         Ok(())
     }
 
@@ -524,22 +558,54 @@ impl Worker {
         })
     }
 
-    /// Writes rows to the open row groups.
-    fn write_rows(&mut self, batch: &Batch) -> Result<(), ItemResult> {
-        let outputs = &self.shared.prepared.outputs;
-        for RowGroups { output, options, builder } in &mut self.row_groups {
-            let spec = &outputs.specs[*output];
-            let batch = spec.file_rows(batch).map_err(ItemResult::Failed)?;
-            let layout = || outputs.layout(&spec.file_columns(&self.columns), options);
-            builder.write(&batch, layout).map_err(ItemResult::Failed)?;
+    /// Writes rows to the open row groups, and appends those that are full as results. They are sent where they have
+    /// become large: the row groups of small files take many times the memory of their rows.
+    fn write_rows(
+        &mut self,
+        batch: &Batch,
+        results: &mut Vec<ItemResult>,
+        partials: &PartialSender<'_>,
+    ) -> Result<(), ItemResult> {
+        let specs = &self.shared.prepared.outputs.specs;
+        let max_rows = self.row_groups.iter().map(|open| specs[open.output].max_group_rows).min();
+        let at_once = match max_rows {
+            Some(max_rows) if max_rows < batch.rows => {
+                let leaves: usize = self.columns.fields.iter().map(|field| field.ty.n_leaves()).sum();
+                let groups = LARGE_RESULT_BYTES / (leaves * SMALL_PART_BYTES).max(1);
+                max_rows.saturating_mul(groups.max(1))
+            }
+            _ => batch.rows,
+        };
+        let mut start = 0;
+        loop {
+            let rows = at_once.min(batch.rows - start);
+            let slice = (rows < batch.rows).then(|| batch.slice(start, rows));
+            start += rows;
+            let outputs = &self.shared.prepared.outputs;
+            for RowGroups { output, options, builder } in &mut self.row_groups {
+                let rows =
+                    outputs.specs[*output].file_rows(slice.as_ref().unwrap_or(batch)).map_err(ItemResult::Failed)?;
+                let layout = || outputs.file_layout(*output, &self.columns, options);
+                builder.write(&rows, layout).map_err(ItemResult::Failed)?;
+            }
+            if max_rows.is_some() {
+                self.push_row_groups(results, |builder| Ok(builder.take_full()))?;
+            }
+            if start == batch.rows {
+                return Ok(());
+            }
+            partials.send_if_large(results)?;
         }
-        Ok(())
     }
 
     /// Writes the rows that wait to the open row groups.
-    fn settle_rows(&mut self) -> Result<(), ItemResult> {
+    fn settle_rows(&mut self, results: &mut Vec<ItemResult>, partials: &PartialSender<'_>) -> Result<(), ItemResult> {
         let unsettled = self.unsettled.take().unwrap_or_default();
-        unsettled.batches.iter().try_for_each(|batch| self.write_rows(batch))
+        for batch in unsettled.batches {
+            self.write_rows(&batch, results, partials)?;
+            partials.send_if_large(results)?;
+        }
+        Ok(())
     }
 }
 

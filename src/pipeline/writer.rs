@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::cell_kinds::{ColumnKinds, TextColumn};
-use super::chunks::{ChunkRecords, Piece, next_piece};
+use super::chunks::{ChunkRecords, Piece, RecordChain, next_piece};
 use super::error::{Error, FixedSchema, SchemaChange};
 use super::input::{SourceDigests, SourceInfo};
 use super::message::{GroupResult, ItemResult, MorselCounts, UnorderedRows};
@@ -75,6 +75,8 @@ pub(super) struct Writer<'a> {
     digests: SourceDigests,
     /// True if the pass can be repeated with the schema inferred from all records.
     may_start_over: bool,
+    /// True if records behind the row limit were dropped before, so that it must be reached.
+    must_reach_limit: bool,
     /// The ordered steps; `None` if there are none.
     steps: Option<Steps>,
     control: &'a Control,
@@ -95,6 +97,8 @@ pub(super) struct Writer<'a> {
     cell_kinds: ColumnKinds,
     /// The columns of the first rows, if an output has fixed columns; `None` before them.
     written_columns: Option<Arc<Schema>>,
+    /// The digest of the records of a load in chunks.
+    chain: RecordChain,
     totals: Totals,
 }
 
@@ -129,6 +133,7 @@ impl<'a> Writer<'a> {
             n_sources,
             digests,
             may_start_over,
+            must_reach_limit: false,
             steps: shared.prepared.writer_steps(),
             control,
             morsel_starts: BTreeMap::new(),
@@ -140,6 +145,7 @@ impl<'a> Writer<'a> {
             nulled: BTreeMap::new(),
             cell_kinds: ColumnKinds::default(),
             written_columns: None,
+            chain: RecordChain::default(),
             totals: Totals::default(),
         }
     }
@@ -262,9 +268,18 @@ impl<'a> Writer<'a> {
         let records = match (self.prepared.in_chunks, origins, spans.as_ref()) {
             (false, ..) => None,
             (true, Some(origins), Some(spans)) => {
-                let records = counts.rejects.records_of(&origins).into_iter();
-                let numbers = records.map(|record| first_record + record).collect();
-                Some(ChunkRecords { numbers, origins, spans: spans.clone(), source: counts.source.clone() })
+                let of = |valid: &[u32]| -> Vec<u64> {
+                    counts.rejects.records_of(valid).into_iter().map(|record| first_record + record).collect()
+                };
+                let decoded: Vec<u32> = (0..spans.spans.len() as u32).collect();
+                Some(ChunkRecords {
+                    numbers: of(&origins),
+                    origins,
+                    decoded: of(&decoded),
+                    end: first_record + counts.records,
+                    spans: spans.clone(),
+                    source: counts.source.clone(),
+                })
             }
             (true, ..) => return Err(Error::Bug("rows in chunks are not traced to their records".into())),
         };
@@ -290,7 +305,8 @@ impl<'a> Writer<'a> {
         self.publish(decoded)?;
         let mut start = 0;
         while start < batch.rows {
-            let range = match next_piece(start, &records.numbers, self.outputs[0].chunk_position()?) {
+            let piece = next_piece(start, &records.numbers, self.outputs[0].chunk_position()?);
+            let range = match piece {
                 Piece::There(range) => {
                     if let Some(last) = self.outputs[0].last_record()?
                         && records.mark_of(last.record, range.clone()).is_some_and(|mark| mark.contradicts(&last))
@@ -304,6 +320,7 @@ impl<'a> Writer<'a> {
                 }
                 Piece::New(range) => range,
             };
+            self.require_same_records(records)?;
             let rows = batch.slice(range.start, range.len());
             self.outputs[0].require_fit(&rows)?;
             match self.append_rows(encode_rows(&self.prepared.outputs, &rows, decoded)?)? {
@@ -315,10 +332,29 @@ impl<'a> Writer<'a> {
                 let next_record = records.numbers.get(start).copied().unwrap_or(self.totals.rows_in);
                 let last = records.mark(start - 1);
                 let columns = self.prepared.columns_after_steps_if(false, &self.registry.current())?;
-                self.outputs[0].end_chunk(&columns, next_record, Some(last), self.totals.rows_rejected)?;
+                self.chain.advance(records, next_record);
+                let digest = self.chain.digest();
+                self.outputs[0].end_chunk(
+                    &columns,
+                    next_record,
+                    Some(last),
+                    Some(digest),
+                    self.totals.rows_rejected,
+                )?;
             }
         }
+        self.require_same_records(records)?;
+        self.chain.advance(records, records.end);
         Ok(self.count_written())
+    }
+
+    /// Fails if the records before those that a load in chunks goes on with are not those that it began with.
+    fn require_same_records(&mut self, records: &ChunkRecords) -> Result<(), Error> {
+        let Some((there, digest)) = self.outputs[0].records_there()? else { return Ok(()) };
+        match self.chain.differs(records, there, digest) {
+            true => Err(self.outputs[0].other_records("the sources have other records there".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Returns the start of the source's next morsel: the line behind the header for the first one. Adds the notes on
@@ -531,7 +567,12 @@ impl<'a> Writer<'a> {
         }
         // Before its first rows, an output with fixed columns still takes any.
         if rules.demands.columns_fixed && self.has_written_rows() && joined.fields.len() > known.fields.len() {
-            return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));
+            // A step may have dropped it.
+            let (before, after) =
+                (self.prepared.columns_after_steps(&known)?, self.prepared.columns_after_steps(&joined)?);
+            if after.fields.len() > before.fields.len() {
+                return Err(self.schema_error(SchemaChange::Apart(FixedSchema::Output)));
+            }
         }
         if joined != *known {
             self.require_columns_kept(&known, &joined)?;
@@ -679,6 +720,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Makes it an error if the row limit is not reached: the records behind it were dropped.
+    pub(super) fn require_limit(&mut self) {
+        self.must_reach_limit = true;
+    }
+
     /// Adds sentences for the report.
     pub(super) fn add_notes(&mut self, notes: Vec<String>) {
         self.totals.notes.extend(notes);
@@ -687,6 +733,9 @@ impl<'a> Writer<'a> {
     /// Checks the counts, finishes all outputs and makes them appear. Nothing appears before all checks have passed and
     /// all files are on disk.
     fn finish(mut self) -> Result<(Totals, Finished), Error> {
+        if self.must_reach_limit && !self.totals.reached_limit {
+            return Err(Error::Bug("the row limit was not reached where it was found before".into()));
+        }
         // A reader that stopped early must not pass for the end of the input.
         if self.sources_ended != self.n_sources && !self.totals.reached_limit {
             return Err(Error::Bug("the reader ended before its sources did".into()));

@@ -2,12 +2,12 @@
 //! Converts the errors of the store, of inputs and of I/O; writes no log.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::blocks::InputError;
-use super::store;
+use super::{payload, store};
 use crate::api::ValidationError;
 use crate::text::error_chain;
 
@@ -18,6 +18,8 @@ pub(super) enum ApiError {
     Text(StatusCode, String),
     /// 422: the entries of values that do not validate, at least one.
     Invalid(Vec<ValidationError>),
+    /// A status with one text, of a refusal that passes by itself after this many seconds (`Retry-After`).
+    Later(StatusCode, String, u64),
 }
 
 impl ApiError {
@@ -52,7 +54,19 @@ impl From<InputError> for ApiError {
     fn from(error: InputError) -> Self {
         match error {
             InputError::Refused(text) => ApiError::bad_request(text),
+            InputError::Payload(error) => error.into(),
             error => ApiError::internal(&error),
+        }
+    }
+}
+
+impl From<payload::Error> for ApiError {
+    fn from(error: payload::Error) -> Self {
+        match error {
+            payload::Error::Invalid(text) => ApiError::bad_request(text),
+            payload::Error::TooLarge(text) => ApiError::too_large(text),
+            payload::Error::Truncated => ApiError::bad_request("cannot read the request body"),
+            error @ payload::Error::Io(_) => ApiError::internal(&error),
         }
     }
 }
@@ -69,6 +83,11 @@ impl IntoResponse for ApiError {
             ApiError::Text(status, text) => (status, Json(json!({ "detail": text }))).into_response(),
             ApiError::Invalid(errors) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": errors }))).into_response()
+            }
+            ApiError::Later(status, text, seconds) => {
+                // 0 would mean no wait.
+                let wait = [(header::RETRY_AFTER, seconds.max(1).to_string())];
+                (status, wait, Json(json!({ "detail": text }))).into_response()
             }
         }
     }

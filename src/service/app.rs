@@ -4,16 +4,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 use super::config::Config;
 use super::directories::Directories;
 use super::engine::Engine;
 use super::faults::Faults;
 use super::hosts::Hosts;
+use super::journal::Journal;
 use super::rate::RateLimit;
 use super::sign::Signer;
-use super::store::Store;
+use super::store::{Baseline, Store};
 
 /// State shared by all handlers, behind one `Arc`.
 pub(super) struct App {
@@ -24,8 +25,16 @@ pub(super) struct App {
     pub signer: Signer,
     /// The host names under which requests are accepted.
     pub hosts: Hosts,
-    /// The faults to inject; a scenario without rules injects none.
+    /// The faults to inject; without rules none.
     pub faults: Arc<Faults>,
+    /// The newest requests.
+    pub journal: Journal,
+    /// State that a reset restores; `None` without administration.
+    pub baseline: Option<Baseline>,
+    /// Held for writing during a reset, and for reading while a run or an upload is added.
+    pub resetting: RwLock<()>,
+    /// One permit per payload of many rows that is received.
+    pub payload_permits: Semaphore,
     /// The address that the service listens on, with the port that was picked for port 0.
     pub address: SocketAddr,
     /// Limit on requests per API key.

@@ -1,13 +1,17 @@
 //! Parsing and validation of JSON bodies. Checked by hand instead of by derive, so that a 422 names the location of
 //! every problem, not only of the first. Checks shapes and types; `graph` checks that a definition can run.
 
+use std::io::Read;
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::api_error::ApiError;
 use super::location::Location;
-use super::raw;
+use super::payload::{self, Payload, PayloadLimits, Scanner};
 use super::stored_names::is_workflow_id;
 use crate::api::{Block, CreateWorkflow, Edge, Graph, UpdateWorkflow, ValidationError, WorkflowId};
+use crate::format::ndjson::JsonText;
 
 /// Path segments below `/workflows/` of the API itself, which therefore cannot be ids.
 const RESERVED_IDS: [&str; 7] =
@@ -68,45 +72,78 @@ pub(super) fn update(body: &Value, id: &str) -> Result<UpdateWorkflow, ApiError>
 }
 
 /// The body of `run`; an empty one has neither member.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
 pub(super) struct RunBody {
     /// Members to replace in the source block's specs.
     pub specs_override: Option<Map<String, Value>>,
-    /// JSON text of the payload, byte for byte as it was sent.
-    pub webhook_payload: Option<String>,
+    /// Rows of the payload.
+    pub webhook_payload: Option<Payload>,
 }
 
-/// Reads the body of `run`, which may be empty. The payload stays text, so that its numbers keep their digits.
-pub(super) fn run(bytes: &[u8]) -> Result<RunBody, ApiError> {
-    let body = json(bytes)?;
-    if body.is_null() {
-        return Ok(RunBody::default());
-    }
+/// Name of the payload in a body and in messages.
+const PAYLOAD: &str = "webhook_payload";
+
+/// Reads the body of `run`, which may be empty, as a stream. The rows of the payload go to a temporary file in
+/// `directory`. Of duplicate keys the last value counts.
+pub(super) fn run(from: impl Read, directory: &Path, limits: PayloadLimits) -> Result<RunBody, ApiError> {
     let mut check = Check::default();
+    let read = read_run(Scanner::new(from, limits), directory, &mut check);
+    let body = read.map_err(|error| error.within("the body", PAYLOAD))?;
+    if check.errors.is_empty() { Ok(body) } else { Err(check.into_error()) }
+}
+
+fn read_run(mut scanner: Scanner<impl Read>, directory: &Path, check: &mut Check) -> Result<RunBody, payload::Error> {
+    let mut body = RunBody::default();
     let location = Location::root("body");
-    let Some(object) = check.object(&body, &location) else { return Err(check.into_error()) };
-    let specs_override = match object.get("specs_override") {
-        None | Some(Value::Null) => None,
-        Some(value) => check.object(value, &location.key("specs_override")).cloned(),
-    };
-    let webhook_payload = match object.get("webhook_payload") {
-        None | Some(Value::Null) => None,
-        Some(Value::Array(_) | Value::Object(_)) => {
-            // The parser has accepted these bytes, so they are UTF-8 and well-formed.
-            let text = std::str::from_utf8(bytes).ok();
-            let member = text.and_then(raw::members).and_then(|members| {
-                // Of duplicate keys the last value is kept, as the parser does.
-                members.into_iter().rev().find(|(key, _)| key == "webhook_payload")
-            });
-            member.map(|(_, text)| text.to_owned())
-        }
+    match scanner.peek()? {
+        None => return Ok(body),
+        Some(b'{') => scanner.expect(b'{')?,
         Some(_) => {
-            let text = "webhook_payload must be a list of objects or one object";
-            check.errors.push(location.key("webhook_payload").invalid("list_type", text));
-            None
+            let value = value_of(&scanner.value("the body")?);
+            scanner.end()?;
+            if !value.is_null() {
+                check.object(&value, &location);
+            }
+            return Ok(body);
         }
-    };
-    if check.errors.is_empty() { Ok(RunBody { specs_override, webhook_payload }) } else { Err(check.into_error()) }
+    }
+    let mut more = scanner.peek()? != Some(b'}');
+    if !more {
+        scanner.expect(b'}')?;
+    }
+    while more {
+        let Value::String(key) = value_of(&scanner.value("a key")?) else {
+            return Err(payload::Error::Invalid("expected a key in quotes".to_owned()));
+        };
+        scanner.expect(b':')?;
+        let location = location.key(&key);
+        let is_rows = matches!(scanner.peek()?, Some(b'[' | b'{'));
+        match key.as_str() {
+            PAYLOAD if is_rows => body.webhook_payload = Some(scanner.rows(PAYLOAD, directory)?),
+            PAYLOAD => {
+                body.webhook_payload = None;
+                if !value_of(&scanner.value(PAYLOAD)?).is_null() {
+                    let text = "webhook_payload must be a list of objects or one object";
+                    check.errors.push(location.invalid("list_type", text));
+                }
+            }
+            "specs_override" => {
+                let value = value_of(&scanner.value("specs_override")?);
+                body.specs_override = if value.is_null() { None } else { check.object(&value, &location).cloned() };
+            }
+            _ => {
+                scanner.value("a member of the body")?;
+            }
+        }
+        more = scanner.more(b'}')?;
+    }
+    scanner.end()?;
+    Ok(body)
+}
+
+/// Parses text that is known to be valid.
+fn value_of(json: &JsonText) -> Value {
+    serde_json::from_str(json.as_str()).unwrap_or(Value::Null)
 }
 
 /// Reads the body of `cancel`, which may be empty: the run's id, if present.
@@ -304,12 +341,44 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_keeps_its_digits() {
-        let body = run(br#"{"webhook_payload": [{"n": 12345678901234567890123}], "specs_override": null}"#).unwrap();
-        assert_eq!(body.webhook_payload.as_deref(), Some(r#"[{"n": 12345678901234567890123}]"#));
-        assert_eq!(run(b" ").unwrap(), RunBody::default());
-        assert!(matches!(run(b"{"), Err(ApiError::Text(status, _)) if status == 400));
-        assert_eq!(locations(run(b"[]").unwrap_err()), ["body"]);
-        assert_eq!(locations(run(br#"{"webhook_payload": 3}"#).unwrap_err()), ["body.webhook_payload"]);
+    fn a_payload_is_read_apart_from_the_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let limits = PayloadLimits { row_bytes: 100, value_bytes: 60 };
+        let run = |text: &str| run(text.as_bytes(), directory.path(), limits);
+        let rows = |text: &str| {
+            let path = directory.path().join("rows");
+            run(text).unwrap().webhook_payload.unwrap().persist(&path).unwrap();
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let text = r#"{"webhook_payload": [{"n": 12345678901234567890123}], "specs_override": null, "x": [1]}"#;
+        assert_eq!(rows(text), "{\"n\":12345678901234567890123}\n");
+        let twice = r#"{"webhook_payload": [{}, {}], "specs_override": {"a": 1}, "webhook_payload": {"b": 2}}"#;
+        assert_eq!(rows(twice), "{\"b\":2}\n");
+        assert_eq!(run(twice).unwrap().specs_override.unwrap()["a"], 1);
+        for empty in ["", " ", "null", "{}", " { } ", r#"{"webhook_payload": null}"#] {
+            let body = run(empty).unwrap();
+            assert!(body.webhook_payload.is_none() && body.specs_override.is_none(), "{empty}");
+        }
+        for (text, expected) in [
+            ("{", "the body is not valid JSON: expected a value, found the end at byte 1"),
+            ("{\"a\":1}x", "the body is not valid JSON: expected the end, found `x` at byte 7"),
+            ("{1:2}", "the body is not valid JSON: expected a key in quotes"),
+            ("{\"a\"}", "the body is not valid JSON: expected `:`, found `}` at byte 4"),
+            ("{\"webhook_payload\":[{},1]}", "webhook_payload[1] is not an object"),
+            ("nul", "the body is not valid JSON: the body is not valid JSON (it begins at byte 0)"),
+        ] {
+            match run(text) {
+                Err(ApiError::Text(status, found)) => assert_eq!((status.as_u16(), found.as_str()), (400, expected)),
+                _ => panic!("{text}"),
+            }
+        }
+        let long = format!("{{\"specs_override\":\"{}\"}}", "x".repeat(60));
+        assert!(matches!(run(&long), Err(ApiError::Text(status, _)) if status == 413));
+        let locations = |text: &str| locations(run(text).map(|_| ()).unwrap_err());
+        assert_eq!(locations("[]"), ["body"]);
+        assert_eq!(
+            locations(r#"{"webhook_payload": 3, "specs_override": []}"#),
+            ["body.webhook_payload", "body.specs_override"]
+        );
     }
 }

@@ -55,6 +55,16 @@ impl Clock {
         self.lock().map_or(1.0, |course| course.speed)
     }
 
+    /// Returns the speed of a clock that was changed; `None` if it follows the system's time.
+    pub(super) fn changed_speed(&self) -> Option<f64> {
+        self.lock().map(|course| course.speed)
+    }
+
+    /// Lets the clock follow the system's time again.
+    pub fn reset(&self) {
+        *self.lock() = None;
+    }
+
     fn change(&self, change: impl FnOnce(&mut ClockMode)) {
         let mut shared = self.lock();
         let now = Utc::now();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Clock, Retain, Scenario};
+use super::{Clock, OnRequest, Retain, Scenario};
+use crate::api::CreateWorkflow;
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
@@ -32,16 +33,16 @@ pub struct Config {
     pub max_enrich_bytes: u64,
     /// Lifetime of a signed link. Default 900 s, as the vendor has it.
     pub link_life: Duration,
-    /// Largest upload in bytes; a larger one is rejected with 413. Default 100 MiB: the vendor states 100 MB for bulk
-    /// jobs and nothing for plain uploads.
+    /// Largest upload in bytes; a larger one is rejected with 413. Default and `u64::MAX`: no limit.
     pub max_upload_bytes: u64,
-    /// Most rows of an upload; more are rejected with 422. Default 100,000, likewise.
+    /// Most rows of an upload; more are rejected with 422. Default and `u64::MAX`: no limit.
     pub max_upload_rows: u64,
-    /// Largest JSON body in bytes; a larger one is rejected with 413. Default 32 MiB.
+    /// Largest JSON body in bytes that is held in memory; a larger one is rejected with 413. Default 32 MiB. The body of
+    /// a request that starts a run is not held in memory and has no limit.
     pub max_body_bytes: usize,
-    /// Requests per minute and key; one more is rejected with 429. Default 500; 0 is no limit.
+    /// Requests per minute and key; one more is rejected with 429. Default 0: no limit.
     pub rate_limit: u32,
-    /// Starts of bulk jobs per minute and key; one more is rejected with 429. Default 10; 0 is no limit.
+    /// Starts of bulk jobs per minute and key; one more is rejected with 429. Default 0: no limit.
     pub bulk_limit: u32,
     /// Concurrent requests; one more is rejected with 503. Default 512.
     pub max_requests: usize,
@@ -56,10 +57,14 @@ pub struct Config {
     pub upload_stall: Duration,
     /// Concurrent runs; further ones wait as `queued`. Default 2, at least 1.
     pub max_runs: usize,
-    /// Queued runs; one more is rejected with 429. Default 1000.
+    /// Queued runs; one more is rejected with 429. Default 10,000, which bounds memory: some 10 KiB each.
     pub max_waiting_runs: usize,
     /// Limits of the blocks' executions; the concurrent runs share memory and threads evenly.
     pub limits: Limits,
+    /// Workflows to start with: those with the same ids are replaced. None by default.
+    pub workflows: Vec<CreateWorkflow>,
+    /// Files to start with as uploads, whose handles follow from their names. None by default.
+    pub uploads: Vec<PathBuf>,
     /// Faults to inject; none by default.
     pub faults: Scenario,
     /// True to serve the paths below `/admin`. Default false.
@@ -72,6 +77,9 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The source of time; the system's clock by default.
     pub clock: Clock,
+    /// Called with each request once the head of its response is known; `None`, the default, calls nothing. It must not
+    /// block: the response waits for it.
+    pub on_request: Option<OnRequest>,
 }
 
 /// An HTTP endpoint in place of a block's provider. It receives the block's rows in batches.
@@ -94,8 +102,33 @@ pub struct EnrichTable {
     pub key: String,
 }
 
+/// Limits on clients, as the vendor states them for its hosted service.
 impl Config {
-    /// Returns the default configuration for `data_dir`.
+    /// Requests per minute and key.
+    pub const HOSTED_RATE_LIMIT: u32 = 500;
+    /// Starts of bulk jobs per minute.
+    pub const HOSTED_BULK_LIMIT: u32 = 10;
+    /// Bytes of an upload: stated for bulk jobs, and nothing is stated for plain uploads.
+    pub const HOSTED_MAX_UPLOAD_BYTES: u64 = 100 << 20;
+    /// Rows of an upload, likewise.
+    pub const HOSTED_MAX_UPLOAD_ROWS: u64 = 100_000;
+
+    /// Returns the configuration with the limits of the hosted service.
+    #[must_use]
+    pub fn like_hosted(self) -> Self {
+        Config {
+            rate_limit: Config::HOSTED_RATE_LIMIT,
+            bulk_limit: Config::HOSTED_BULK_LIMIT,
+            max_upload_bytes: Config::HOSTED_MAX_UPLOAD_BYTES,
+            max_upload_rows: Config::HOSTED_MAX_UPLOAD_ROWS,
+            ..self
+        }
+    }
+}
+
+impl Config {
+    /// Returns the default configuration for `data_dir`. It has no limits on the size, the rows and the rate of
+    /// requests: a local service does not stand in the way of its user.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Config {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -106,25 +139,28 @@ impl Config {
             endpoints: Vec::new(),
             max_enrich_bytes: 256 << 20,
             link_life: Duration::from_secs(900),
-            max_upload_bytes: 100 << 20,
-            max_upload_rows: 100_000,
+            max_upload_bytes: u64::MAX,
+            max_upload_rows: u64::MAX,
             max_body_bytes: 32 << 20,
-            rate_limit: 500,
-            bulk_limit: 10,
+            rate_limit: 0,
+            bulk_limit: 0,
             max_requests: 512,
             max_connections: 1024,
             idle_time: Duration::from_secs(30),
             request_time: Duration::from_secs(60),
             upload_stall: Duration::from_secs(60),
             max_runs: 2,
-            max_waiting_runs: 1000,
+            max_waiting_runs: 10_000,
             limits: Limits::default(),
+            workflows: Vec::new(),
+            uploads: Vec::new(),
             faults: Scenario::default(),
             admin: false,
             retain: None,
             run_grace: Duration::ZERO,
             stop_grace: Duration::from_secs(5),
             clock: Clock::default(),
+            on_request: None,
         }
     }
 }

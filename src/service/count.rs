@@ -12,8 +12,10 @@ pub(super) struct RowCounter {
     in_row: bool,
     /// True inside a quoted CSV field or a JSON string.
     quoted: bool,
-    /// True after a backslash in a JSON string.
+    /// True after a backslash in a JSON string, or after a quote that may have closed a CSV field.
     escaped: bool,
+    /// True at the start of a CSV field.
+    is_field_start: bool,
     /// Open brackets and braces; 1 directly inside of the array.
     depth: u32,
 }
@@ -27,7 +29,9 @@ enum RowFormat {
     Lines,
     /// One row per item of a single JSON array.
     Array,
-    /// JSON whose first character is still to come: `[` begins an array, anything else means one object per line.
+    /// One row per value of JSON that follow one another.
+    Values,
+    /// JSON whose first character is still to come: `[` begins an array, anything else means values.
     Json,
 }
 
@@ -39,7 +43,7 @@ impl RowCounter {
             Extension::Json => RowFormat::Json,
             Extension::Jsonl | Extension::Ndjson => RowFormat::Lines,
         };
-        RowCounter { format, rows: 0, in_row: false, quoted: false, escaped: false, depth: 0 }
+        RowCounter { format, rows: 0, in_row: false, quoted: false, escaped: false, is_field_start: true, depth: 0 }
     }
 
     /// Consumes the next bytes of the file, in chunks of any size.
@@ -49,12 +53,12 @@ impl RowCounter {
                 RowFormat::Csv => self.csv(byte),
                 RowFormat::Lines => self.line(byte),
                 RowFormat::Array => self.array(byte),
+                RowFormat::Values => self.value(byte),
                 // The file may begin with a byte order mark, whose bytes are not ASCII.
                 RowFormat::Json if byte.is_ascii_whitespace() || !byte.is_ascii() => {}
                 RowFormat::Json => {
-                    self.format = if byte == b'[' { RowFormat::Array } else { RowFormat::Lines };
-                    self.depth = u32::from(byte == b'[');
-                    self.in_row = byte != b'[';
+                    self.format = if byte == b'[' { RowFormat::Array } else { RowFormat::Values };
+                    if byte == b'[' { self.depth = 1 } else { self.value(byte) }
                 }
             }
         }
@@ -67,18 +71,41 @@ impl RowCounter {
     }
 
     fn csv(&mut self, byte: u8) {
+        let is_at_start = std::mem::replace(&mut self.is_field_start, false);
         match byte {
-            // An escaped quote (`""`) toggles twice, which leaves the state as it was.
-            b'"' => {
-                self.quoted = !self.quoted;
-                self.in_row = true;
-            }
+            // A quote opens a field at its start only; an escaped one (`""`) closes and opens it again.
+            b'"' if self.quoted => (self.quoted, self.escaped) = (false, true),
+            b'"' if is_at_start || self.escaped => (self.quoted, self.escaped, self.in_row) = (true, false, true),
             b'\n' | b'\r' if !self.quoted => {
                 self.rows += u64::from(self.in_row);
-                self.in_row = false;
+                (self.in_row, self.is_field_start, self.escaped) = (false, true, false);
             }
-            _ => self.in_row = true,
+            b',' if !self.quoted => (self.in_row, self.is_field_start, self.escaped) = (true, true, false),
+            _ => (self.in_row, self.escaped) = (true, false),
         }
+    }
+
+    fn value(&mut self, byte: u8) {
+        if self.quoted {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.quoted = false,
+                _ => {}
+            }
+            return;
+        }
+        match byte {
+            b'"' => self.quoted = true,
+            b'[' | b'{' => self.depth += 1,
+            b']' | b'}' => {
+                self.depth = self.depth.saturating_sub(1);
+                self.rows += u64::from(self.depth == 0);
+            }
+            _ => {}
+        }
+        // A value that does not end is one too.
+        self.in_row = self.depth > 0;
     }
 
     fn line(&mut self, byte: u8) {
@@ -140,6 +167,9 @@ mod tests {
             ("json", "[]", 0),
             ("json", "[1]", 1),
             ("json", "{\"a\":1}\n{\"a\":2}\n", 2),
+            ("json", "{\n \"a\": [\n1,\n{}],\n \"b\": \"}\\\"{\"\n}{\"a\":1}", 2),
+            ("csv", "a\n5\" pipe\n6\" pipe\nx\n", 3),
+            ("csv", "a,b\n\"x\ny\",5\"\n\"\"\"\n\",2\n", 2),
         ] {
             for size in [1, 3, 1000] {
                 let mut counter = RowCounter::new(Extension::parse(extension).unwrap());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::api::{HandleId, RunId};
 use crate::service::private_files;
 use crate::service::rows::RunRow;
+use crate::service::store::RemovedItems;
 use crate::service::stored_names::{NotebookFile, UploadFile, is_generated_id};
 
 /// The subdirectories of one data directory.
@@ -53,6 +54,22 @@ impl Directories {
         self.root.join("notebooks")
     }
 
+    /// Removes the files of items that the store no longer has. A file that cannot be removed is removed by the next
+    /// start.
+    pub(in crate::service) fn remove(&self, removed: &RemovedItems) {
+        for run in &removed.runs {
+            let _ = fs::remove_dir_all(self.run(run));
+        }
+        for (handle, row) in &removed.uploads {
+            if let Ok(file) = UploadFile::of(handle, row.extension) {
+                let _ = fs::remove_file(self.upload(&file));
+            }
+        }
+        for notebook in &removed.notebooks {
+            let _ = fs::remove_file(notebook.path(&self.notebooks()));
+        }
+    }
+
     /// Returns the path of a notebook's file.
     pub(in crate::service) fn notebook(&self, file: &NotebookFile) -> PathBuf {
         self.notebooks().join(file.as_str())
@@ -64,10 +81,12 @@ impl Directories {
     }
 
     /// Removes the leftovers of a service that was killed: files of `interrupted` runs, and directories of runs and
-    /// uploads, that no row of the store names. Only names of the service's own pattern are removed.
+    /// uploads, that no row of the store names. Of `rewound` runs the input stays. Only names of the service's own
+    /// pattern are removed.
     pub(in crate::service) fn remove_leftovers(
         &self,
         interrupted: &[RunRow],
+        rewound: &[RunRow],
         is_run: impl Fn(&RunId) -> bool,
         is_upload: impl Fn(&HandleId) -> bool,
     ) -> io::Result<()> {
@@ -79,6 +98,12 @@ impl Directories {
                 if !recorded.contains(name.as_str()) {
                     fs::remove_file(directory.join(name))?;
                 }
+            }
+        }
+        for run in rewound {
+            let directory = self.run(&run.id);
+            for name in names(&directory)?.into_iter().filter(|name| name != INPUT_FILE) {
+                fs::remove_file(directory.join(name))?;
             }
         }
         // Directories without a row are those of deleted runs, or of starts that crashed before the run was recorded.
@@ -110,6 +135,9 @@ impl Directories {
         Ok(())
     }
 }
+
+/// Name of the file with a run's own input rows, in the directory of the run.
+pub(in crate::service) const INPUT_FILE: &str = "input.ndjson";
 
 /// Prefix of the names of uploads that are not complete yet.
 pub(in crate::service) const PARTIAL_PREFIX: &str = ".partial-";

@@ -32,12 +32,15 @@ mod faults;
 mod fields;
 mod graph;
 mod hosts;
+mod in_force;
+mod journal;
 mod location;
 mod metrics;
 mod notebooks;
 mod openapi;
 mod page;
 mod paths;
+mod payload;
 mod private_files;
 mod provider;
 mod query;
@@ -48,6 +51,7 @@ mod request;
 mod retention;
 mod routes;
 mod rows;
+mod seeds;
 mod server;
 mod sign;
 mod signing_secrets;
@@ -62,10 +66,12 @@ pub use clock::Clock;
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
 pub use faults::{
-    Error as ScenarioError, Kind as FaultKind, Progress as FaultProgress, Rule as FaultRule, Scenario,
-    Target as FaultTarget,
+    Error as ScenarioError, ErrorShape as FaultErrorShape, Kind as FaultKind, Progress as FaultProgress,
+    Refusal as FaultRefusal, Rule as FaultRule, Scenario, Target as FaultTarget,
 };
+pub use journal::{OnRequest, RequestRecord};
 pub use openapi::document as openapi_document;
 pub use retention::Retain;
+pub use seeds::{Error as SeedError, Seeded};
 pub use server::{Error, Service};
 pub use store::Error as StoreError;

@@ -440,8 +440,8 @@ fn operations() -> Vec<Operation> {
             ..get(
                 METRICS,
                 "metrics",
-                "Get metrics for Prometheus",
-                &[],
+                "Get metrics for Prometheus; needs the key, also as a bearer token, of a service that has one",
+                &[401],
                 Some(json!({ "text/plain": { "schema": { "type": "string" } } })),
             )
         },

@@ -44,7 +44,7 @@ pub(super) struct RateState {
     /// End of the window, in seconds since 1970, rounded up.
     reset: i64,
     /// Seconds until the end of the window, rounded up.
-    wait_seconds: i64,
+    pub wait_seconds: i64,
     /// False if this request exceeds the limit.
     pub allowed: bool,
 }
@@ -53,6 +53,11 @@ impl RateLimit {
     /// Returns a limit of `per_minute` requests; 0 is no limit.
     pub(super) fn new(per_minute: u32, clock: Clock) -> Self {
         RateLimit { per_minute, clock, windows: Mutex::default() }
+    }
+
+    /// Forgets all windows.
+    pub(super) fn reset(&self) {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Counts a request of `key` and returns the state of its window; `None` without a limit. A rejected request is

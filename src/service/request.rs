@@ -21,7 +21,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(ApiError::Text(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping".to_owned())),
+            Err(_) => Err(ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping".to_owned(), 1)),
         },
     }
 }

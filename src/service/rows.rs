@@ -1,6 +1,8 @@
 //! The rows that the store keeps of runs and uploads, and their conversion to the wire types of the API. Changes of a
 //! running run are the engine's; this module knows neither the database nor requests.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -8,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::blocks::RowType;
 use super::clock::timestamp;
 use super::stored_names::{self, Extension, ResultFile, UploadFile};
-use crate::api::{BlockLiveStatus, BlockMetrics, Graph, LiveStatus, Run, RunId, RunStatus, WorkflowId};
+use crate::api::{BlockLiveStatus, BlockMetrics, Graph, LiveStatus, Run, RunId, RunStatus, Workflow, WorkflowId};
 
 /// The row of a run: everything that the API returns about it, also after a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub(super) struct RunRow {
     pub blocks: Vec<BlockRow>,
 }
 
-/// The graph and input of a queued run, from which a later service can start it.
+/// The graph and input of a run that has not ended, from which a later service can begin it again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct JobRow {
     /// Graph of the run, with the source's specs already overridden.
@@ -165,6 +167,18 @@ impl BlockStatus {
 }
 
 impl BlockRow {
+    fn is_completed(&self) -> bool {
+        self.status == BlockStatus::Completed
+    }
+
+    /// Marks the block as failed with a message.
+    fn fail(&mut self, message: &str, now: DateTime<Utc>) {
+        self.status = BlockStatus::Failed;
+        self.error_message = Some(message.to_owned());
+        self.completed_at = Some(now);
+        self.updated_at = now;
+    }
+
     /// Converts the block to its entry in the response of `live_status`.
     fn live(&self) -> BlockLiveStatus {
         let done = self.status == BlockStatus::Completed;
@@ -288,18 +302,54 @@ impl RunRow {
         self.updated_at = now;
     }
 
-    /// Ends the run in the final state `status`. A block that was running fails with the message `why`.
+    /// Ends the run in the final state `status`. A block that was running fails with the message `why`. If the run has
+    /// failed outside of any block, the first block that could have begun has the message: that is where clients look.
     pub(super) fn end(&mut self, status: RunStatus, reason: Option<&str>, why: &str, now: DateTime<Utc>) {
         for block in self.blocks.iter_mut().filter(|block| block.status == BlockStatus::Running) {
-            block.status = BlockStatus::Failed;
-            block.error_message = Some(why.to_owned());
-            block.completed_at = Some(now);
-            block.updated_at = now;
+            block.fail(why, now);
+        }
+        let has_failed = matches!(status, RunStatus::Failed | RunStatus::TimedOut);
+        if has_failed && !self.blocks.iter().any(|block| block.error_message.is_some()) {
+            let completed: HashSet<String> =
+                self.blocks.iter().filter(|b| b.is_completed()).map(|b| b.block_id.clone()).collect();
+            let could_begin = |block: &BlockRow| {
+                !block.is_completed() && block.previous_block_ids.iter().all(|id| completed.contains(id))
+            };
+            match self.blocks.iter().position(could_begin) {
+                Some(next) => self.blocks[next].fail(why, now),
+                // All blocks have completed, and their results stay.
+                None => {
+                    if let Some(last) = self.blocks.last_mut() {
+                        last.error_message = Some(why.to_owned());
+                    }
+                }
+            }
         }
         self.status = status;
         self.status_reason = reason.map(str::to_owned);
         self.completed_at = Some(now);
         self.updated_at = now;
+    }
+}
+
+impl Workflow {
+    /// Returns a new workflow with a definition that was checked.
+    pub(super) fn ready(id: &WorkflowId, name: String, description: String, definition: Graph, now: String) -> Self {
+        Workflow {
+            id: id.clone(),
+            // A local service has neither users nor organisations.
+            user_uuid: None,
+            org_id: None,
+            name,
+            description: Some(description),
+            // The vendor's builder has further states; a definition that was checked is ready.
+            status: "ready".to_owned(),
+            step: "completed".to_owned(),
+            created_at: now.clone(),
+            updated_at: now,
+            last_run_date: None,
+            workflow_definition: Some(definition),
+        }
     }
 }
 

@@ -8,30 +8,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::app::App;
+use super::archive::{self, ArchiveSummary, Error as ArchiveError};
 use super::config::Config;
 use super::connections::{self, ConnectionLimits};
 use super::directories::Directories;
-use super::engine::Engine;
+use super::engine::{Engine, Recovered, recover};
 use super::enrich;
 use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
 use super::hosts::Hosts;
+use super::in_force::InForce;
+use super::journal::Journal;
 use super::notebooks;
 use super::private_files;
 use super::rate::RateLimit;
 use super::retention::Retention;
 use super::routes;
 use super::rows::{JobRow, RunRow};
+use super::seeds::{self, Seeded};
 use super::sign::Signer;
-use super::store::{self, Store};
+use super::store::{self, Baseline, Store};
 use crate::secret::ApiKey;
 
 /// Login attempts at the page per minute. By eye: more than a person mistypes, too few to guess a key.
 const LOGINS_PER_MINUTE: u32 = 30;
+
+/// Payloads of many rows that are received at a time; further ones wait. Each holds a few chunks and one row.
+const PAYLOADS_AT_ONCE: usize = 4;
 
 /// An error of the start of a service.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +77,21 @@ pub enum Error {
     /// A reference table cannot be loaded.
     #[error(transparent)]
     Enrich(#[from] enrich::Error),
+    /// A workflow or upload to start with cannot be added.
+    #[error(transparent)]
+    Seed(#[from] seeds::Error),
 }
 
 /// A running service. Dropping it stops it without waiting; [`Service::stop`] waits.
 pub struct Service {
     address: SocketAddr,
     data_is_open_to_others: bool,
+    seeded: Vec<Seeded>,
+    in_force: InForce,
     pub(super) engine: Arc<Engine>,
+    /// Kept for an export after the stop.
+    store: Arc<Store>,
+    directories: Directories,
     /// Dropped to shut the server down; `None` after that.
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
@@ -86,8 +101,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the data directory, fails the runs that an earlier service left active, submits those that it left queued,
-    /// loads the reference tables and starts to listen. Needs a tokio runtime with I/O and time enabled, which must
+    /// Opens the data directory, submits the runs that an earlier service left without an end (those with an effect outside
+    /// of them have failed), adds the workflows and uploads to start with, loads the reference tables and starts to listen. Needs a tokio runtime with I/O and time enabled, which must
     /// live as long as the service.
     ///
     /// # Examples
@@ -118,7 +133,8 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let Opened { config, store, directories, data_is_open_to_others, sources, waiting } = open(config).await?;
+        let Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline } =
+            open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -143,7 +159,12 @@ impl Service {
             waiting.into_iter().try_for_each(|(row, job)| resuming_engine.resume(row, job))
         });
         resumed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let in_force = InForce::of(&config, &faults);
         let app = App {
+            journal: Journal::new(config.on_request.clone()),
+            baseline,
+            resetting: RwLock::new(()),
+            payload_permits: Semaphore::new(PAYLOADS_AT_ONCE),
             signer: Signer::new(store.secret()),
             hosts: Hosts::new(&config.allow_hosts, config.api_key.is_some()),
             faults,
@@ -153,8 +174,8 @@ impl Service {
             login_limit: RateLimit::new(LOGINS_PER_MINUTE, config.clock.clone()),
             request_permits: Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
             engine: Arc::clone(&engine),
-            store,
-            directories,
+            store: Arc::clone(&store),
+            directories: directories.clone(),
             config,
         };
         let router = routes::router(Arc::new(app));
@@ -165,7 +186,11 @@ impl Service {
         Ok(Service {
             address,
             data_is_open_to_others,
+            seeded,
+            in_force,
             engine,
+            store,
+            directories,
             shutdown: Some(shutdown),
             server,
             sweep_task,
@@ -188,6 +213,24 @@ impl Service {
     /// such permissions. They cannot read what the service keeps in it, but those who can write may replace it.
     pub fn data_is_open_to_others(&self) -> bool {
         self.data_is_open_to_others
+    }
+
+    /// Returns the workflows and uploads that the service was started with, uploads first.
+    pub fn seeded(&self) -> &[Seeded] {
+        &self.seeded
+    }
+
+    /// Returns a line each on the limits, the faults and the clock that are in force at the start.
+    pub fn in_force(&self) -> Vec<String> {
+        self.in_force.lines()
+    }
+
+    /// Stops the service as [`Service::stop`] does, and then exports its state to `path`.
+    pub async fn stop_and_export(self, path: PathBuf) -> Result<ArchiveSummary, ArchiveError> {
+        let (store, directories) = (Arc::clone(&self.store), self.directories.clone());
+        self.stop().await;
+        let exported = tokio::task::spawn_blocking(move || archive::export_store(&store, &directories, &path));
+        exported.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Stops the service: accepts no more connections, leaves queued runs to the next start, gives active runs
@@ -244,8 +287,11 @@ struct Opened {
     directories: Directories,
     data_is_open_to_others: bool,
     sources: EnrichmentSources,
-    /// Runs that an earlier service left queued, in the order of their start.
+    /// Runs that an earlier service left without an end and that begin now, in the order of their start.
     waiting: Vec<(RunRow, JobRow)>,
+    seeded: Vec<Seeded>,
+    /// State for a reset; `None` without administration.
+    baseline: Option<Baseline>,
 }
 
 /// Opens the data directory, recovers from a crash and loads the reference tables, on a blocking thread.
@@ -256,16 +302,18 @@ async fn open(config: Config) -> Result<Opened, Error> {
         let directories = Directories::create(root).map_err(failed)?;
         let data_is_open_to_others = private_files::is_open_to_others(root).map_err(failed)?;
         let store = Store::open(root, config.clock.now())?;
-        // Runs are failed before the clean-up, which removes the partial files of exactly these runs.
-        let interrupted = store.fail_interrupted(config.clock.now())?;
+        // The ends of runs are decided before the clean-up, which removes the partial files of exactly these runs.
+        let Recovered { waiting, rewound, failed: interrupted } = recover(&store, config.clock.now())?;
         // If a row cannot be read, its files are kept.
         let is_run = |id: &_| store.run(id).map_or(true, |run| run.is_some());
         let is_upload = |handle: &_| store.upload(handle).map_or(true, |upload| upload.is_some());
-        directories.remove_leftovers(&interrupted, is_run, is_upload).map_err(failed)?;
+        directories.remove_leftovers(&interrupted, &rewound, is_run, is_upload).map_err(failed)?;
         notebooks::remove_leftovers(&directories.notebooks(), &store.notebooks()?).map_err(failed)?;
         let sources = enrich::load(&config, &directories.tmp())?;
-        let waiting = store.waiting()?;
-        Ok(Opened { config, store: Arc::new(store), directories, data_is_open_to_others, sources, waiting })
+        let seeded = seeds::install(&config, &store, &directories)?;
+        let baseline = if config.admin { Some(store.baseline()?) } else { None };
+        let store = Arc::new(store);
+        Ok(Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::api::{HandleId, RunId, Workflow};
@@ -20,6 +21,18 @@ const MAX_WORKFLOW_ID_BYTES: usize = 200;
 /// hyphens. The other spellings of UUIDs would let two ids name one directory on some file systems.
 pub(super) fn is_generated_id(text: &str) -> bool {
     Uuid::parse_str(text).is_ok_and(|id| id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text)
+}
+
+/// Returns an id of that form which depends on the kind and the name of an item only.
+pub(super) fn id_from_name(kind: &str, name: &str) -> String {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Sha256::digest(format!("drawoff {kind} 1\n{name}"))[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
+/// Returns the handle of an upload that a service is started with, from its file name.
+pub(super) fn upload_from_name(name: &str) -> HandleId {
+    HandleId(id_from_name("upload", name))
 }
 
 /// Returns true for an id that a client may choose for a workflow. Our reading: any text that fits one path segment,
@@ -201,6 +214,14 @@ mod tests {
         "0B5C6F2E-6F0C-4D7E-9A3B-5D1F0A7C9E21",
         "{0b5c6f2e-6f0c-4d7e-9a3b-5d1f0a7c9e21}",
     ];
+
+    #[test]
+    fn ids_from_names_never_change() {
+        assert_ne!(id_from_name("workflow", "a"), id_from_name("upload", "a"));
+        assert!(is_generated_id(&id_from_name("workflow", "a")));
+        // Tests of users rely on it.
+        assert_eq!(upload_from_name("companies.csv").0, "179a176a-60ca-8bd1-af8c-52adb00c9053");
+    }
 
     #[test]
     fn ids_are_those_that_the_service_generates() {

@@ -43,6 +43,6 @@ pub use store_error::{StoreError, StoreProblem};
 pub use stream::Stream;
 pub use sync_all::sync_all;
 pub use target::{Reread, Target};
-pub use temporary::{TemporaryDirectory, temporary_file};
+pub use temporary::{TemporaryDirectory, temporary_file, unnamed_file};
 pub use uploads::UploadControl;
 pub use whole::{TemporaryFile, WholeStream};

@@ -152,6 +152,19 @@ impl Sink {
         }
     }
 
+    /// Returns true if [`Sink::truncate`] can cut the target.
+    pub fn can_truncate(&self) -> bool {
+        matches!(self, Sink::Part(_))
+    }
+
+    /// Cuts a file of a directory to its first `bytes` bytes; the next write goes on there. Fails for other targets.
+    pub fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        match self {
+            Sink::Part(part) => part.truncate(bytes),
+            _ => Err(io::Error::other("only a file of a directory can be cut")),
+        }
+    }
+
     /// Closes the handle of a file that the next write opens again. Does nothing for other targets.
     pub fn park(&mut self) {
         self.target_mut().park();

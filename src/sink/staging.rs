@@ -386,6 +386,14 @@ impl PartFile {
         PartFile { path: self.path.with_extension("again"), file: None, written: 0 }
     }
 
+    /// Cuts the file to its first `bytes` bytes; the next write goes on there.
+    pub(super) fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.park();
+        File::options().write(true).open(&self.path)?.set_len(bytes)?;
+        self.written = bytes;
+        Ok(())
+    }
+
     /// Makes the bytes durable and closes the file.
     pub fn sync(&mut self) -> io::Result<()> {
         self.open()?.sync_all()?;

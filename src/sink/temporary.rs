@@ -13,6 +13,14 @@ pub fn temporary_file(name: &str) -> io::Result<NamedTempFile> {
     partial::create(&std::env::temp_dir().join(name), true)
 }
 
+/// Creates a file without a name in `directory`, or in that for temporary files. It is gone when it is closed.
+pub fn unnamed_file(directory: Option<&Path>) -> io::Result<File> {
+    match directory {
+        Some(directory) => tempfile::tempfile_in(directory),
+        None => tempfile::tempfile(),
+    }
+}
+
 /// A directory that only its user can read. Removed when it is dropped.
 #[derive(Debug)]
 pub struct TemporaryDirectory {

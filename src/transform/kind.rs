@@ -40,6 +40,9 @@ pub(super) trait StepKind: Clone + Debug {
     /// decide what a step does, instead of passing through it. By default the step looks at none and renames none.
     fn add_looked_at(&self, _looked_at: &mut Needed) {}
 
+    /// Adds the columns whose values the step replaces under their names. Default none.
+    fn add_written(&self, _written: &mut Needed) {}
+
     /// Starts the step. The spill budget of `options` is for this step alone.
     fn start(&self, options: &StepOptions) -> Self::Running;
 }

@@ -44,7 +44,10 @@ pub use error::Error;
 pub use group::{Aggregate, GroupError, Groups};
 pub use key::{Key, KeyWriter};
 pub use kind::{ArgumentForm, Properties};
-pub use needs::{columns_looked_at, columns_needed, columns_opened, keeps_records, needs_record_spans, needs_structs};
+pub use needs::{
+    columns_looked_at, columns_needed, columns_opened, columns_written, keeps_records, needs_record_spans,
+    needs_structs,
+};
 pub use options::{OnBadCast, StepOptions};
 pub use record_spans::RecordSpans;
 pub use sql::{

@@ -29,6 +29,16 @@ pub fn columns_looked_at(steps: &[Step]) -> Option<Vec<String>> {
     }
 }
 
+/// Returns the columns whose values steps replace: if a record has one, the rows have it.
+pub fn columns_written(steps: &[Step]) -> BTreeSet<String> {
+    let mut written = Needed::Only(BTreeSet::new());
+    steps.iter().for_each(|step| step.add_written(&mut written));
+    match written {
+        Needed::All => BTreeSet::new(),
+        Needed::Only(only) => only,
+    }
+}
+
 /// Returns the source columns whose nested values steps look into, so that these must be parsed where a plan takes others
 /// by their text; `None` if any column may be one of them.
 pub fn columns_opened(steps: &[Step]) -> Option<Vec<String>> {

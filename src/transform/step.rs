@@ -76,6 +76,11 @@ macro_rules! steps {
                 match self { $(Step::$name(step) => step.add_looked_at(looked_at),)* }
             }
 
+            /// Dispatches to [`StepKind::add_written`].
+            pub(super) fn add_written(&self, written: &mut Needed) {
+                match self { $(Step::$name(step) => step.add_written(written),)* }
+            }
+
             /// Dispatches to [`StepKind::start`].
             pub(super) fn start(&self, options: &StepOptions) -> Running {
                 match self { $(Step::$name(step) => Running::$name(Box::new(step.start(options))),)* }

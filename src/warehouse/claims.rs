@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::earlier::Replaceable;
 use super::error::LoadError;
 use super::identity::{CommitKey, LoadClaim, LoadSet};
 use super::ledger::{LedgerRow, LoadProgress, LoadState};
@@ -77,8 +78,14 @@ impl LedgerRow {
 impl LoadProgress {
     /// Returns the progress after another chunk.
     pub(super) fn after(&self, rows: u64, end: &ChunkEnd) -> Self {
-        let (records, last) = (end.records, end.last.or(self.last));
-        LoadProgress { chunks: self.chunks + 1, rows: self.rows + rows, records, last }
+        LoadProgress {
+            chunks: self.chunks + 1,
+            rows: self.rows + rows,
+            records: end.records,
+            last: end.last.or(self.last),
+            digest: end.digest,
+            again: self.again,
+        }
     }
 }
 
@@ -89,6 +96,7 @@ pub(super) fn earlier_progress(
     claims: &[LoadClaim],
     found: &[Option<LedgerRow>],
     in_chunks: bool,
+    replaceable: Replaceable,
 ) -> Result<LoadProgress, LoadError> {
     let incomplete = found.iter().flatten().filter(|row| row.state == LoadState::Incomplete);
     let Some(first) = incomplete.clone().next() else { return Ok(LoadProgress::default()) };
@@ -100,9 +108,17 @@ pub(super) fn earlier_progress(
     }
     Err(LoadError::Incomplete {
         table: table.to_owned(),
+        may_replace: replaceable.takes(incomplete.clone()),
         runs: incomplete.map(|row| row.run_id.clone().unwrap_or_else(|| row.source.clone())).collect(),
         rows: first.rows,
     })
+}
+
+/// Returns true if these rows of the ledger are of a load in chunks that is not complete, and takes the place of an earlier
+/// one: the command that began it goes on with it.
+pub(super) fn is_begun_again(found: &[Option<LedgerRow>]) -> bool {
+    let is_begun = |row: &LedgerRow| row.state == LoadState::Incomplete && row.progress.is_some_and(|done| done.again);
+    !found.is_empty() && found.iter().all(|row| row.as_ref().is_some_and(is_begun))
 }
 
 impl LedgerDetails {

@@ -1,4 +1,4 @@
-//! Properties of types that are the same for every system: names in messages about columns, and spelling in cells of CSV.
+//! Names of types in messages about columns, the same for every system.
 
 use crate::column::{Container, Fixed, Type};
 
@@ -17,10 +17,4 @@ pub(super) fn described(ty: &Type) -> &'static str {
         Type::Fixed(Fixed::Timestamp { .. }) => "timestamps",
         Type::Fixed(Fixed::Decimal { .. }) => "decimals",
     }
-}
-
-/// Returns true for types of which a cell of CSV may have another spelling.
-#[cfg(any(feature = "clickhouse", feature = "sqlite"))]
-pub(super) fn is_of_cells(ty: &Type) -> bool {
-    matches!(ty, Type::Float | Type::Int { .. } | Type::Decimal | Type::Bool | Type::Fixed(Fixed::Decimal { .. }))
 }

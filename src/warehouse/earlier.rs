@@ -3,11 +3,47 @@
 use super::error::LoadError;
 use super::identity::LoadClaim;
 use super::ledger::LedgerRow;
+use super::load::TableTarget;
+use super::modes::LoadMode;
 
 impl LoadClaim {
     /// Returns the key that a column for commit keys has in the rows of the load.
     pub(super) fn row_key(&self) -> &str {
         self.set.as_ref().map_or(self.key.as_str(), |set| &set.key)
+    }
+}
+
+/// The way in which a load tells the rows of an earlier one of its key from others, to replace them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaceable {
+    /// It cannot.
+    Never,
+    /// By the key in a column: that of all runs that were loaded together.
+    ByKey,
+    /// It replaces them row by row, or all rows of the table.
+    Always,
+}
+
+impl Replaceable {
+    /// Returns the way of loads with these options.
+    pub(super) fn of(target: &TableTarget) -> Self {
+        match (&target.mode, &target.load_column) {
+            (LoadMode::Append, None) => Replaceable::Never,
+            (LoadMode::Append, Some(_)) => Replaceable::ByKey,
+            _ => Replaceable::Always,
+        }
+    }
+
+    /// Returns true if the rows of all these loads can be replaced.
+    pub(super) fn takes<'a>(self, rows: impl Iterator<Item = &'a LedgerRow> + Clone) -> bool {
+        let together = |row: &LedgerRow| rows.clone().filter(|other| other.row_key() == row.row_key()).count() as u64;
+        match self {
+            Replaceable::Never => false,
+            Replaceable::ByKey => {
+                rows.clone().all(|row| row.set.as_ref().is_none_or(|set| set.members == together(row)))
+            }
+            Replaceable::Always => true,
+        }
     }
 }
 
@@ -17,6 +53,7 @@ pub(super) fn earlier_load(
     table: &str,
     claims: &[LoadClaim],
     found: Vec<Option<LedgerRow>>,
+    replaceable: Replaceable,
 ) -> Result<Option<LedgerRow>, LoadError> {
     let names = |is_loaded: bool| {
         let of = claims.iter().zip(&found).filter(|(_, row)| row.is_some() == is_loaded);
@@ -27,7 +64,8 @@ pub(super) fn earlier_load(
         return Ok(None);
     }
     if !missing.is_empty() {
-        return Err(LoadError::PartlyLoaded { table: table.to_owned(), loaded, missing });
+        let may_replace = replaceable.takes(found.iter().flatten());
+        return Err(LoadError::PartlyLoaded { table: table.to_owned(), loaded, missing, may_replace });
     }
     let rows: Vec<LedgerRow> = found.into_iter().flatten().collect();
     let Some(set) = claims.first().and_then(|claim| claim.set.clone()) else { return Ok(rows.into_iter().next()) };

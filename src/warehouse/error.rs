@@ -70,6 +70,8 @@ pub enum LoadError {
         loaded: Vec<String>,
         /// The runs that are not.
         missing: Vec<String>,
+        /// True if a load of all of them may replace the rows that are there.
+        may_replace: bool,
     },
     /// An earlier load of the same rows was made in chunks, and is not complete; no row was written.
     #[error("cannot load into {table}: an earlier load of {} is not complete: {rows} of its rows are in the table", runs.join(", "))]
@@ -80,6 +82,8 @@ pub enum LoadError {
         runs: Vec<String>,
         /// Its rows in the table.
         rows: u64,
+        /// True if another load may replace them.
+        may_replace: bool,
     },
     /// The records of the sources are not those behind which the load would go on; no row was written.
     #[error("cannot load into {table}: {} of this load are there, of the first {}, and {what}", counted(*rows, "row"), counted(*records, "record"))]
@@ -92,6 +96,8 @@ pub enum LoadError {
         records: u64,
         /// The difference of the sources.
         what: String,
+        /// True if a load of these records may replace the rows that are there.
+        may_replace: bool,
     },
     /// Rows of earlier chunks of the load are gone.
     #[error(

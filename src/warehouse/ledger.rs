@@ -86,6 +86,28 @@ pub struct LoadProgress {
     /// The record of the last row; `None` in ledgers of before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<RecordMark>,
+    /// The digest of all these records; `None` in ledgers of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<RecordsDigest>,
+    /// True if the load takes the place of an earlier one of its key, so that the same command goes on with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+/// The digest of the first records of the sources, as a load in chunks remembers it. Records that are not valid do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsDigest {
+    /// True if there are rows of CSV among them: the same results have other bytes in another format.
+    pub is_csv: bool,
+    /// XXH3 of each record and its run, seeded with that of the records before it.
+    pub xxh3: u64,
+}
+
+impl RecordsDigest {
+    /// Returns true if `other` is the digest of other records.
+    pub fn contradicts(&self, other: &RecordsDigest) -> bool {
+        self.is_csv == other.is_csv && self.xxh3 != other.xxh3
+    }
 }
 
 /// A record as a load in chunks remembers it, so that a load of other records does not go on behind it.

@@ -1,7 +1,7 @@
 //! The facts about a load at its end, and the outcome of its commit.
 
 use super::identity::CommitKey;
-use super::ledger::{LedgerRow, LoadSummary, RecordMark};
+use super::ledger::{LedgerRow, LoadSummary, RecordMark, RecordsDigest};
 
 /// Facts about a load that are known at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct ChunkEnd {
     pub records: u64,
     /// The record of its last row; `None` if it has no row.
     pub last: Option<RecordMark>,
+    /// The digest of the records; `None` if it is not needed.
+    pub digest: Option<RecordsDigest>,
     /// True for the last chunk, which completes the load.
     pub is_last: bool,
 }

@@ -19,10 +19,13 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod cells;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod claims;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+pub mod cloud;
 mod data_files;
 #[cfg(feature = "delta")]
 pub mod delta;
@@ -43,8 +46,9 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod row_check;
+mod row_encoder;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -59,7 +63,7 @@ pub use data_files::{DataFile, FileLayout, FilesLoad, FilesPlace, Orphans};
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
-pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark};
+pub use ledger::{LEDGER_TABLE, LedgerRow, LoadProgress, LoadState, LoadSummary, RecordMark, RecordsDigest};
 pub use load::{Begun, LoadRequest, TableLoad, TableTarget, Warehouse};
 pub use load_end::{ChunkEnd, Committed, LoadEnd};
 pub use modes::{LoadMode, NulPolicy, Widening};

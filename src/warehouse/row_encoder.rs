@@ -1,6 +1,7 @@
 //! The trait of the workers' half of a load: checks rows against the table, and encodes them.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::error::LoadError;
 use crate::column::{Batch, Schema};
@@ -42,6 +43,9 @@ pub struct UnfitRow {
 pub enum LoadRows {
     /// Bytes in the target's own form.
     Bytes(Vec<u8>),
+    /// The same, of rows whose values decide on types that the columns of their batch leave open: the columns to append them
+    /// with.
+    Typed(Vec<u8>, Arc<Schema>),
     /// Columns, for targets that take values one by one.
     Columns(Batch),
 }
@@ -50,7 +54,7 @@ impl LoadRows {
     /// Returns the bytes that it holds, approximately.
     pub fn memory_size(&self) -> usize {
         match self {
-            LoadRows::Bytes(bytes) => bytes.len(),
+            LoadRows::Bytes(bytes) | LoadRows::Typed(bytes, _) => bytes.len(),
             LoadRows::Columns(batch) => batch.memory_size(),
         }
     }

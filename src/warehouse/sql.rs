@@ -7,7 +7,6 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Returns the lines of the columns of a new table, from their quoted names and types.
-#[cfg(any(feature = "postgres", feature = "clickhouse"))]
 pub(super) fn column_lines(columns: impl Iterator<Item = (String, String)>) -> String {
     let columns: Vec<(String, String)> = columns.collect();
     let width = columns.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -35,7 +35,7 @@ pub(super) fn assert_same_rows(encoder: &dyn RowEncoder) {
             let batch = decoded(record, schema);
             let unfit = encoder.unfit(&batch);
             let bytes = unfit.is_empty().then(|| match encoder.encode(&batch, Vec::new()) {
-                Ok(super::LoadRows::Bytes(bytes)) => bytes,
+                Ok(super::LoadRows::Bytes(bytes) | super::LoadRows::Typed(bytes, _)) => bytes,
                 Ok(super::LoadRows::Columns(_)) => panic!("{record}: not encoded"),
                 Err(error) => panic!("{record}: {error}"),
             });
@@ -43,6 +43,81 @@ pub(super) fn assert_same_rows(encoder: &dyn RowEncoder) {
         });
         assert_eq!(parsed, opaque, "{record}");
     }
+}
+
+/// Values of all kinds, with the numbers that types bend.
+const VALUES: [&str; 34] = [
+    "0",
+    "1",
+    "-7",
+    "40000",
+    "9007199254740993",
+    "1152921504606846976",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-12345678901234567890123",
+    "1234567890123456789012345678901234567890",
+    "-0",
+    "0.0",
+    "1.0",
+    "2.50",
+    "1e2",
+    "1e30",
+    "1e-400",
+    "1e400",
+    "9007199254740993.0",
+    "0.10000000149011612",
+    "0.1234567890123456789",
+    "true",
+    "false",
+    "\"\"",
+    "\"12\"",
+    "\"007\"",
+    "\"1.5\"",
+    "\"true\"",
+    "\"é\\u0000\"",
+    "\"a\\u00e9\"",
+    "\"2026-01-31\"",
+    "[1, 2.50]",
+    "{\"a\": 1.50}",
+    "\"12345678901234567890123456789012\"",
+];
+
+/// Asserts that `encoder`, of a table that has a column `v`, makes the same of each value, whatever type the values of other
+/// records give to the column.
+pub(super) fn assert_values_stand_alone(encoder: &dyn RowEncoder, what: &str) {
+    let record = |value: &str| format!("{{\"v\":{value}}}");
+    let schema = |values: &[&str]| {
+        let text: Vec<String> = values.iter().map(|value| record(value)).collect();
+        infer(&Morsel::from_vec(text.join("\n").into_bytes(), 0, 0), ValueTypes::Typed, usize::MAX)
+    };
+    let mut taken = 0;
+    for value in VALUES {
+        let outcome = |schema: &Schema| {
+            let batch = decoded(&record(value), schema);
+            let unfit: Vec<String> = encoder.unfit(&batch).into_iter().map(|unfit| unfit.reason).collect();
+            let encoded = unfit.is_empty().then(|| match encoder.encode(&batch, Vec::new()) {
+                Ok(super::LoadRows::Bytes(bytes) | super::LoadRows::Typed(bytes, _)) => bytes,
+                Ok(super::LoadRows::Columns(_)) => panic!("{what}: {value}: not encoded"),
+                Err(error) => panic!("{what}: {value}: {error}"),
+            });
+            // In `jsonb`, a string is the same in every spelling.
+            let encoded = encoded.map(|bytes| if what.starts_with("jsonb") { Vec::new() } else { bytes });
+            (unfit, encoded)
+        };
+        let alone = outcome(&schema(&[value]));
+        taken += usize::from(alone.1.is_some());
+        for first in VALUES {
+            for second in ["null", "0.5", "\"x\"", "true", "9007199254740993"] {
+                assert_eq!(
+                    outcome(&schema(&[value, first, second])),
+                    alone,
+                    "{what}: {value} beside {first} and {second}"
+                );
+            }
+        }
+    }
+    assert!(taken > 0, "{what} takes no value");
 }
 
 fn decoded(record: &str, schema: &Schema) -> Batch {

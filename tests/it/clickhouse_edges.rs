@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::clickhouse::ClickHouseShim;
+use crate::support::tls::TlsProxy;
 use crate::support::{Done, Place, Service, exit};
 
 /// The number of loads so far.
@@ -288,4 +289,64 @@ fn objects_in_columns_of_json_are_exact_or_rejected() {
     let sql = "SELECT j FROM crm.t FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0";
     let read: Vec<String> = shim.ask(sql).lines().map(str::to_owned).collect();
     assert_eq!(read, kept.map(|json| format!("{{\"j\":{json}}}")));
+}
+
+/// A replacement that was stopped between its statements, and was completed by another loader, takes no rows of later loads.
+#[test]
+fn a_replacement_that_goes_on_late_leaves_later_rows() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let place = Place::new();
+    let url = shim.url();
+    shim.ask("CREATE TABLE crm.t (p Int64, v Int64) ENGINE = MergeTree ORDER BY v PARTITION BY p");
+    shim.ask("INSERT INTO crm.t VALUES (1, 1), (2, 2)");
+    place.write("new.ndjson", "{\"p\":1,\"v\":10}\n");
+    place.write("later.ndjson", "{\"p\":2,\"v\":20}\n");
+    let replace = ["convert", "new.ndjson", "-o", &url, "--into", "t", "--load", "replace"];
+    shim.fault("allow_replace_partition_from_empty_source", 0, "hold-before");
+    thread::scope(|scope| {
+        let first = scope.spawn(|| place.run(&replace));
+        shim.wait_until_held();
+        place.run(&replace).ok().says("nothing was changed");
+        assert_eq!(shim.ask("SELECT p, v FROM crm.t ORDER BY p"), "1\t10\n");
+        place.run(&["convert", "later.ndjson", "-o", &url, "--into", "t"]).ok();
+        shim.release();
+        first.join().unwrap().ok();
+    });
+    assert_eq!(shim.ask("SELECT p, v FROM crm.t ORDER BY p"), "1\t10\n2\t20\n");
+    assert_eq!(shim.leftovers(), "");
+}
+
+/// A server behind a certificate of a CA of one's own, which `SSL_CERT_FILE` names.
+#[test]
+fn a_server_behind_tls_is_loaded_by_its_own_ca() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let proxy = TlsProxy::start(shim.url().replace("clickhouse://", "http://").trim_end_matches("/crm"));
+    let url = format!("{}/crm", proxy.url.replace("https://", "clickhouse+https://"));
+    let load = |place: &Place| {
+        place.write("in.ndjson", "{\"v\":1}\n");
+        place.run(&["convert", "in.ndjson", "-o", &url, "--into", "t"])
+    };
+    let place = Place::new();
+    let pem = place.write("ca.pem", &proxy.certificate).display().to_string();
+    load(&place).code(exit::LOAD_REFUSED).says("certificate");
+    load(&place.env("SSL_CERT_FILE", &pem)).ok().says("loaded 1 row");
+    assert_eq!(shim.ask("SELECT v FROM crm.t"), "1\n");
+}
+
+/// A user who may only read, and a column that takes rows in another form, are named before the first row.
+#[test]
+fn a_user_who_may_not_write_and_nested_columns_are_explained() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let place = Place::new();
+    place.write("in.ndjson", "{\"o\":[{\"a\":1}]}\n");
+    let url = shim.url();
+    let args = ["convert", "in.ndjson", "-o", &url, "--into", "t"];
+    let refusal = "Code: 164. DB::Exception: default: Cannot execute query in readonly mode. (READONLY)";
+    shim.fault("CREATE TABLE", 0, &format!("refuse {refusal}"));
+    place.run(&args).code(exit::LOAD_REFUSED).says("readonly").hints("a user who may write");
+    shim.ask("CREATE TABLE crm.t (o Nested(a Int64, b String)) ENGINE = MergeTree ORDER BY tuple()");
+    place.run(&args).code(exit::LOAD_REFUSED).says("column `o` is of the type Nested").says("`o.a`, `o.b`");
+    place.write("in.ndjson", "{\"o.a\":[1,2],\"o.b\":[\"x\",\"y\"]}\n");
+    place.run(&args).ok();
+    assert_eq!(shim.ask("SELECT o.a, o.b FROM crm.t"), "[1,2]\t['x','y']\n");
 }

@@ -65,7 +65,7 @@ impl Api {
             }
             _ => {
                 let place = Place::new();
-                let service = Service::start(&place, "data", &["--api-key", MARKED_KEY]);
+                let service = Service::start(&place, "data", &["--api-key", MARKED_KEY, "--like-hosted"]);
                 let base = service.url.clone();
                 let local = Some((service, place));
                 Api { base, key: MARKED_KEY.to_owned(), client, pace: Duration::from_millis(20), local }

@@ -124,7 +124,7 @@ fn a_load_that_was_killed_between_chunks_goes_on_at_the_record() {
                 .run(&args("all.ndjson", &target.url, &[]))
                 .code(exit::LOAD_REFUSED)
                 .says("not complete")
-                .hints("--again");
+                .hints("go on with it by the command that began it");
             let mut resume = place.command(&args("all.ndjson", &target.url, &["--commit-every", "70"]));
             resume.env("DRAWOFF_MORSEL_SIZE", "1000");
             let there = format!("went on behind {there} rows");
@@ -171,12 +171,28 @@ fn loads_in_chunks_are_replaced_by_again() {
         child.kill().unwrap();
         child.wait().unwrap();
         drop(stdin);
+        // In one transaction it could replace them.
+        let whole = ["--load-column", "load_key"];
+        place.run(&args("all.ndjson", &target.url, &whole)).code(exit::LOAD_REFUSED).hints("--again");
         // Of a load that is not complete, and of one that is.
         for _ in 0..2 {
             place.run(&args("all.ndjson", &target.url, &again)).code(exit::PARTIAL).says("of the earlier load");
             assert_eq!(target.ids(), ALL);
             assert!(target.chunks().ends_with(" 900"));
         }
+        // One that was killed goes on.
+        let (mut child, stdin) = start(place, &target.url, &records(0, 400), &again);
+        let has_begun = || (1..900).contains(&target.rows());
+        wait_for("a chunk", || (has_begun() && target.rows() >= 200).then_some(()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(stdin);
+        let there = target.rows();
+        assert!((200..900).contains(&there), "{there}");
+        let said = format!("went on behind {there} rows");
+        place.run(&args("all.ndjson", &target.url, &again)).code(exit::PARTIAL).says(&said);
+        assert_eq!(target.ids(), ALL);
+        assert!(target.chunks().ends_with(" 900"));
         // In one transaction.
         let whole = ["--load-column", "load_key", "--again"];
         place.run(&args("all.ndjson", &target.url, &whole)).code(exit::PARTIAL).says("of the earlier load");
@@ -238,6 +254,12 @@ fn a_load_of_other_records_does_not_go_on_behind_those_that_are_there() {
                 "400 rows of this load are there, of the first 400 records, and the sources have another record 399";
             command(other).code(exit::LOAD_REFUSED).says(said).hints("in their order");
         }
+        // The last record is the same, and one that makes no row is not.
+        place.write("late.ndjson", text(0, 1000).replace("{\"id\":100}", "{\"id\":-100}"));
+        let said =
+            "400 rows of this load are there, of the first 400 records, and the sources have other records there";
+        let done = command("late.ndjson").code(exit::LOAD_REFUSED).says(said).hints("in their order");
+        assert!(!done.stderr.contains("--again"), "its rows cannot be told from others: {}", done.stderr);
         command("short.ndjson").code(exit::LOAD_REFUSED).says("the sources have only 300 records");
         assert_eq!(target.ids(), "400 400 79800");
         command("a.ndjson b.ndjson").ok().says("went on behind 400 rows in 4 chunks");

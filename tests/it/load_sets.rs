@@ -113,8 +113,9 @@ fn check(ask: &Ask, ids: &dyn Fn() -> String) {
     assert_eq!((alone.run_id.as_deref(), alone.rows), (Some("r2"), 2));
     assert_eq!(alone.set.map(|set| set.members), Some(2));
     match ask.load(&["r3", "r1"], &[3, 1]) {
-        Err(LoadError::PartlyLoaded { loaded, missing, .. }) => {
-            assert_eq!((loaded, missing), (vec!["r1".to_owned()], vec!["r3".to_owned()]));
+        // The rows of `r1` cannot be replaced without those of `r2`.
+        Err(LoadError::PartlyLoaded { loaded, missing, may_replace, .. }) => {
+            assert_eq!((loaded, missing, may_replace), (vec!["r1".to_owned()], vec!["r3".to_owned()], false));
         }
         other => panic!("{other:?}"),
     }
@@ -125,6 +126,15 @@ fn check(ask: &Ask, ids: &dyn Fn() -> String) {
     assert!(matches!(find(&["r3", "r1"]), Err(LoadError::PartlyLoaded { .. })));
     assert!(find(&["r3", "r4"]).unwrap().is_none() && find(&["r1", "r2"]).unwrap().is_some());
     assert_eq!(ask.load(&["r3"], &[3]).unwrap().rows_loaded(), 1);
+    match ask.load(&["r3", "r4"], &[3, 4]) {
+        Err(LoadError::PartlyLoaded { may_replace, .. }) => assert!(may_replace),
+        other => panic!("{other:?}"),
+    }
+    let without = ask.with(|ask| ask.load_column = false);
+    match without.load(&["r3", "r4"], &[3, 4]) {
+        Err(LoadError::PartlyLoaded { may_replace, .. }) => assert!(!may_replace, "its rows have no key to tell"),
+        other => panic!("{other:?}"),
+    }
     // Each is loaded, by two loads.
     assert_eq!(ask.load(&["r1", "r2", "r3"], &[1, 2, 3]).unwrap().already().rows, 3);
     assert_eq!(ids(), "1,2,3");

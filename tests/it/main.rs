@@ -14,6 +14,8 @@ mod columnar_input;
 mod commands;
 mod contract;
 mod convert;
+#[cfg(feature = "object-store")]
+mod copy_into;
 mod csv_dialect;
 mod csv_input;
 mod csv_rules;
@@ -39,6 +41,7 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]
 mod postgres_connection;
@@ -48,6 +51,7 @@ mod postgres_edges;
 mod postgres_loads;
 #[cfg(feature = "postgres")]
 mod postgres_tls;
+mod request_log;
 mod result_file;
 mod roundtrip;
 mod schema;
@@ -55,6 +59,10 @@ mod secrets;
 mod service;
 mod service_guard;
 mod service_kills;
+mod service_load;
+mod service_observe;
+mod service_results;
+mod service_seeds;
 mod signals;
 mod sinks;
 mod soak;
@@ -71,8 +79,12 @@ mod starts;
 mod state;
 mod steps;
 mod stores;
+#[cfg(feature = "sqlite")]
+mod sync;
 mod targets;
 mod tls;
 mod tree;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod value_meaning;
 mod webhooks;
 mod written_forms;

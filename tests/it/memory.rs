@@ -91,3 +91,43 @@ fn memory_does_not_grow_with_the_input() {
         std::fs::remove_file(place.path(out)).unwrap();
     }
 }
+
+/// Writes `rows` records of 500 columns each, half of them numbers, from a counter.
+fn write_wide(place: &Place, name: &str, rows: u64) {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(place.path(name)).unwrap());
+    for row in 0..rows {
+        for column in 0..500 {
+            let open = if column == 0 { '{' } else { ',' };
+            let value = row * column % 977;
+            match column % 2 {
+                0 => write!(out, "{open}\"a_column_{column}\":{value}").unwrap(),
+                _ => write!(out, "{open}\"a_column_{column}\":\"v{value}\"").unwrap(),
+            }
+        }
+        out.write_all(b"}\n").unwrap();
+    }
+    out.flush().unwrap();
+}
+
+/// A finished file of many takes no memory for its columns, in any format; nor does a row group of a single file.
+#[test]
+fn memory_does_not_grow_with_files_or_row_groups_times_columns() {
+    let place = Place::new();
+    write_wide(&place, "few.ndjson", 80);
+    write_wide(&place, "many.ndjson", 640);
+    for format in ["parquet", "arrow", "csv"] {
+        let convert = |input| {
+            let args =
+                ["convert", input, "-o", "out/", "--to", format, "--max-file-rows", "8", "--max-memory", "64MiB"];
+            let peak = peak_of(&place, &args);
+            let files = std::fs::read_dir(place.path("out")).unwrap().count();
+            std::fs::remove_dir_all(place.path("out")).unwrap();
+            (peak, files)
+        };
+        let ((few, _), (many, files)) = (convert("few.ndjson"), convert("many.ndjson"));
+        assert!(files >= 80, "{format}: {files} files");
+        let of = format!("{format}: {} MiB for 80 files, {} MiB for 10", many / MIB, few / MIB);
+        // The few do not fill the buffers. Entries of 1.6 KB for the columns of 70 files would be 56 MiB.
+        assert!(many <= few + 3 * NOISE && many <= BUDGET, "{of}");
+    }
+}

@@ -157,3 +157,163 @@ fn a_null_in_a_mixed_list_is_null() {
         assert!(o.is_null(), "{output}: {found:?}");
     }
 }
+
+/// The schema and the rows of each output, which must be the same for all sizes of morsels.
+fn same_for_all_morsels(input: &str, text: &str, steps: &[&str], outputs: &[&str]) -> Vec<(String, Vec<Value>)> {
+    let read = |morsel_bytes: &str| -> Vec<(String, Vec<Value>)> {
+        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_bytes);
+        place.write(input, text);
+        let read = |output: &&str| {
+            place.run(&[&["convert", input, "-o", output], steps].concat()).ok();
+            let bytes = place.read(output);
+            match output.rsplit_once('.').unwrap().1 {
+                "parquet" | "arrow" => {
+                    let schema = place.run(&["schema", output]).ok();
+                    let rows = place.run(&["convert", output, "-o", "-", "--to", "ndjson"]).ok();
+                    (String::from_utf8(schema.stdout).unwrap(), rows::ndjson(&rows.stdout))
+                }
+                // The order of keys counts, too.
+                _ => (String::from_utf8(bytes).unwrap(), Vec::new()),
+            }
+        };
+        outputs.iter().map(read).collect()
+    };
+    let whole = read("1048576");
+    for morsel_bytes in ["10", "70"] {
+        for ((output, found), expected) in outputs.iter().zip(read(morsel_bytes)).zip(&whole) {
+            assert_eq!(found, *expected, "{output} of {input}, {steps:?}, morsels of {morsel_bytes}");
+        }
+    }
+    whole
+}
+
+#[test]
+fn records_behind_a_row_limit_decide_on_nothing() {
+    let outputs = ["out.parquet", "out.arrow", "out.ndjson", "out.csv", "out.json"];
+    let numbers: String = (1..=50).map(|n| format!("{n}\n")).collect();
+    let whole = same_for_all_morsels("in.csv", &format!("a\n{numbers}x\n1.5\n"), &["--limit", "3"], &outputs);
+    assert!(whole[0].0.contains("int"), "{}", whole[0].0);
+    assert_eq!(whole[2].0, "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
+    // A number of cells before the limit makes it a double, text behind it nothing.
+    let csv = format!("a,b\n1,x\n2,y\n1.5,\"l\n1\"\n3,z\n{}", "x,1\n".repeat(30));
+    let whole = same_for_all_morsels("in.csv", &csv, &["--where", "b <> 'x'", "--limit", "3"], &outputs);
+    assert!(whole[0].0.contains("float") && whole[0].1.len() == 3, "{:?}", whole[0]);
+    // The text is within the limit, and far behind the first morsel.
+    let csv = format!("a,b\n{}x,1\n{}", "1,2\n".repeat(40), "y,z\n".repeat(30));
+    let whole = same_for_all_morsels("in.csv", &csv, &["--limit", "41"], &outputs);
+    assert_eq!(whole[0].1[40], json!({"a": "x", "b": 1}));
+    // Keys behind the limit are no columns, and members no members.
+    let records = format!(
+        "{}{}",
+        "{\"a\":{\"x\":1},\"l\":[1,2]}\n".repeat(9),
+        "{\"a\":{\"y\":\"s\"},\"late\":1,\"l\":[\"s\"]}\n".repeat(9)
+    );
+    for steps in [&["--limit", "9"][..], &["--explode", "l", "--limit", "18"], &["--dedupe", "a", "--limit", "1"]] {
+        let whole = same_for_all_morsels("in.ndjson", &records, steps, &outputs);
+        assert!(!whole[0].0.contains("late") && whole[0].1[0].get("late").is_none(), "{steps:?}: {:?}", whole[0]);
+    }
+    // A name is no mistake if a record behind the limit has it.
+    let place = Place::new();
+    place.write("in.ndjson", &records);
+    place.run(&["convert", "in.ndjson", "-o", "x.csv", "--limit", "9", "--select", "late"]).ok();
+    assert_eq!(place.read_text("x.csv"), format!("late\n{}", "\n".repeat(9)));
+}
+
+/// Rows that are not copies of their records have the keys in the order in which the records first had them.
+#[test]
+fn the_order_of_keys_and_members_depends_on_no_morsel() {
+    let keys = ["m", "b", "o", "a", "q"];
+    let record = |i: usize| {
+        let members = |n: usize| -> Vec<String> {
+            (0..=n % 4).map(|j| format!("\"{}\":{}", keys[(n * 3 + j * (n % 2 + 1)) % 5], j)).collect()
+        };
+        let columns = (0..=i % 5).map(|j| {
+            let key = keys[(i * 7 + j * (i % 3 + 1)) % 5];
+            match key {
+                "o" => format!("\"o\":{{{}}}", members(i).join(",")),
+                key => format!("\"{key}\":{i}"),
+            }
+        });
+        let mut seen = Vec::new();
+        let columns: Vec<String> = columns
+            .filter(|text| {
+                !seen.contains(&text[..4].to_owned()) && {
+                    seen.push(text[..4].to_owned());
+                    true
+                }
+            })
+            .collect();
+        format!("{{{}}}\n", columns.join(","))
+    };
+    let records: String = (0..60).map(record).collect();
+    for steps in
+        [&["--drop", "`none`"][..], &["--drop", "q"], &["--json", "o"], &["--dedupe", "a"], &["--rename", "a=z"]]
+    {
+        same_for_all_morsels("in.ndjson", &records, steps, &["out.ndjson", "out.json", "out.csv", "out.parquet"]);
+    }
+    // Every file of a directory has the same columns, and its objects the same members in the same order.
+    let schemas = |morsel_bytes: &str| {
+        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_bytes);
+        place.write("in.ndjson", &records);
+        place.run(&["convert", "in.ndjson", "-o", "out/", "--to", "parquet", "--max-file-rows", "7"]).ok();
+        let mut files: Vec<_> = std::fs::read_dir(place.path("out")).unwrap().map(|e| e.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "parquet"));
+        assert!(files.len() >= 9, "{files:?}");
+        let schema = |file: &std::path::PathBuf| place.run(&["schema", file.to_str().unwrap()]).ok().stdout;
+        let mut schemas: Vec<_> = files.iter().map(schema).collect();
+        schemas.dedup();
+        assert_eq!(
+            schemas.len(),
+            1,
+            "{morsel_bytes}: {:?}",
+            schemas.iter().map(|s| String::from_utf8_lossy(s)).collect::<Vec<_>>()
+        );
+        let rows = place.run(&["convert", "out/*.parquet", "-o", "-", "--to", "ndjson"]).ok();
+        (schemas.remove(0), rows::ndjson(&rows.stdout).len())
+    };
+    let whole = schemas("1048576");
+    assert_eq!(whole.1, 60);
+    for morsel_bytes in ["10", "300"] {
+        assert_eq!(schemas(morsel_bytes), whole, "{morsel_bytes}");
+    }
+}
+
+/// A stream cannot follow a change of its columns; what a step makes of a column that changes is none.
+#[test]
+fn a_stream_follows_changes_that_its_steps_hide() {
+    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "10");
+    let write = |first: &str, second: &str, args: &[&str]| {
+        let text = format!("{{\"a\":1{first}}}\n{{\"a\":2{second}}}\n");
+        let done = place.run_with_stdin(&[&["convert", "-", "-o", "-", "--to"], args].concat(), text.as_bytes()).ok();
+        if args[0] == "csv" {
+            return rows::csv_objects(&done.stdout);
+        }
+        let name = if args[0] == "parquet" { "s.parquet" } else { "s.arrows" };
+        place.write(name, &done.stdout);
+        rows::ndjson(&place.run(&["convert", name, "-o", "-", "--to", "ndjson"]).ok().stdout)
+    };
+    for to in ["csv", "parquet", "arrow-stream"] {
+        let pairs = [
+            ("{\"y\":1}", "{\"x\":1}"),
+            ("\"t\"", "{\"x\":1}"),
+            ("null", "[1]"),
+            ("{}", "{\"x\":1}"),
+            ("[1]", "[\"s\"]"),
+            ("[]", "{\"x\":[]}"),
+            ("{\"x\":1}", "5"),
+        ];
+        for (first, second) in pairs {
+            let found = write(&format!(",\"o\":{first}"), &format!(",\"o\":{second}"), &[to, "--json", "o"]);
+            assert_eq!(found[1]["o"], json!(second), "{to}: {first}, {second}");
+        }
+        // The step names the column, so that a stream has it from the first row.
+        assert_eq!(write("", ",\"o\":{\"x\":1}", &[to, "--json", "o"])[1]["o"], json!("{\"x\":1}"), "{to}");
+        let cast = write("", ",\"o\":\"5\"", &[to, "--cast", "o:int"]);
+        assert_eq!(cast[1]["o"].to_string().replace('"', ""), "5", "{to}");
+        // What is left out may change.
+        let dropped = write("", ",\"o\":{\"x\":1}", &[to, "--drop", "`o`"]);
+        assert_eq!(dropped[1].as_object().unwrap().len(), 1, "{to}");
+    }
+    let refused = place.run_with_stdin(&["convert", "-", "-o", "-", "--to", "csv"], b"{\"a\":1}\n{\"a\":2,\"o\":1}\n");
+    assert!(refused.code(6).stderr.contains("new key `o`"));
+}

@@ -1,5 +1,5 @@
-//! `drawoff serve`, killed at random moments and restarted: completed runs keep their results, interrupted runs have
-//! failed, and every offered file is complete.
+//! `drawoff serve`, killed at random moments and restarted: completed runs keep their results, interrupted runs begin again
+//! or, if they had effects outside of them, have failed with a reason, and every offered file is complete.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -102,6 +102,9 @@ fn a_killed_service_offers_only_complete_files_after_its_restart() {
                     let listed = runs.as_array().unwrap().iter().find(|listed| listed["job_id"] == **run).unwrap();
                     assert_eq!(listed["status_reason"], "interrupted");
                     assert!(listed["error_message"].is_string());
+                    // It had appended its rows, and its block has the reason.
+                    assert_eq!(live["blocks"][1]["status"], "completed", "{live:#}");
+                    assert_eq!(live["blocks"][2]["error_message"], listed["error_message"]);
                 }
                 other => panic!("kill {kill}: run {run} is {other}"),
             }
@@ -142,6 +145,104 @@ fn a_killed_service_offers_only_complete_files_after_its_restart() {
     eprintln!("{completed} runs completed, {failed} were interrupted, {files} files offered, all complete");
 }
 
+/// Waits until a run is in a state.
+fn wait_for_state(url: &str, run: &str, state: &str) -> Value {
+    let live = format!("{url}/workflows/runs/{run}/live_status");
+    wait_for(state, || Some(call("GET", &live, None)?.1).filter(|live| live["overall_status"] == state))
+}
+
+#[test]
+fn a_run_that_left_no_trace_begins_again_after_a_kill() {
+    let place = Place::new();
+    let slow = ["--fault", "rows-per-second=10"];
+    let service = Service::start(&place, "data", &slow);
+    let url = service.url.clone();
+    place.write("a.csv", "k\n1\n1\n2\n");
+    let block = |number: usize, name: &str, specs: Value| json!({ "sequence_number": number, "block_type": "x", "block_name": name, "block_id": format!("b{number}"), "specs": specs });
+    let create = |blocks: [Value; 2]| {
+        let body = json!({ "workflow_name": "W", "workflow_description": "", "workflow_definition": {
+            "blocks": blocks, "edges": [{ "from_block_id": "b1", "to_block_id": "b2" }] } });
+        let (status, made) = call("POST", &format!("{url}/workflows/create_workflow"), Some(body)).unwrap();
+        assert_eq!(status, StatusCode::OK, "{made}");
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let start = |workflow: &str, body: Value| {
+        let path = format!("{url}/workflows/run?workflow_id={workflow}&result_formats=ndjson");
+        let (status, started) = call("POST", &path, Some(body)).unwrap();
+        assert_eq!(status, StatusCode::OK, "{started}");
+        started["job_id"].as_str().unwrap().to_owned()
+    };
+    let plain = create([block(1, "webhook", json!({})), block(2, "deduplicate", json!({}))]);
+    let appending =
+        create([block(1, "webhook", json!({})), block(2, "append_to_notebook", json!({ "notebook_id": "n" }))]);
+    let rows = json!({ "webhook_payload": (0..500).map(|i| json!({ "k": i % 7 })).collect::<Vec<_>>() });
+    let begun = [start(&plain, rows.clone()), start(&appending, rows.clone())];
+    for run in &begun {
+        wait_for_state(&url, run, "running");
+    }
+    let queued = start(&plain, rows);
+    drop(service);
+
+    // The deduplicated rows are there after the restart, the notebook has its rows once, and no run was lost or doubled.
+    let service = Service::start(&place, "data", &["--max-runs", "1"]);
+    for run in begun.iter().chain([&queued]) {
+        let live = wait_for_state(&service.url, run, "completed");
+        let expected = if *run == begun[1] { 500 } else { 7 };
+        assert_eq!(live["blocks"][1]["metrics"]["row_count"], expected);
+        assert_eq!(check_links(&service.url, run), 4);
+    }
+    let (_, runs) = call("GET", &format!("{}/workflows/runs", service.url), None).unwrap();
+    assert_eq!(runs.as_array().unwrap().len(), 3);
+    let folder = place.path("data/runs").join(&begun[0]);
+    let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 4, "nothing is left of the first attempt: {names:?}");
+}
+
+#[test]
+fn a_key_lives_its_day_whatever_is_retained() {
+    let place = Place::new();
+    let service = Service::start(&place, "data", &["--retain", "1", "--admin"]);
+    let url = service.url.clone();
+    let (_, made) = call("POST", &format!("{url}/workflows/create_workflow"), Some(definition(false))).unwrap();
+    let path = format!("/workflows/run?workflow_id={}", made["id"].as_str().unwrap());
+    let start = |service: &Service, key: &str| {
+        let body = json!({ "webhook_payload": [{ "k": 1 }] });
+        let (status, started) = service.call_with("POST", &path, &[("idempotency-key", key)], Some(body));
+        assert_eq!(status, 200, "{started}");
+        started
+    };
+    let first = start(&service, "one");
+    let run = first["job_id"].as_str().unwrap();
+    wait_for_state(&url, run, "completed");
+    let second = start(&service, "two");
+    wait_for_state(&url, second["job_id"].as_str().unwrap(), "completed");
+    let gone = format!("/workflows/runs/{run}/live_status");
+    wait_for("the first run to be deleted", || Some(()).filter(|()| service.call("GET", &gone, None).0 == 404));
+    let again = start(&service, "one");
+    assert_eq!((&again["job_id"], &again["already_started"]), (&first["job_id"], &json!(true)));
+    assert_eq!(again["status"], "completed");
+    service.terminate();
+    let service = Service::start(&place, "data", &["--retain", "1", "--admin"]);
+    assert_eq!(start(&service, "one")["already_started"], true);
+    service.call("POST", "/admin/clock", Some(json!({ "advance": "24h" })));
+    assert_eq!(start(&service, "one")["already_started"], Value::Null);
+}
+
+#[test]
+fn a_damaged_store_is_named_with_what_to_do() {
+    let place = Place::new();
+    Service::start(&place, "data", &[]).terminate();
+    let path = place.path("data/drawoff.redb");
+    let length = std::fs::metadata(&path).unwrap().len() as usize;
+    std::fs::write(&path, "x".repeat(length)).unwrap();
+    let done = place.run_line("serve --port 0 --data data").code(4);
+    let done = done.says("the database data/drawoff.redb is damaged: ");
+    assert!(!done.stderr.contains("bug in drawoff"), "{}", done.stderr);
+    done.hints("mv data/drawoff.redb data/drawoff.redb.damaged");
+    std::fs::rename(&path, place.path("aside")).unwrap();
+    assert_eq!(Service::start(&place, "data", &[]).terminate(), 0);
+}
+
 #[test]
 fn a_stopped_service_exports_completed_runs() {
     let place = Place::new();
@@ -165,7 +266,6 @@ fn a_stopped_service_exports_completed_runs() {
     piped.args(["-c", "drawoff serve --data data --export /dev/stdout | tar tf -; exit ${PIPESTATUS[0]}"]);
     assert_eq!(Done::of(piped).ok().text(), listing);
     assert!(!place.leftovers().iter().any(|name| name.starts_with('.')));
-    place.run(&["serve", "--data", "other", "--import", "state.tar"]).ok();
-    let service = Service::start(&place, "other", &[]);
+    let service = Service::start(&place, "other", &["--import", "state.tar"]);
     assert_eq!(check_links(&service.url, &run), 3);
 }

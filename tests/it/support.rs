@@ -11,6 +11,9 @@
 //! | `DRAWOFF_TEST_MOTO_PYTHON` | a Python with the packages of `tests/requirements-objects.txt` |
 //! | `DRAWOFF_TEST_CHDB_PYTHON` | a Python with the packages of `tests/requirements-clickhouse.txt` |
 //! | `DRAWOFF_TEST_DELTA_PYTHON` | a Python with the packages of `tests/requirements-delta.txt` |
+//! | `DRAWOFF_TEST_CLOUD_PYTHON` | a Python with the packages of `tests/requirements-cloud.txt` |
+//! | `DRAWOFF_TEST_BIGQUERY_PYTHON` | a Python with the packages of `tests/requirements-bigquery.txt`; only `.ci/full` sets it |
+//! | `DRAWOFF_TEST_READERS_PYTHON` | a Python with the packages of `tests/requirements-readers.txt`; only `.ci/full` sets it |
 //! | `DRAWOFF_TEST_NODE`, `DRAWOFF_TEST_CHROMIUM` | paths of Node.js and of Chromium |
 //! | `DRAWOFF_TEST_POSTGRES18` | the directory of the programs of PostgreSQL 18; other servers are found by themselves |
 //! | `DRAWOFF_TEST_AZURITE` | the script of Azurite's blob service; only `.ci/full` sets it |
@@ -23,6 +26,8 @@
 pub mod api;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
+#[cfg(feature = "object-store")]
+pub mod cloud;
 #[cfg(feature = "delta")]
 pub mod delta;
 pub mod hosted;
@@ -310,7 +315,8 @@ impl Done {
 pub struct Service {
     child: Child,
     pub url: String,
-    _stderr: mpsc::Receiver<String>,
+    /// Lines of standard output and standard error after the address.
+    lines: mpsc::Receiver<String>,
 }
 
 impl Service {
@@ -339,7 +345,49 @@ impl Service {
                 break url;
             }
         };
-        Service { child, url, _stderr: lines }
+        Service { child, url, lines }
+    }
+
+    /// Reads lines of standard output and standard error until one contains `text`, and returns it.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> String {
+        let mut seen = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push_str(&format!("{line}\n")),
+                Err(error) => panic!("the service never printed {text:?} ({error}):\n{seen}"),
+            }
+        }
+    }
+
+    /// Sends one request with a key; status and JSON body, null if it is none.
+    pub fn call(&self, method: &str, path: &str, body: Option<serde_json::Value>) -> (u16, serde_json::Value) {
+        self.call_with(method, path, &[], body)
+    }
+
+    /// Sends one request with a key and further headers.
+    pub fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<serde_json::Value>,
+    ) -> (u16, serde_json::Value) {
+        block_on(async {
+            let client = reqwest::Client::new();
+            let request = client.request(method.parse().unwrap(), format!("{}{path}", self.url));
+            let mut request = request.header("x-api-key", MARKED_KEY);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            if let Some(body) = body {
+                request = request.json(&body);
+            }
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.json().await.unwrap_or(serde_json::Value::Null))
+        })
     }
 
     /// Peak resident memory so far, in bytes; 0 on systems without `/proc`.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::cli::args::ConvertArgs;
 use crate::cli::choices::SchemaFromArg;
 use crate::cli::context::Context;
+use crate::cli::copy_into::copy_into;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::{OutputReport, already_loaded};
@@ -27,6 +28,14 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
     let shown: Vec<String> = args.sources.iter().map(|name| name.display().to_string()).collect();
     tables::set_sources(&mut outputs, &tables::source_text(&shown), args.again)?;
     tables::require_key_of_chunks(&outputs)?;
+    let copy = copy_into(&args.plan, &outputs, args.again)?;
+    let copy = copy.as_ref().map(|copy| copy.of_sources(&tables::source_text(&shown))).transpose()?;
+    if let Some(copy) = &copy {
+        outputs = outputs::outputs(&args.plan, &context.settings, &copy.set())?;
+        if let Some(found) = copy.find(context).await? {
+            return Ok(already_loaded(context, args.plan.report, &outputs, &[found]));
+        }
+    }
     if let Some(loaded) = tables::check_tables(context, &outputs).await? {
         return Ok(already_loaded(context, args.plan.report, &outputs, &loaded));
     }
@@ -58,6 +67,9 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
         _ => failure,
     })?;
     report.notes.splice(0..0, opened.notes);
+    if let Some(copy) = &copy {
+        copy.load(context, &mut report).await?;
+    }
     let output_report = OutputReport {
         name,
         outputs: &outputs,

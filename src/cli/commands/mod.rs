@@ -22,6 +22,12 @@ mod run_words;
 pub(super) mod runs;
 pub(super) mod schema;
 pub(super) mod serve;
+#[cfg(feature = "serve")]
+mod serve_archives;
+#[cfg(feature = "serve")]
+mod serve_command;
+#[cfg(feature = "serve")]
+mod serve_input;
 mod several_runs;
 mod start;
 pub(super) mod sync;

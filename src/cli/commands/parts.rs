@@ -27,6 +27,7 @@ use crate::api::{BulkKind, LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::args::{PartArgs, PipelineArgs};
 use crate::cli::choices::{FromFormat, OnFailed};
 use crate::cli::context::Context;
+use crate::cli::copy_into::copy_into;
 use crate::cli::dialect::InputArgs;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
@@ -98,7 +99,11 @@ pub(super) fn check_outputs(context: &Context, args: &PartArgs, plan: &PipelineA
     if args.rows_per_run.is_none() && args.bytes_per_run.is_none() {
         return Ok(());
     }
-    tables::require_sets_of_runs(&mut outputs::outputs(plan, &context.settings, "part")?)
+    let mut outputs = outputs::outputs(plan, &context.settings, "part")?;
+    if let Some(copy) = copy_into(plan, &outputs, false)? {
+        copy.require_sets_of_runs()?;
+    }
+    tables::require_sets_of_runs(&mut outputs)
 }
 
 /// Starts the runs of all parts, or goes on with those of an earlier command, and writes their results.

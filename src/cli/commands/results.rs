@@ -13,6 +13,7 @@ use crate::api::{BlockLiveStatus, DownloadLink, LiveStatus, RunId, RunStatus};
 use crate::cli::args::{PipelineArgs, ResultArgs};
 use crate::cli::choices::{ApiFormat, SchemaFromArg};
 use crate::cli::context::Context;
+use crate::cli::copy_into::copy_into;
 use crate::cli::dialect::InputDialect;
 use crate::cli::engine::ProgressTiming;
 use crate::cli::error::{Error, Failure};
@@ -98,8 +99,17 @@ impl PullOptions<'_> {
             output_checks::check(self.plan, &outputs, inputs)?;
             check_stores(context, &outputs).await?;
             tables::show_notes(context, &outputs);
+            if let Some(copy) = copy_into(self.plan, &outputs, self.again)? {
+                copy.check(context).await?;
+            }
             // The run is not known yet, and so no earlier load of it.
             return tables::check_tables(context, &outputs).await.map(drop);
+        }
+        if self.plan.load.copy_into.is_some() {
+            return Err(Failure::new(
+                Error::Usage("`--copy-into` and `--all-blocks` cannot be combined: it copies into one table".into()),
+                "choose one block with `--block N`",
+            ));
         }
         // The blocks are unknown before the run: any name serves to check flags and directory.
         let outputs = outputs::block_outputs(self.plan, &context.settings, &[("block", None)])?;
@@ -222,7 +232,11 @@ impl PullOptions<'_> {
         } else {
             // The number of the block is in the names of a directory's files only if there is a single one.
             let block = if let [link] = &links[..] { link.block_number } else { None };
-            let set = outputs::set_of_run(&run.0, block);
+            let mut set = outputs::set_of_run(&run.0, block);
+            let outputs = outputs::outputs(self.plan, &context.settings, &set)?;
+            if let Some(copy) = copy_into(self.plan, &outputs, self.again)? {
+                set = copy.of_runs(&[self.load_member(run, &links)])?.set();
+            }
             vec![(outputs::outputs(self.plan, &context.settings, &set)?, &*links)]
         };
         // Complete outputs are not downloaded. All other downloads are started now, in order and within one memory
@@ -234,13 +248,20 @@ impl PullOptions<'_> {
         for (mut outputs, links) in outputs {
             let opens = opens.by_ref().take(links.len()).collect::<Vec<_>>();
             tables::set_runs(&mut outputs, &[self.load_member(run, links)], self.again)?;
-            if let Some(loaded) = tables::check_tables(context, &outputs).await? {
+            let mut loaded = tables::check_tables(context, &outputs).await?;
+            let copy = copy_into(self.plan, &outputs, self.again)?;
+            if let Some(copy) = &copy {
+                loaded = copy.of_runs(&[self.load_member(run, links)])?.find(context).await?.map(|found| vec![found]);
+            }
+            if let Some(loaded) = loaded {
                 exit = worse(exit, already_loaded(context, self.plan.report, &outputs, &loaded));
                 continue;
             }
             let from = PulledResults { runs: &[files_of(links)], declared: &declared };
             let contents = self.contents(context, &from, &outputs);
-            let complete = if self.again { None } else { session.complete_outputs(&outputs, &contents).await };
+            // Files that are complete may not be copied yet.
+            let is_fresh = self.again || copy.is_some();
+            let complete = if is_fresh { None } else { session.complete_outputs(&outputs, &contents).await };
             let missing: Option<VecDeque<Download>> = complete.is_none().then(|| start(opens));
             files.push((outputs, links, complete, missing));
         }
@@ -329,7 +350,7 @@ impl PullOptions<'_> {
         let note =
             |control: &Control, moment| session.advance(context, &outputs, control, moment == ProgressTiming::Over);
         let executed = engine::execute(context, plan, "downloading", total_bytes, stoppers, note).await;
-        let report = executed.map_err(|failure| match failure.error() {
+        let mut report = executed.map_err(|failure| match failure.error() {
             // `--schema-from full`, the usual remedy, is not possible for a download, so the hint names others.
             Error::Pipeline(pipeline::Error::Schema { change, .. }) if change.can_be_followed() => {
                 let hint = outputs::schema_hint(self.plan, &outputs, false, change);
@@ -338,6 +359,10 @@ impl PullOptions<'_> {
             _ => failure,
         })?;
         session.finish(context, &outputs, &report).await;
+        if let Some(copy) = copy_into(self.plan, &outputs, self.again)? {
+            let runs: Vec<LoadMember> = from.runs.iter().map(|run| self.load_member(run.run, run.links)).collect();
+            copy.of_runs(&runs)?.load(context, &mut report).await?;
+        }
         let output_report = OutputReport {
             name,
             outputs: &outputs,

@@ -87,23 +87,13 @@ pub(crate) async fn on_local_service(
     enrich: &[Enrich],
     work: impl AsyncFnOnce(&Client) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    use crate::cli::local::{Local, providers};
+    use crate::cli::local::{DataDirectory, Local, providers};
     use crate::secret::ApiKey;
     use crate::service::Config;
 
     let (enrich, endpoints) = providers(enrich.to_vec());
-    // The service has one client, so limits would only delay it.
-    let configure = |config| Config {
-        rate_limit: 0,
-        bulk_limit: 0,
-        max_upload_bytes: u64::MAX,
-        max_upload_rows: u64::MAX,
-        limits: context.settings.limits(),
-        enrich,
-        endpoints,
-        ..config
-    };
-    let local = context.unless_interrupted(Local::start(None, configure)).await?;
+    let configure = |config| Config { limits: context.settings.limits(), enrich, endpoints, ..config };
+    let local = context.unless_interrupted(Local::start(DataDirectory::open(None)?, configure)).await?;
     let endpoint = url::Url::parse(&local.base_url()).map_err(|error| Error::Bug(error.to_string()))?;
     // The service accepts any key, but requires one as the hosted service does.
     let client = context.client_at(endpoint, Some(ApiKey::new("local")));

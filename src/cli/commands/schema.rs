@@ -63,18 +63,8 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             let text = parquet::message_type(&described.schema);
             table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
         }
-        SchemaFormat::DdlPostgres
-        | SchemaFormat::DdlSqlite
-        | SchemaFormat::DdlClickhouse
-        | SchemaFormat::DdlDuckdb
-        | SchemaFormat::DdlDelta => {
-            let system = match args.format {
-                SchemaFormat::DdlSqlite => "sqlite",
-                SchemaFormat::DdlDuckdb => "duckdb",
-                SchemaFormat::DdlDelta => "delta",
-                SchemaFormat::DdlClickhouse => "clickhouse",
-                _ => "postgres",
-            };
+        ddl => {
+            let system = ddl.ddl_system().unwrap_or_default();
             let text = tables::ddl(system, args.into.as_deref().unwrap_or("results"), &described.schema)?;
             table::write_data(&text)?;
         }

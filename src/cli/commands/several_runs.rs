@@ -22,6 +22,7 @@ use super::run_list::MOST_RUNS;
 use crate::api::{LiveStatus, RunId, RunStatus, WorkflowId};
 use crate::cli::choices::OnFailed;
 use crate::cli::context::Context;
+use crate::cli::copy_into::copy_into;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::outputs;
@@ -136,14 +137,26 @@ impl SeveralRuns<'_> {
         let from = PulledResults { runs: &files, declared: &declared };
         let (plan, report) = (self.pull.plan, self.pull.plan.report);
         let mut outputs = outputs::outputs(plan, &context.settings, SET)?;
-        outputs::set_sources(&mut outputs, &sources_of(&files));
         let members: Vec<LoadMember> = files.iter().map(|run| self.pull.load_member(run.run, run.links)).collect();
+        let copy = copy_into(plan, &outputs, self.pull.again)?;
+        let mut loaded = None;
+        if let Some(copy) = &copy {
+            let copy = copy.of_runs(&members)?;
+            outputs = outputs::outputs(plan, &context.settings, &copy.set())?;
+            loaded = copy.find(context).await?.map(|found| vec![found]);
+        }
+        outputs::set_sources(&mut outputs, &sources_of(&files));
         tables::set_runs(&mut outputs, &members, self.pull.again)?;
-        let done = if let Some(loaded) = tables::check_tables(context, &outputs).await? {
+        if copy.is_none() {
+            loaded = tables::check_tables(context, &outputs).await?;
+        }
+        let done = if let Some(loaded) = loaded {
             already_loaded(context, report, &outputs, &loaded)
         } else {
             let contents = self.pull.contents(context, &from, &outputs);
-            let complete = if self.pull.again { None } else { session.complete_outputs(&outputs, &contents).await };
+            // Files that are complete may not be copied yet.
+            let is_fresh = self.pull.again || copy.is_some();
+            let complete = if is_fresh { None } else { session.complete_outputs(&outputs, &contents).await };
             match complete {
                 Some(done) => already_complete(context, report, &outputs, &done),
                 None => {

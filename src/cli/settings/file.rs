@@ -19,7 +19,12 @@ pub(super) struct ConfigFile {
     /// True if the file exists.
     pub found: bool,
     texts: BTreeMap<String, Vec<OsString>>,
+    /// Members of the table `serve`, whose names are the flags of that command.
+    pub serve: Map<String, Value>,
 }
+
+/// Name of the table with the flags of `serve`.
+const SERVE: &str = "serve";
 
 impl ConfigFile {
     /// Reads the file at `path`, which may be absent unless it is `required`. A name that the table does not have is an
@@ -36,7 +41,13 @@ impl ConfigFile {
         // Only the message: the full text quotes the line, which might contain a key.
         let parsed: Result<Map<String, Value>, String> =
             toml::from_str(&text).map_err(|error| error.message().lines().collect::<Vec<_>>().join(" "));
-        let texts = parsed.and_then(|members| {
+        let mut serve = Map::new();
+        let texts = parsed.and_then(|mut members| {
+            match members.remove(SERVE) {
+                None => {}
+                Some(Value::Object(flags)) => serve = flags,
+                Some(_) => return Err(format!("`{SERVE}` must be a table")),
+            }
             members
                 .into_iter()
                 .map(|(name, value)| {
@@ -46,7 +57,7 @@ impl ConfigFile {
                 .collect()
         });
         match texts {
-            Ok(texts) => Ok(ConfigFile { path: Some(path), found: true, texts }),
+            Ok(texts) => Ok(ConfigFile { path: Some(path), found: true, texts, serve }),
             Err(text) => Err(Error::Malformed { path, text }),
         }
     }
@@ -67,7 +78,7 @@ fn texts_of(name: &str, value: Value) -> Result<Vec<OsString>, String> {
     let known = || TABLE.iter().filter(|row| row.names().in_file);
     let Some(row) = known().find(|row| row.names().name == name) else {
         let names: Vec<String> = known().map(|row| format!("`{}`", row.names().name)).collect();
-        return Err(format!("unknown field `{name}`, expected one of {}", names.join(", ")));
+        return Err(format!("unknown field `{name}`, expected one of {}, `{SERVE}`", names.join(", ")));
     };
     match (row.form(), value) {
         (Form::Text | Form::Path, Value::String(text)) => Ok(vec![text.into()]),

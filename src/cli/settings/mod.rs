@@ -11,7 +11,7 @@ mod spec;
 mod table;
 mod typed;
 
-pub use resolve::{KeySource, Settings};
+pub use resolve::{KeySource, ServeTable, Settings};
 pub use setting::{Error, Origin, Setting};
 #[cfg(test)]
 pub use spec::UserDirs;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::file::ConfigFile;
@@ -81,6 +82,15 @@ pub struct Settings {
     shown: Vec<ShownSetting>,
     /// The key once it is loaded, so that a key command runs only once.
     loaded_key: Arc<OnceLock<Option<ApiKey>>>,
+}
+
+/// The table `serve` of a configuration file.
+#[derive(Clone, Debug, Default)]
+pub struct ServeTable {
+    /// Path of the file, for messages and relative paths.
+    pub path: PathBuf,
+    /// Values by the names of flags, with underscores. Not checked.
+    pub flags: Map<String, Value>,
 }
 
 /// A resolved setting as `config show` prints it.
@@ -212,6 +222,16 @@ impl Settings {
             shown: all.shown,
             loaded_key: Arc::default(),
         })
+    }
+
+    /// Returns the table `serve` of the configuration file; empty without one.
+    pub fn serve_table(flags: &TypedSettings) -> Result<ServeTable, Error> {
+        let env = |name: &str| std::env::var(name).ok();
+        let all =
+            Resolver { flags, env: &env, file: ConfigFile::default(), dirs: UserDirs::of_user(), shown: Vec::new() };
+        let config = all.silent(&table::CONFIG)?;
+        let file = ConfigFile::read(config.value, config.origin != Origin::Default)?;
+        Ok(ServeTable { path: file.path.unwrap_or_default(), flags: file.serve })
     }
 
     /// Loads the API key: reads its file or runs its command, once. Returns `None` if there is none or if it is empty.

@@ -532,6 +532,13 @@ impl CsvDecoder {
         }
     }
 
+    /// Returns the end of the first record of `morsel`, its line end included.
+    pub fn first_record_end(&self, morsel: &Morsel) -> usize {
+        let mut splitter = Splitter::new(morsel, self.delimiter).with_quote(self.quote);
+        let end = splitter.next_record(&mut Vec::new()).map_or(morsel.len, |record| record.end);
+        memchr::memchr(b'\n', &morsel.records()[end..]).map_or(morsel.len, |at| end + at + 1)
+    }
+
     /// Returns true if the list of a record's cells has each cell twice; see [`CellRules::apply`].
     fn rewrites(&self) -> bool {
         self.cells.as_ref().is_some_and(|rules| rules.rewrites())

@@ -8,8 +8,11 @@
 //! Strings are not copied: they become views into the morsel. Those with escapes are unescaped into a
 //! second buffer, so that the morsel keeps the raw text for rejects.
 
+mod extra;
+mod maps;
+mod numbers;
+
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
@@ -19,14 +22,14 @@ use super::check::check_value;
 use super::duplicates::DuplicateKeys;
 use super::enforced::check_enforced;
 use super::infer::{InferOptions, ValueTypes, infer_columns};
-use super::scan::{Cursor, JsonError, JsonErrorKind, MAX_FEW_DIGITS, Number, PathSegment, Scan, Str, kind_of};
+use super::scan::{Cursor, JsonError, JsonErrorKind, Number, PathSegment, Scan, Str, kind_of};
 use super::walk::{fits_in_double, key_text};
 use crate::column::build::{Builder, Literal, StructBuilder};
 use crate::column::canonical::{count_duplicate_keys, is_canonical, write_canonical};
-use crate::column::views::{Views, make_view, span_of_view};
+use crate::column::views::make_view;
 use crate::column::{Batch, Container, Field, Morsel, RecordSpan, Schema, Type, TypeMerge};
 use crate::format::decode::{
-    AsReadColumns, Decoded, ExtraColumn, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
+    AsReadColumns, Decoded, OnMisfit, Outcome, RecordRules, RejectedRecord, SURPLUS, SchemaMismatch,
 };
 
 /// Buffer index of views into the morsel.
@@ -44,9 +47,6 @@ const FIRST_RECORDS: u64 = 64;
 
 /// The most keys whose order is remembered. Records with more have keys that are data.
 const MAX_REMEMBERED_KEYS: usize = 256;
-
-/// The most keys of a map that are compared with each other; more are compared by hash. By eye.
-const MAX_PAIRWISE_KEYS: usize = 16;
 
 /// The treatment of a key without a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,16 +303,6 @@ struct Decoder<'a> {
     invalid_utf8: bool,
 }
 
-/// The entries of one record's extra column, as spans of the morsel.
-#[derive(Default)]
-struct ExtraEntries {
-    /// Start and end of a key with its quotes, start and end of its value; `None` if a duplicate of the key fits
-    /// its column.
-    entries: Vec<Option<(usize, usize, usize, usize)>>,
-    /// Index in `entries` by key.
-    by_key: HashMap<Vec<u8>, usize>,
-}
-
 impl<'a> Decoder<'a> {
     /// Parses the record at the cursor, whose line starts at `start`; returns its end.
     fn record(
@@ -367,128 +357,6 @@ impl<'a> Decoder<'a> {
             }
         }
         if options.freeze { Verdict::Reject(error) } else { Verdict::SchemaMismatch { error, widens: true } }
-    }
-
-    /// Parses the record at the cursor; keys, and depending on `kind` values, that fit no column go into `extra`.
-    fn object_with_extra(&mut self, root: &mut StructBuilder, extra: &mut Builder, kind: ExtraColumn) -> Scan<()> {
-        let (start, rows, duplicates) = (self.cursor.pos, root.len(), self.duplicate_keys);
-        // The fast path first, for records in which everything fits.
-        match self.object(root, 0) {
-            Ok(()) => {
-                extra.push_null();
-                return Ok(());
-            }
-            Err(error) if matches!(error.kind, JsonErrorKind::Syntax(_)) => return Err(error),
-            Err(_) => {}
-        }
-        // Once more from its start, key by key.
-        root.truncate(rows);
-        self.duplicate_keys = duplicates;
-        self.cursor.pos = start;
-        if let Some(enforced) = self.rules.enforced {
-            // A misfit of the enforced schema never goes into the extra column. A syntax error is found below.
-            match check_enforced(&mut self.cursor, &enforced) {
-                Err(error) if !matches!(error.kind, JsonErrorKind::Syntax(_)) => return Err(error),
-                _ => self.cursor.pos = start,
-            }
-        }
-        let mut extra_entries = ExtraEntries::default();
-        self.known_columns(root, &mut extra_entries, kind)?;
-        let Builder::Json(views, nulls) = extra else { unreachable!("the extra column is of JSON text") };
-        let text_start = self.unescaped.len();
-        let mut open = b'{';
-        for &(key, key_end, value, value_end) in extra_entries.entries.iter().flatten() {
-            self.unescaped.push(open);
-            open = b',';
-            self.unescaped.extend_from_slice(&self.cursor.bytes()[key..key_end]);
-            self.unescaped.push(b':');
-            self.unescaped.extend_from_slice(&self.cursor.bytes()[value..value_end]);
-        }
-        if open == b'{' {
-            views.push(0);
-            nulls.push(false);
-        } else {
-            self.unescaped.push(b'}');
-            views.push(make_view(&self.unescaped[text_start..], UNESCAPED, text_start));
-            nulls.push(true);
-        }
-        Ok(())
-    }
-
-    /// As [`Decoder::object`] for a record, but collects keys without a column, and depending on `kind` values that do
-    /// not fit theirs, in `extra`.
-    fn known_columns(&mut self, root: &mut StructBuilder, extra: &mut ExtraEntries, kind: ExtraColumn) -> Scan<()> {
-        let rows = root.len();
-        self.cursor.open(0)?;
-        if self.cursor.skip_blank() == b'}' {
-            self.cursor.pos += 1;
-            root.end_value();
-            return Ok(());
-        }
-        loop {
-            if self.cursor.skip_blank() != b'"' {
-                return Err(JsonError::syntax(self.cursor.pos, "expected a key in quotes"));
-            }
-            let key_start = self.cursor.pos;
-            let s = self.cursor.string()?;
-            let key_end = self.cursor.pos;
-            self.cursor.expect(b':', "expected `:` after a key")?;
-            self.cursor.skip_blank();
-            let value_start = self.cursor.pos;
-            let mut owned = Vec::new();
-            let key = key_text(&self.cursor, s, &mut owned).to_vec();
-            let fits = match root.position(&key) {
-                None => false,
-                Some(index) => {
-                    let field = &mut root.fields[index];
-                    // A duplicate key: its earlier value is dropped.
-                    if field.builder.len() > rows {
-                        field.builder.truncate(rows);
-                        self.duplicate_keys += 1;
-                    }
-                    match self.value(&mut field.builder, 1) {
-                        Ok(()) => true,
-                        Err(error) if kind == ExtraColumn::Keys || matches!(error.kind, JsonErrorKind::Syntax(_)) => {
-                            return Err(error.within(PathSegment::Key(field.name.to_string())));
-                        }
-                        // The column is null, and the value goes into the extra column by its text.
-                        Err(_) => {
-                            field.builder.truncate(rows);
-                            field.builder.push_null();
-                            false
-                        }
-                    }
-                }
-            };
-            let entry = if fits {
-                None
-            } else {
-                self.cursor.pos = value_start;
-                let (value, value_end) = self.cursor.skip_value(1)?;
-                Some((key_start, key_end, value, value_end))
-            };
-            // The last value of a duplicate key replaces the earlier one, here as in columns.
-            match extra.by_key.get(&key) {
-                Some(&index) => {
-                    self.duplicate_keys += u64::from(root.position(&key).is_none());
-                    extra.entries[index] = entry;
-                }
-                None if entry.is_some() => {
-                    extra.by_key.insert(key, extra.entries.len());
-                    extra.entries.push(entry);
-                }
-                None => {}
-            }
-            match self.cursor.skip_blank() {
-                b',' => self.cursor.pos += 1,
-                b'}' => {
-                    self.cursor.pos += 1;
-                    root.end_value();
-                    return Ok(());
-                }
-                _ => return Err(JsonError::syntax(self.cursor.pos, "expected `,` or `}`")),
-            }
-        }
     }
 
     fn end_of_record(&mut self) -> Scan<()> {
@@ -809,124 +677,6 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Parses the entries of a map. They keep their order; of a duplicate key, the last value is kept.
-    fn map(&mut self, keys: &mut Views, values: &mut Builder, depth: usize) -> Scan<()> {
-        if self.distinct_maps {
-            return self.distinct_entries(keys, values, depth);
-        }
-        let (start, first) = (self.cursor.pos, keys.len());
-        self.entries(keys, values, depth)?;
-        if self.has_duplicates(keys, first) {
-            self.cursor.pos = start;
-            keys.truncate(first);
-            values.truncate(first);
-            return self.distinct_entries(keys, values, depth);
-        }
-        Ok(())
-    }
-
-    fn entries(&mut self, keys: &mut Views, values: &mut Builder, depth: usize) -> Scan<()> {
-        self.cursor.open(depth)?;
-        if self.cursor.skip_blank() == b'}' {
-            self.cursor.pos += 1;
-            return Ok(());
-        }
-        loop {
-            if self.cursor.skip_blank() != b'"' {
-                return Err(JsonError::syntax(self.cursor.pos, "expected a key in quotes"));
-            }
-            let s = self.cursor.string()?;
-            self.cursor.expect(b':', "expected `:` after a key")?;
-            keys.push(self.view(s));
-            if let Err(error) = self.value(values, depth + 1) {
-                let key = String::from_utf8_lossy(&self.cursor.bytes()[s.start..s.end]).into_owned();
-                return Err(error.within(PathSegment::Key(key)));
-            }
-            match self.cursor.skip_blank() {
-                b',' => self.cursor.pos += 1,
-                b'}' => {
-                    self.cursor.pos += 1;
-                    return Ok(());
-                }
-                _ => return Err(JsonError::syntax(self.cursor.pos, "expected `,` or `}`")),
-            }
-        }
-    }
-
-    /// Returns true if two keys from `first` on are equal.
-    fn has_duplicates(&mut self, keys: &Views, first: usize) -> bool {
-        let views = keys.from(first);
-        if views.len() <= MAX_PAIRWISE_KEYS {
-            return views.iter().enumerate().any(|(i, &a)| views[..i].iter().any(|&b| self.is_same_text(a, b)));
-        }
-        let mut hashes = std::mem::take(&mut self.key_hashes);
-        hashes.clear();
-        hashes.extend(views.iter().map(|&view| match self.long_text(view) {
-            Some(text) => self.hasher.hash_one(text),
-            None => self.hasher.hash_one(view),
-        }));
-        hashes.sort_unstable();
-        // A collision costs time alone: `distinct_entries` compares the keys themselves.
-        let found = hashes.array_windows().any(|[a, b]| a == b);
-        self.key_hashes = hashes;
-        found
-    }
-
-    #[inline]
-    fn is_same_text(&self, a: u128, b: u128) -> bool {
-        // Length and first bytes differ nearly always.
-        a as u64 == b as u64 && (a == b || self.long_text(a).is_some_and(|text| Some(text) == self.long_text(b)))
-    }
-
-    /// Returns the text of a view that [`Decoder::view`] made; `None` if the view holds the text itself.
-    fn long_text(&self, view: u128) -> Option<&[u8]> {
-        let (buffer, range) = span_of_view(view)?;
-        Some(&if buffer == MORSEL { self.cursor.bytes() } else { &self.unescaped }[range])
-    }
-
-    /// Parses the map at the cursor so that each key keeps its first place and gets its last value, as the fields of other
-    /// objects do. Slower than [`Decoder::entries`]: each value is scanned before it is parsed.
-    #[cold]
-    fn distinct_entries(&mut self, keys: &mut Views, values: &mut Builder, depth: usize) -> Scan<()> {
-        let mut last_values: Vec<(u128, usize)> = Vec::new();
-        let mut index_by_key: HashMap<(u128, Vec<u8>), usize> = HashMap::new();
-        let mut n_entries = 0;
-        self.cursor.open(depth)?;
-        while self.cursor.skip_blank() == b'"' {
-            let s = self.cursor.string()?;
-            let view = self.view(s);
-            self.cursor.expect(b':', "expected `:` after a key")?;
-            self.cursor.skip_blank();
-            let value = self.cursor.pos;
-            self.cursor.skip_value(depth + 1)?;
-            let key = self.long_text(view).map_or((view, Vec::new()), |text| (0, text.to_vec()));
-            let index = *index_by_key.entry(key).or_insert(last_values.len());
-            match last_values.get_mut(index) {
-                Some(last) => last.1 = value,
-                None => last_values.push((view, value)),
-            }
-            n_entries += 1;
-            if self.cursor.skip_blank() == b',' {
-                self.cursor.pos += 1;
-            }
-        }
-        // The closing brace; the first parse has checked the syntax.
-        let end = self.cursor.pos + 1;
-        let dropped = (n_entries - last_values.len()) as u64;
-        // The first parse has counted the duplicates in nested objects.
-        let counted = self.duplicate_keys;
-        let outer = std::mem::replace(&mut self.distinct_maps, true);
-        let parsed = last_values.into_iter().try_for_each(|(view, value)| {
-            keys.push(view);
-            self.cursor.pos = value;
-            self.value(values, depth + 1)
-        });
-        self.distinct_maps = outer;
-        self.duplicate_keys = counted + dropped;
-        self.cursor.pos = end;
-        parsed
-    }
-
     /// Makes the view of a string's text, unescaped if needed.
     #[inline]
     fn view(&mut self, s: Str) -> u128 {
@@ -936,76 +686,6 @@ impl<'a> Decoder<'a> {
         let start = self.unescaped.len();
         self.cursor.unescape(s, &mut self.unescaped);
         make_view(&self.unescaped[start..], UNESCAPED, start)
-    }
-
-    fn text(&self, n: Number) -> &str {
-        std::str::from_utf8(&self.cursor.bytes()[n.start..n.end]).expect("numbers are ASCII")
-    }
-
-    #[inline]
-    fn integer(&self, n: Number) -> Option<i64> {
-        if !n.integer {
-            return None;
-        }
-        let digits = n.whole();
-        if digits > MAX_FEW_DIGITS {
-            return self.text(n).parse().ok();
-        }
-        let value = self.cursor.few_digits(n.first_digit(), digits) as i64;
-        match n.negative {
-            false => Some(value),
-            // Only a double distinguishes `-0` from 0.
-            true if value == 0 => None,
-            true => Some(-value),
-        }
-    }
-
-    fn decimal(&self, n: Number) -> Option<i128> {
-        let text = self.text(n);
-        let digits = text.trim_start_matches('-').len();
-        if n.integer && digits <= 38 && text != "-0" { text.parse().ok() } else { None }
-    }
-
-    /// Returns the number as a double; `None` if it is an integer that a double cannot hold exactly, or too large.
-    #[inline]
-    fn float(&self, n: Number) -> Option<f64> {
-        if n.integer {
-            let text = self.text(n);
-            // An integer beyond 64 bits is a decimal, whether exact in a double or not: one rule, whatever the
-            // order of the records.
-            let i: i64 = text.parse().ok()?;
-            // `-0` is an integer in JSON, and a double distinguishes it from 0.
-            return fits_in_double(i).then_some(if text == "-0" { -0.0 } else { i as f64 });
-        }
-        if let Some(f) = self.short_float(n) {
-            return Some(f);
-        }
-        let f: f64 = self.text(n).parse().expect("the grammar of JSON numbers is a part of Rust's");
-        f.is_finite().then_some(f)
-    }
-
-    /// Parses a number of up to 15 digits without an exponent; `None` for others. Digits and power of ten are below 2^53 and
-    /// so exact in a double, and their division rounds once, so that the result is the correctly rounded one.
-    #[inline]
-    fn short_float(&self, n: Number) -> Option<f64> {
-        const POWERS: [u64; 16] = {
-            let mut powers = [1; 16];
-            let mut i = 1;
-            while i < 16 {
-                powers[i] = powers[i - 1] * 10;
-                i += 1;
-            }
-            powers
-        };
-        if n.exponent || n.whole() + n.fraction > 15 {
-            return None;
-        }
-        let whole = n.whole();
-        let power = POWERS[n.fraction];
-        let (first, point) = (n.first_digit(), n.first_digit() + whole);
-        let digits = self.cursor.few_digits(first, whole) * power + self.cursor.few_digits(point + 1, n.fraction);
-        let value = digits as f64 / power as f64;
-        Some(if n.negative { -value } else { value })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parquet::errors::ParquetError;
 
 use crate::column::CastError;
+use crate::text::{human_bytes, human_count};
 
 /// Failure to write Parquet.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,21 @@ pub enum Error {
         /// Length of the page body.
         bytes: usize,
     },
+    /// A footer beyond the 32-bit length of the format.
+    #[error(
+        "{} row groups have a footer of {}, and a Parquet file holds 2 GiB: write several smaller files, or fewer columns",
+        human_count(*.row_groups as u64),
+        human_bytes(*.bytes)
+    )]
+    FooterSize {
+        /// Length of the footer.
+        bytes: u64,
+        /// Number of row groups.
+        row_groups: usize,
+    },
+    /// A footer of the Parquet library that cannot be taken apart.
+    #[error("the footer of the Parquet library has another form")]
+    Footer,
     /// The file as read back differs from the one written.
     #[error("the output file changed while it was being written")]
     Changed,

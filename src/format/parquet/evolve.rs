@@ -55,11 +55,10 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
-use parquet::file::writer::TrackedWrite;
 
 use super::chunk::join;
 use super::layout::reading_descriptor;
-use super::stored::{SharedReader, StoredGroup, append_chunk, rebind};
+use super::stored::{Output, SharedReader, StoredGroup, append_chunk, rebind};
 use super::{Error, Layout, RowGroupEncoder};
 use crate::column::{Schema, Type, TypeMerge, cast_array, keeps_carrier};
 use crate::format::ParquetOptions;
@@ -99,7 +98,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
     pub(super) fn widen_group<W: Write + Send>(
         &mut self,
         group: &mut StoredGroup,
-        out: &mut TrackedWrite<W>,
+        out: &mut Output<W>,
     ) -> Result<u64, Error> {
         let target = self.target.clone();
         let old = group.layout.schema.clone();
@@ -142,7 +141,7 @@ impl<R: ChunkReader + 'static> Rewriter<R> {
         group: &StoredGroup,
         old: Option<(usize, Range<usize>)>,
         leaves: &[LeafSource],
-        out: &mut TrackedWrite<W>,
+        out: &mut Output<W>,
     ) -> Result<Vec<ColumnChunkMetaData>, Error> {
         let field = &self.target.schema.fields[root];
         // The layout of a schema of this column alone, so that its leaves are numbered from 0 as in `leaves`.
@@ -262,7 +261,7 @@ fn read_root<R: ChunkReader + 'static>(
 pub(super) fn keep_midpoint_inside<R: ChunkReader, W: Write + Send>(
     group: &mut StoredGroup,
     input: &R,
-    out: &mut TrackedWrite<W>,
+    out: &mut Output<W>,
 ) -> Result<(), Error> {
     let Some(first) = group.columns.first() else { return Ok(()) };
     let start = first.byte_range().0;
@@ -270,11 +269,11 @@ pub(super) fn keep_midpoint_inside<R: ChunkReader, W: Write + Send>(
     for column in &mut group.columns {
         // Ends at the latest when all chunks follow the first: the file then extends to `start` plus the whole size.
         let (offset, length) = column.byte_range();
-        if (out.bytes_written() as u64) > middle {
+        if out.position() > middle {
             break;
         }
         if offset < start {
-            let moved = out.bytes_written() as i64 - offset as i64;
+            let moved = out.position() as i64 - offset as i64;
             if io::copy(&mut input.get_read(offset)?.take(length), out)? != length {
                 return Err(Error::Changed);
             }

@@ -3,9 +3,9 @@
 
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnDescPtr;
 
 use super::Layout;
-use super::stored::StoredGroup;
 
 /// Facts about the columns of one finished file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +29,8 @@ pub struct LeafFacts {
     pub nulls: Option<u64>,
     /// The least and the greatest value; `None` without values, or if they are not known.
     pub bounds: Option<(Bound, Bound)>,
+    /// True once a chunk has values without known bounds.
+    pub is_unbounded: bool,
 }
 
 /// A value at one end of a leaf.
@@ -47,27 +49,25 @@ pub enum Bound {
 }
 
 impl FileFacts {
-    /// Collects the facts of all row groups, which have the layout `last`.
-    pub(super) fn of(groups: &[StoredGroup], last: &Layout) -> Self {
-        let leaf = |(i, descriptor): (usize, &parquet::schema::types::ColumnDescPtr)| {
-            let mut facts = LeafFacts {
-                path: descriptor.path().parts().to_vec(),
-                bytes: 0,
-                values: 0,
-                nulls: Some(0),
-                bounds: None,
-            };
-            let mut is_bounded = true;
-            for chunk in groups.iter().filter_map(|group| group.columns.get(i)) {
-                is_bounded &= facts.add(chunk);
-            }
-            facts.bounds.take_if(|_| !is_bounded);
-            facts
+    /// Creates the facts of a file without row groups, which has the layout `last`.
+    pub(super) fn new(last: &Layout) -> Self {
+        let leaf = |descriptor: &ColumnDescPtr| LeafFacts {
+            path: descriptor.path().parts().to_vec(),
+            bytes: 0,
+            values: 0,
+            nulls: Some(0),
+            bounds: None,
+            is_unbounded: false,
         };
-        let first_chunk = |group: &StoredGroup| group.columns.first().map_or(4, |chunk| chunk.byte_range().0 as i64);
-        FileFacts {
-            leaves: last.descriptor.columns().iter().enumerate().map(leaf).collect(),
-            row_group_offsets: groups.iter().map(first_chunk).collect(),
+        FileFacts { leaves: last.descriptor.columns().iter().map(leaf).collect(), row_group_offsets: Vec::new() }
+    }
+
+    /// Adds those of a row group, whose chunks these are.
+    pub(super) fn add(&mut self, chunks: &[ColumnChunkMetaData]) {
+        self.row_group_offsets.push(chunks.first().map_or(4, |chunk| chunk.byte_range().0 as i64));
+        for (leaf, chunk) in self.leaves.iter_mut().zip(chunks) {
+            leaf.is_unbounded |= !leaf.add(chunk);
+            leaf.bounds.take_if(|_| leaf.is_unbounded);
         }
     }
 }

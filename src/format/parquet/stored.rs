@@ -1,7 +1,8 @@
-//! Row groups and column chunks of an unfinished file: their bytes are written, their entries in the footer are kept in
-//! memory until the end. That is why a chunk can still change its schema without being touched; see [`super::evolve`].
+//! Row groups and column chunks of an unfinished file: their bytes are written, their entries in the footer are kept
+//! until the end, as bytes. That is why a chunk can still change its schema without being touched; see
+//! [`super::evolve`].
 
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use super::chunk::EncodedChunk;
 use super::{Error, Layout};
 use crate::column::Schema;
 
-/// A row group whose chunks are in the file.
+/// A row group whose chunks are in the file, with its entry taken apart. One at a time: an entry takes about 1.6 KB per
+/// column.
 pub(super) struct StoredGroup {
     /// The layout of `columns`; once widened, that of the final schema.
     pub(super) layout: Arc<Layout>,
@@ -25,12 +27,151 @@ pub(super) struct StoredGroup {
     pub(super) sorted_as: Option<Arc<Schema>>,
 }
 
+/// A row group whose chunks are in the file. Its footer entry is among the [`Entries`].
+pub(super) struct ClosedGroup {
+    /// The columns of its chunks.
+    pub(super) schema: Arc<Schema>,
+    pub(super) rows: usize,
+    /// True if the entry declares the order of the rows.
+    pub(super) is_sorted: bool,
+    /// Length of the entry.
+    pub(super) entry_bytes: usize,
+}
+
+/// A temporary file for entries.
+pub trait EntryFile: Read + Write + Seek + Send {}
+
+impl<F: Read + Write + Seek + Send> EntryFile for F {}
+
+/// Creates a temporary file for entries.
+pub type NewEntryFile = Box<dyn Fn() -> io::Result<Box<dyn EntryFile>> + Send>;
+
+/// The footer entries of a file's row groups, in their order: the last ones in memory, those before in a temporary file.
+pub(super) struct Entries {
+    /// Entries behind those in `file`.
+    bytes: Vec<u8>,
+    /// Maximum of `bytes`, unless a single entry is larger.
+    max_bytes: usize,
+    /// Entries that did not fit; `None` before them.
+    file: Option<Box<dyn EntryFile>>,
+    new_file: Option<NewEntryFile>,
+    /// Bytes of all entries together.
+    total: u64,
+    /// Bytes that were read.
+    read: u64,
+}
+
+impl Entries {
+    /// Creates entries that stay in memory.
+    pub(super) fn in_memory() -> Self {
+        Entries { bytes: Vec::new(), max_bytes: usize::MAX, file: None, new_file: None, total: 0, read: 0 }
+    }
+
+    /// Creates entries that go into a temporary file beyond `max_bytes`.
+    pub(super) fn with_file(max_bytes: usize, new_file: NewEntryFile) -> Self {
+        Entries { max_bytes, new_file: Some(new_file), ..Entries::in_memory() }
+    }
+
+    /// Appends an entry.
+    pub(super) fn push(&mut self, entry: &[u8]) -> io::Result<()> {
+        if self.bytes.len() + entry.len() > self.max_bytes && !self.bytes.is_empty() {
+            if let (None, Some(new_file)) = (&self.file, &self.new_file) {
+                self.file = Some(new_file()?);
+            }
+            if let Some(file) = &mut self.file {
+                file.write_all(&self.bytes)?;
+                self.bytes.clear();
+            }
+        }
+        self.bytes.extend_from_slice(entry);
+        self.total += entry.len() as u64;
+        Ok(())
+    }
+
+    /// Returns the bytes of all entries together.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Takes all entries out, to be read from the first on; those appended then are in the same kind of place.
+    pub(super) fn take(&mut self) -> io::Result<Self> {
+        let mut taken = std::mem::replace(self, Entries { max_bytes: self.max_bytes, ..Entries::in_memory() });
+        self.new_file = taken.new_file.take();
+        if let Some(file) = &mut taken.file {
+            file.seek(SeekFrom::Start(0))?;
+        }
+        Ok(taken)
+    }
+
+    /// Reads the next `len` bytes of entries that were taken out.
+    pub(super) fn next(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        let in_file = self.total - self.bytes.len() as u64;
+        let mut entry = vec![0; len];
+        match &mut self.file {
+            Some(file) if self.read < in_file => file.read_exact(&mut entry)?,
+            _ => {
+                let start = (self.read - in_file) as usize;
+                let found = self.bytes.get(start..start + len).ok_or(io::ErrorKind::UnexpectedEof)?;
+                entry.copy_from_slice(found);
+            }
+        }
+        self.read += len as u64;
+        Ok(entry)
+    }
+
+    /// Writes all entries to `out`.
+    pub(super) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.seek(SeekFrom::Start(0))?;
+            io::copy(file, out)?;
+        }
+        out.write_all(&self.bytes)
+    }
+}
+
+/// The output of a file, with the position in it. A file that is opened again goes on behind the bytes that it has.
+pub(super) struct Output<W: Write> {
+    out: TrackedWrite<W>,
+    /// Bytes of the file before the first of `out`.
+    start: u64,
+}
+
+impl<W: Write + Send> Output<W> {
+    /// Creates an output that goes on at byte `start` of the file.
+    pub(super) fn new(out: W, start: u64) -> Self {
+        Output { out: TrackedWrite::new(out), start }
+    }
+
+    /// Returns the bytes of the file so far.
+    pub(super) fn position(&self) -> u64 {
+        self.start + self.out.bytes_written() as u64
+    }
+
+    pub(super) fn inner_mut(&mut self) -> &mut W {
+        self.out.inner_mut()
+    }
+
+    pub(super) fn into_inner(self) -> Result<W, Error> {
+        Ok(self.out.into_inner()?)
+    }
+}
+
+impl<W: Write + Send> Write for Output<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.out.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Writes the pages of a chunk and returns its footer entry, with absolute offsets.
 pub(super) fn append_chunk<W: Write + Send>(
     chunk: EncodedChunk,
-    out: &mut TrackedWrite<W>,
+    out: &mut Output<W>,
 ) -> Result<ColumnChunkMetaData, Error> {
-    let start = out.bytes_written() as i64;
+    let start = out.position() as i64;
     for page in &chunk.pages {
         out.write_all(page)?;
     }

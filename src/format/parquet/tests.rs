@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -40,9 +40,20 @@ fn encode(rows: &[Value], schema: &Schema, batch_rows: usize) -> EncodedRowGroup
 
 /// Appends `groups` and finishes. The file so far is handed over as it is at the end.
 fn write(groups: Vec<EncodedRowGroup>, type_merge: TypeMerge) -> Result<(Bytes, Summary), Error> {
+    write_with(groups, type_merge, usize::MAX)
+}
+
+/// As [`write`], with so many bytes of footer entries in memory.
+fn write_with(
+    groups: Vec<EncodedRowGroup>,
+    type_merge: TypeMerge,
+    entry_bytes: usize,
+) -> Result<(Bytes, Summary), Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_owned();
-    let mut writer = ParquetFileWriter::try_new(file.as_file_mut(), ParquetOptions::default(), type_merge, Vec::new())?;
+    let writer = ParquetFileWriter::try_new(file.as_file_mut(), ParquetOptions::default(), type_merge, Vec::new())?;
+    let new_file = || Ok(Box::new(tempfile::tempfile()?) as Box<dyn EntryFile>);
+    let mut writer = writer.with_entry_file(entry_bytes, Box::new(new_file));
     for group in groups {
         writer.append(group)?;
     }
@@ -62,7 +73,44 @@ fn evolved_mixing(groups: &[Vec<Value>], type_merge: TypeMerge) -> (Bytes, Summa
     // Joined or not, the rows are the same.
     let (joined, summary) = write_joined(encode(), type_merge);
     assert_holds(&joined, &summary, &groups.concat());
-    write(encode(), type_merge).unwrap()
+    let (file, summary) = write(encode(), type_merge).unwrap();
+    // Wherever the entries of the footer waited, and whether the file was finished in between, it is the same.
+    for entry_bytes in [0, 700] {
+        let (spilled, _) = write_with(encode(), type_merge, entry_bytes).unwrap();
+        assert!(spilled == file, "{entry_bytes}");
+    }
+    assert_reopens(encode(), type_merge, &file, &summary);
+    (file, summary)
+}
+
+/// The first half of `groups`, finished and opened again for the columns of all, holds its rows in these columns.
+fn assert_reopens(mut groups: Vec<EncodedRowGroup>, type_merge: TypeMerge, file: &Bytes, summary: &Summary) {
+    let half = groups.split_off(groups.len() / 2);
+    let rows: u64 = groups.iter().map(|group| group.rows as u64).sum();
+    drop(half);
+    let (before, first) = match write(groups, type_merge) {
+        Ok(written) if rows > 0 => written,
+        // The columns come with the other half.
+        Err(Error::NoColumns { .. }) | Ok(_) => return,
+        Err(other) => panic!("{other}"),
+    };
+    let mut again = tempfile::NamedTempFile::new().unwrap();
+    let path = again.path().to_owned();
+    let (kept, footer) = before.split_at(first.bytes_before_footer as usize);
+    again.write_all(kept).unwrap();
+    let options = ParquetOptions::default();
+    let mut writer =
+        ParquetFileWriter::reopen(again.as_file_mut(), options, type_merge, Vec::new(), &first, footer).unwrap();
+    writer.declare(&summary.schema);
+    writer.set_order(&summary.schema);
+    let (_, reopened) = writer.finish(|| std::fs::File::open(&path)).unwrap();
+    let bytes = Bytes::from(std::fs::read(&path).unwrap());
+    assert_eq!((reopened.rows, reopened.bytes), (rows, bytes.len() as u64));
+    assert!(reopened.has_columns(&summary.schema, type_merge) && reopened.schema == summary.schema);
+    assert!(bytes == before || !first.has_columns(&summary.schema, type_merge));
+    let (all, some) = (read(file, &summary.schema), read(&bytes, &reopened.schema));
+    assert!(all[..some.len()].iter().zip(&some).all(|(all, some)| format!("{all:?}") == format!("{some:?}")));
+    assert_eq!(some.len() as u64, rows);
 }
 
 fn metadata(file: &Bytes) -> ParquetMetaData {
@@ -162,7 +210,7 @@ fn values_of_every_type_are_read_back() {
     let schema = infer_schema(&rows, TypeMerge::Json);
     for batch_rows in [1, 2, 100] {
         let (file, summary) = write(vec![encode(&rows, &schema, batch_rows)], TypeMerge::Json).unwrap();
-        assert_eq!(summary.schema, schema);
+        assert_eq!(*summary.schema, schema);
         assert_eq!(summary.rewritten_chunks, 0);
         assert_holds(&file, &summary, &rows);
     }

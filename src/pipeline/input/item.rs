@@ -52,6 +52,14 @@ impl SourceInfo {
         BatchOrigin { source: self.name.clone(), run: self.run.clone(), records_before }
     }
 
+    /// Returns the end of the first record of a morsel, its line end included.
+    pub(crate) fn first_record_end(&self, morsel: &Morsel) -> usize {
+        match &self.csv {
+            Some(csv) => csv.decoder.first_record_end(morsel),
+            None => memchr::memchr(b'\n', morsel.records()).map_or(morsel.len, |at| at + 1),
+        }
+    }
+
     /// Returns the byte that ends a line of the source in its morsels.
     pub(crate) fn line_break(&self) -> u8 {
         if self.format.is_rewritten() { Framing::Elements.line_break() } else { b'\n' }
@@ -86,7 +94,7 @@ impl std::fmt::Debug for CsvSource {
 }
 
 /// One item of input. Items are in the order of the sources and of their records.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// Whole records, not decoded yet.
     Morsel(Morsel, Arc<SourceInfo>),

@@ -17,6 +17,8 @@ pub(super) struct ArrowFile {
     unopened: Option<Unopened>,
     /// The writer once the columns are known.
     writer: Option<ArrowWriter<BufWriter<Sink>>>,
+    /// The complete file and its bytes, once it gets no more rows.
+    sealed: Option<(Sink, u64)>,
 }
 
 /// An Arrow file before its first rows, without a schema message.
@@ -38,7 +40,7 @@ impl ArrowFile {
     /// Creates a file on `sink`, and writes nothing before the columns are known.
     pub(super) fn new(sink: Sink, form: ArrowForm, options: &WriterOptions) -> Self {
         let (metadata, buffer_bytes) = (options.metadata.clone(), options.buffer_bytes);
-        ArrowFile { unopened: Some(Unopened { sink, form, metadata, buffer_bytes }), writer: None }
+        ArrowFile { unopened: Some(Unopened { sink, form, metadata, buffer_bytes }), writer: None, sealed: None }
     }
 
     /// Returns the writer, which is opened with `columns` by the first call.
@@ -61,21 +63,37 @@ impl FileWriter for ArrowFile {
     }
 
     fn bytes(&self) -> u64 {
-        self.writer.as_ref().map_or(0, ArrowWriter::bytes)
+        self.sealed.as_ref().map_or_else(|| self.writer.as_ref().map_or(0, ArrowWriter::bytes), |(_, bytes)| *bytes)
+    }
+
+    /// Writes the end of the file, whose columns are fixed.
+    fn seal(&mut self) -> Result<(), FileError> {
+        if let Some(writer) = self.writer.take() {
+            self.sealed = Some(finish(writer)?);
+        }
+        Ok(())
     }
 
     fn park(&mut self) -> Result<(), FileError> {
         if let Some(writer) = &mut self.writer {
             writer.get_mut().get_mut().park();
         }
+        if let Some((sink, _)) = &mut self.sealed {
+            sink.park();
+        }
         Ok(())
     }
 
     fn finish(mut self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
+        if let Some(sealed) = self.sealed.take() {
+            return Ok(sealed.into());
+        }
         self.writer(columns)?;
-        let writer = self.writer.ok_or_else(|| FileError::Bug("the file was never started".into()))?;
-        let (buffered, bytes) = writer.finish()?;
-        let sink = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok((sink, bytes).into())
+        Ok(finish(self.writer.ok_or_else(|| FileError::Bug("the file was never started".into()))?)?.into())
     }
+}
+
+fn finish(writer: ArrowWriter<BufWriter<Sink>>) -> Result<(Sink, u64), FileError> {
+    let (buffered, bytes) = writer.finish()?;
+    Ok((buffered.into_inner().map_err(io::IntoInnerError::into_error)?, bytes))
 }

@@ -8,8 +8,8 @@
 //! DIR/_SUCCESS                           written last
 //! ```
 //!
-//! A full file gets no more rows, but its end is written only when the columns of all rows are known, so that a late
-//! column is in every file. Until then a file costs the memory of its footer. Buffered rows and open row groups are
+//! A full file gets no more rows. A Parquet file gets its footer then, with the columns so far; a late column takes the
+//! footer of every file off again, at the end. So a file costs little memory, however many there are. Buffered rows and open row groups are
 //! bounded over all files together: above the bound, the files with the oldest last append are flushed first.
 
 use std::collections::HashMap;
@@ -87,6 +87,8 @@ pub(super) struct PartitionedWriter {
     handles: usize,
     rows: u64,
     partition_by: Arc<[Arc<str>]>,
+    /// The columns of the last rows with others than those before.
+    columns: Arc<Schema>,
     /// True if rows are spilled until all are read; `files` then contain spilled rows. See [`super::spill`].
     spilled: bool,
 }
@@ -178,6 +180,7 @@ impl PartitionedWriter {
         let staging = staging.and_then(|staging| staging.name_attempt(attempt).map(|()| staging));
         let staging = staging.map_err(|cause| Error::write(&path, cause))?;
         options.buffer_bytes = 0;
+        options.facts = true;
         let maxima = (layout.max_file_rows.unwrap_or(u64::MAX), layout.max_file_bytes.unwrap_or(u64::MAX));
         let destination = Destination::Table { staging, prefix: prefix.to_owned() };
         Ok(PartitionedWriter::new(path, destination, options, maxima, max_buffered_bytes, layout.partition_by))
@@ -216,6 +219,7 @@ impl PartitionedWriter {
             spilled: options.format.is_typed() && !partition_by.is_empty(),
             options,
             partition_by,
+            columns: Arc::default(),
         }
     }
 
@@ -250,14 +254,14 @@ impl PartitionedWriter {
             let (a, b) = (&file.columns.fields, &batch.schema.fields);
             let same = a.len() == b.len() && a.iter().zip(b).all(is_like);
             if file.rows > 0 && !same {
-                self.current.remove(&directory);
+                self.end_file(at, &directory)?;
                 return self.append_rows(PartitionRows { directory, batch, encoded });
             }
             return self.append(at, &batch, encoded);
         }
         let rows_left = self.max_rows - file.rows;
         if rows_left == 0 {
-            self.current.remove(&directory);
+            self.end_file(at, &directory)?;
             return self.append_rows(PartitionRows { directory, batch, encoded });
         }
         // Measured before compression, which makes files rather too small than too large.
@@ -273,7 +277,7 @@ impl PartitionedWriter {
             return Ok(());
         }
         if too_large {
-            self.current.remove(&directory);
+            self.end_file(at, &directory)?;
             return self.append_rows(PartitionRows { directory, batch, encoded });
         }
         self.append(at, &batch, encoded)
@@ -287,7 +291,11 @@ impl PartitionedWriter {
         // Buffered rows are written with one schema.
         if !is_begun && !same(&self.files[at].columns) {
             self.write_pending(at)?;
-            self.files[at].columns = batch.schema.clone();
+            // One copy of the columns for all files: every batch brings its own.
+            if self.columns != batch.schema {
+                self.columns = batch.schema.clone();
+            }
+            self.files[at].columns = self.columns.clone();
         }
         let file = &mut self.files[at];
         file.last_append = self.appends;
@@ -329,9 +337,7 @@ impl PartitionedWriter {
         let full = file.rows + rows > self.max_rows
             || file.file.bytes() + file.file.open_bytes() as u64 + bytes > self.max_bytes;
         if file.rows > 0 && full {
-            // A full file gets no more rows; its open row group would only occupy memory.
-            self.close_row_group(at)?;
-            self.current.remove(directory);
+            self.end_file(at, directory)?;
             at = self.current_file(directory)?;
         }
         self.appends += 1;
@@ -424,6 +430,19 @@ impl PartitionedWriter {
             }
         }
         self.note_handle(at)
+    }
+
+    /// Ends file `at`, the current one of `directory`: what it buffers is written, and the next rows begin another one.
+    fn end_file(&mut self, at: usize, directory: &PartitionPath) -> Result<(), Error> {
+        self.write_pending(at)?;
+        let file = &mut self.files[at];
+        self.buffered_bytes -= file.file.open_bytes();
+        file.file.seal()?;
+        if std::mem::take(&mut file.has_handle) {
+            self.handles -= 1;
+        }
+        self.current.remove(directory);
+        Ok(())
     }
 
     /// Writes the open row group of file `at`, however small it is.

@@ -71,6 +71,12 @@ impl OutputFile {
         self.writer.close_row_group().map_err(|error| with_path(&self.path, error))
     }
 
+    /// Frees what is held for further rows, and closes the file handle: there will be no more rows.
+    pub(super) fn seal(&mut self) -> Result<(), Error> {
+        let sealed = self.writer.seal().and_then(|()| self.writer.park());
+        sealed.map_err(|error| with_path(&self.path, error))
+    }
+
     /// Closes the file handle; the next write opens the file again.
     pub(super) fn park(&mut self) -> Result<(), Error> {
         self.writer.park().map_err(|error| with_path(&self.path, error))

@@ -17,7 +17,7 @@ use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Output, Target};
 use crate::sink::{ObjectUpload, OnWait, Sink, UploadControl};
-use crate::warehouse::{Begun, Committed, LoadRequest, RecordMark, TableTarget, Widening};
+use crate::warehouse::{Begun, Committed, LoadRequest, RecordMark, RecordsDigest, TableTarget, Widening};
 
 /// One open output.
 pub(crate) struct OutputWriter {
@@ -244,6 +244,11 @@ impl OutputWriter {
         Ok(self.table()?.last_record())
     }
 
+    /// Returns the records of which the table has rows, and their digest, if a load in chunks goes on behind them.
+    pub(crate) fn records_there(&mut self) -> Result<Option<(u64, Option<RecordsDigest>)>, Error> {
+        Ok(self.table()?.records_there())
+    }
+
     /// Returns the error of sources that do not have the records of which the table has rows.
     pub(crate) fn other_records(&mut self, what: String) -> Error {
         self.table().map_or_else(|error| error, |table| table.other_records(what))
@@ -254,15 +259,17 @@ impl OutputWriter {
         self.table()?.require_fit(rows)
     }
 
-    /// Commits the chunk that ends before `next_record`, with `last` as the record of its last row, and begins the next one.
+    /// Commits the chunk that ends before `next_record`, with `last` as the record of its last row and the digest of
+    /// all records so far, and begins the next one.
     pub(crate) fn end_chunk(
         &mut self,
         columns: &Schema,
         next_record: u64,
         last: Option<RecordMark>,
+        digest: Option<RecordsDigest>,
         rejected: u64,
     ) -> Result<(), Error> {
-        self.table()?.end_chunk(columns, next_record, last, rejected)
+        self.table()?.end_chunk(columns, next_record, last, digest, rejected)
     }
 
     /// Writes the ends of all files, and pads or rewrites earlier rows to the final columns. `end` is for the ledgers of

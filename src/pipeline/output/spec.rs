@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::buffers::TextBuffers;
 use crate::column::{Batch, Schema, TypeMerge};
@@ -116,6 +116,18 @@ pub(crate) struct OutputSpecs {
     sort_hint: Arc<[SortKey]>,
     /// Parquet columns that a dictionary did not help in some row group; later row groups encode them plain.
     plain_columns: RwLock<BTreeSet<Vec<String>>>,
+    /// The last layout of each kind of options.
+    layouts: Mutex<Vec<KnownLayout>>,
+}
+
+/// A layout that all row groups with the same columns share: each takes a kilobyte per column.
+#[derive(Debug)]
+struct KnownLayout {
+    options: ParquetOptions,
+    columns: Arc<Schema>,
+    /// Number of columns without a dictionary, which never shrinks.
+    n_plain: usize,
+    layout: Arc<Layout>,
 }
 
 impl OutputSpecs {
@@ -133,6 +145,7 @@ impl OutputSpecs {
             type_merge,
             sort_hint: plan.sort_hint.clone(),
             plain_columns: RwLock::default(),
+            layouts: Mutex::default(),
         }
     }
 
@@ -165,12 +178,44 @@ impl OutputSpecs {
         Ok(())
     }
 
+    /// Returns the layout of the next row group of an output, for the columns after the steps.
+    pub(crate) fn file_layout(
+        &self,
+        output: usize,
+        columns: &Arc<Schema>,
+        options: &ParquetOptions,
+    ) -> Result<Arc<Layout>, parquet::Error> {
+        match self.specs[output].file_columns(columns) {
+            Cow::Borrowed(_) => self.layout(columns, options),
+            Cow::Owned(of_file) => self.layout(&Arc::new(of_file), options),
+        }
+    }
+
     /// Returns the layout of a worker's next row group, without dictionaries for the columns that they did not help.
-    pub(crate) fn layout(&self, columns: &Schema, options: &ParquetOptions) -> Result<Arc<Layout>, parquet::Error> {
+    pub(crate) fn layout(
+        &self,
+        columns: &Arc<Schema>,
+        options: &ParquetOptions,
+    ) -> Result<Arc<Layout>, parquet::Error> {
         let plain = self.plain_columns.read().expect("no one panics while holding this");
-        let plain: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
-        let layout = Layout::with_plain_columns(Arc::new(columns.clone()), options, self.type_merge, &plain)?;
-        Ok(Arc::new(layout.with_sort_keys(&self.sort_hint)))
+        let mut known = self.layouts.lock().expect("no one panics while holding this");
+        let last = known.iter().position(|known| known.options == *options);
+        if let Some(last) = last.map(|i| &known[i])
+            && last.n_plain == plain.len()
+            && (Arc::ptr_eq(&last.columns, columns) || last.columns == *columns)
+        {
+            return Ok(last.layout.clone());
+        }
+        let paths: Vec<ColumnPath> = plain.iter().cloned().map(ColumnPath::new).collect();
+        let layout = Layout::with_plain_columns(columns.clone(), options, self.type_merge, &paths)?;
+        let layout = Arc::new(layout.with_sort_keys(&self.sort_hint));
+        let new =
+            KnownLayout { options: *options, columns: columns.clone(), n_plain: plain.len(), layout: layout.clone() };
+        match last {
+            Some(last) => known[last] = new,
+            None => known.push(new),
+        }
+        Ok(layout)
     }
 
     /// Adds the columns of `group` that a dictionary did not help. The threads race for this, so that the

@@ -12,8 +12,8 @@ use crate::pipeline::error::Error;
 use crate::sink::UploadControl;
 use crate::text::counted;
 use crate::warehouse::{
-    Begun, ChunkEnd, Committed, LedgerRow, LoadEnd, LoadError, LoadProgress, LoadRequest, LoadRows, RecordMark,
-    RowEncoder, TableLoad, TableTarget, UnfitRow, Widening,
+    Begun, ChunkEnd, Committed, LedgerRow, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest, LoadRows,
+    RecordMark, RecordsDigest, RowEncoder, TableLoad, TableTarget, UnfitRow, Widening,
 };
 
 /// Facts about an execution at the end of its sources, for the ledgers of tables.
@@ -146,8 +146,12 @@ impl TableWriter {
         columns: &Arc<Schema>,
     ) -> Result<Option<Vec<u8>>, Error> {
         self.rows += rows;
+        let (encoded, columns) = match encoded {
+            LoadRows::Typed(bytes, own) => (LoadRows::Bytes(bytes), own),
+            encoded => (encoded, columns.clone()),
+        };
         let appended = match &mut self.state {
-            State::Loading(load) if rows > 0 => load.append(rows, encoded, columns),
+            State::Loading(load) if rows > 0 => load.append(rows, encoded, &columns),
             State::Loaded(_) => {
                 self.rows_there_before += rows;
                 return Ok(None);
@@ -183,10 +187,18 @@ impl TableWriter {
         self.chunks.as_ref().filter(|_| matches!(self.state, State::Loading(_))).and_then(|chunks| chunks.now.last)
     }
 
+    /// Returns the records of which the table has rows, and their digest, if a load in chunks goes on behind them.
+    pub(super) fn records_there(&self) -> Option<(u64, Option<RecordsDigest>)> {
+        let chunks = self.chunks.as_ref().filter(|_| matches!(self.state, State::Loading(_)))?;
+        (chunks.now.chunks > 0).then_some((chunks.now.records, chunks.now.digest))
+    }
+
     /// Returns the error of sources that do not have the records of which the table has rows.
     pub(super) fn other_records(&self, what: String) -> Error {
         let LoadProgress { rows, records, .. } = self.chunks.as_ref().map(|chunks| chunks.now).unwrap_or_default();
-        LoadError::OtherRecords { table: self.request.target.name(), rows, records, what }.into()
+        let target = &self.request.target;
+        let may_replace = target.mode != LoadMode::Append || target.load_column.is_some();
+        LoadError::OtherRecords { table: target.name(), rows, records, what, may_replace }.into()
     }
 
     /// Fails if the table, as the chunks before have left it, cannot hold one of these rows. Workers check rows against the
@@ -211,6 +223,7 @@ impl TableWriter {
         columns: &Schema,
         next_record: u64,
         last: Option<RecordMark>,
+        digest: Option<RecordsDigest>,
         rejected: u64,
     ) -> Result<(), Error> {
         let Some(chunks) = &mut self.chunks else { return Err(Error::Bug("a load has no chunks".into())) };
@@ -222,7 +235,7 @@ impl TableWriter {
             }
         };
         let rows = std::mem::take(&mut chunks.rows);
-        let chunk = ChunkEnd { records: next_record, last, is_last: false };
+        let chunk = ChunkEnd { records: next_record, last, digest, is_last: false };
         let end = LoadEnd { rows, rejected, digests: None, chunk: Some(chunk) };
         // A column without a value so far gets its type, and the table the column, with the first value.
         let valued = columns.fields.iter().filter(|field| field.ty != Type::Null).cloned().collect();
@@ -236,7 +249,8 @@ impl TableWriter {
         }
         self.bytes += bytes;
         let now = chunks.now;
-        chunks.now = LoadProgress { chunks: now.chunks + 1, rows: now.rows + rows, records: next_record, last };
+        chunks.now =
+            LoadProgress { chunks: now.chunks + 1, rows: now.rows + rows, records: next_record, last, digest, ..now };
         self.state = self.request.begin()?;
         self.encoder.set(encoder_of(&self.state));
         if let (State::Loading(load), Some(chunks)) = (&mut self.state, &mut self.chunks) {
@@ -278,7 +292,8 @@ impl TableWriter {
         {
             return Err(self.other_records(format!("the sources have only {}", counted(end.records, "record"))));
         }
-        let chunk = self.chunks.as_ref().map(|_| ChunkEnd { records: end.records, last: None, is_last: true });
+        let chunk =
+            self.chunks.as_ref().map(|_| ChunkEnd { records: end.records, last: None, digest: None, is_last: true });
         let end = LoadEnd { rows, rejected: end.rejected, digests: end.digests.clone(), chunk };
         if let State::Loading(load) = &mut self.state
             && let Err(error) = load.finish(columns, &end)
@@ -395,7 +410,7 @@ mod tests {
     use super::*;
     use crate::column::Field;
     use crate::position::FieldPath;
-    use crate::warehouse::{CommitKey, LoadIdentity, LoadMode, LoadSummary, NulPolicy, Warehouse};
+    use crate::warehouse::{CommitKey, LoadIdentity, LoadSummary, NulPolicy, Warehouse};
 
     /// A system whose table has the rows of so many records of a load whenever a chunk begins.
     #[derive(Debug)]
@@ -445,7 +460,7 @@ mod tests {
 
     impl TableLoad for Chunk {
         fn progress(&self) -> LoadProgress {
-            LoadProgress { chunks: 1, rows: self.0, records: self.0, last: None }
+            LoadProgress { chunks: 1, rows: self.0, records: self.0, ..LoadProgress::default() }
         }
 
         fn encoder(&self) -> Arc<dyn RowEncoder> {
@@ -499,7 +514,7 @@ mod tests {
             writer.append(10, LoadRows::Bytes(Vec::new()), &columns).unwrap();
             // Another command replaces the rows, or goes on with the load.
             records_there.store(there, Ordering::Relaxed);
-            match writer.end_chunk(&columns, 10, None, 0) {
+            match writer.end_chunk(&columns, 10, None, None, 0) {
                 Ok(()) => assert!(may_go_on && writer.chunk_position().unwrap().records_there == there),
                 Err(Error::Load(LoadError::LostChunks { .. })) => assert!(!may_go_on),
                 Err(other) => panic!("{other}"),

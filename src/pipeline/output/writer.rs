@@ -2,6 +2,7 @@
 //! format has an implementation in a file of its own; none knows its path, which [`super::file`] adds to errors.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,6 +56,11 @@ pub(super) trait FileWriter: Send {
     /// Returns the columns of the row groups so far; `None` for formats without row groups.
     fn row_group_columns(&self) -> Option<&Schema> {
         None
+    }
+
+    /// Frees what is held for further rows: there will be none. Formats that hold little do nothing.
+    fn seal(&mut self) -> Result<(), FileError> {
+        Ok(())
     }
 
     /// Closes the file handle; the next write opens the file again. Does nothing for a stream.
@@ -134,6 +140,10 @@ pub(crate) struct WriterOptions {
     pub type_merge: TypeMerge,
     /// Encoded bytes at which a Parquet file closes a row group; 0 for one group per appended one.
     pub row_group_bytes: usize,
+    /// Bytes of a Parquet file's footer entries in memory; more are in a temporary file until its end.
+    pub footer_bytes: usize,
+    /// Directory of such temporary files; `None` is the system's.
+    pub spill_dir: Option<PathBuf>,
     /// Key and value pairs for the footer of Parquet and the schema of Arrow.
     pub metadata: Arc<[(String, String)]>,
     /// Bytes of Parquet and Arrow files that are collected for one write; default 256 KiB, 0 for none.
@@ -146,6 +156,8 @@ pub(crate) struct WriterOptions {
     pub workers: usize,
     /// Streams get their bytes only at the commit; default false.
     pub whole_streams: bool,
+    /// Nulls and bounds of the columns of Parquet files are wanted; default false.
+    pub facts: bool,
 }
 
 impl WriterOptions {
@@ -161,12 +173,15 @@ impl WriterOptions {
             compression,
             type_merge,
             row_group_bytes,
+            footer_bytes: usize::MAX,
+            spill_dir: None,
             metadata: Arc::new([]),
             buffer_bytes: BUFFER_BYTES,
             sort_hint: Arc::default(),
             order: Arc::default(),
             workers: 1,
             whole_streams: false,
+            facts: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rules::{AsReadDemand, SchemaRules};
-use crate::column::{Field, Morsel, Schema, Type};
+use crate::column::{AsRead, Batch, Field, Morsel, Schema, Type};
 use crate::format::Format;
 use crate::format::decode::{
     AsReadColumns, EnforcedColumns, ExtraColumn, InferredColumns, OnMisfit, Outcome, RecordRules,
@@ -109,7 +109,13 @@ impl SchemaRules {
         // The columns of a CSV record are those of its header: it has no unknown keys.
         if let Some(csv) = &info.csv {
             let on_misfit = if freeze { OnMisfit::Reject } else { OnMisfit::SchemaMismatch };
-            return csv.decoder.decode_under(morsel, schema, on_misfit, &self.decoder_rules());
+            let mut outcome = csv.decoder.decode_under(morsel, schema, on_misfit, &self.decoder_rules());
+            if let Outcome::Decoded(decoded) = &mut outcome
+                && self.demands.keeps_cells
+            {
+                self.keep_cells(&mut decoded.batch);
+            }
+            return outcome;
         }
         let options = DecodeOptions {
             // `schema` has all needed columns, so no step and no output reads another key.
@@ -131,6 +137,24 @@ impl SchemaRules {
             count_lines_of_source(morsel, &mut outcome);
         }
         outcome
+    }
+
+    /// Adds the texts of columns that are not declared as text to the values as read.
+    fn keep_cells(&self, batch: &mut Batch) {
+        let is_declared = |name: &str| {
+            let declared =
+                self.declared.fields.iter().chain(self.contract.iter().flat_map(|contract| &contract.fields));
+            declared.into_iter().any(|field| *field.name == *name && field.ty == Type::Text)
+        };
+        let kept = |field: &Field| field.ty == Type::Text && !is_declared(&field.name);
+        let kept: Vec<usize> = (0..batch.columns.len()).filter(|&i| kept(&batch.schema.fields[i])).collect();
+        if !kept.is_empty() {
+            batch.as_read.resize(batch.columns.len(), None);
+        }
+        for i in kept {
+            let array = &batch.columns[i];
+            batch.as_read[i].get_or_insert_with(|| AsRead { array: array.clone(), ty: Type::Text });
+        }
     }
 }
 

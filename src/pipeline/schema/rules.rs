@@ -35,6 +35,9 @@ pub(crate) struct Demands {
     pub cells_as_text: bool,
     /// The columns that steps and outputs need; the values of others are validated and dropped. `None` for all.
     pub only_columns: Option<Vec<String>>,
+    /// Columns that a step writes and the sample did not have. They come before the first rows of outputs with fixed
+    /// columns; other outputs have them with the first value.
+    pub written_late: Vec<String>,
     /// An output cannot be rewritten, so that a new column is an error.
     pub columns_fixed: bool,
     /// A typed output cannot be rewritten, so that a wider type is an error.
@@ -43,6 +46,9 @@ pub(crate) struct Demands {
     pub types_fixed: bool,
     /// The columns whose values are kept as they were read.
     pub as_read: AsReadDemand,
+    /// Texts of CSV columns whose type nothing but their cells decides are kept as read, too: a table takes each cell for what
+    /// it is by itself.
+    pub keeps_cells: bool,
     /// Nested values pass as their own text where neither a step, of the columns named here, nor a declaration needs their
     /// insides; `None` to parse all of them.
     pub opaque_except: Option<Vec<String>>,
@@ -62,10 +68,12 @@ impl Demands {
             keys: ValueTypes::Typed,
             cells_as_text: false,
             only_columns: None,
+            written_late: Vec::new(),
             columns_fixed: false,
             arrays_fixed: false,
             types_fixed: false,
             as_read: AsReadDemand::Only(Vec::new()),
+            keeps_cells: false,
             opaque_except: None,
             lossy_utf8: false,
             record_spans: false,
@@ -249,10 +257,11 @@ impl SchemaRules {
     }
 
     /// Adds the needed columns that are missing, so that the decoder can skip every key that is not in the
-    /// schema.
+    /// schema; and those that steps write, where the first rows fix the columns.
     pub(crate) fn with_needed(&self, mut schema: Schema) -> Schema {
         if self.type_merge == TypeMerge::Json {
-            for name in self.demands.only_columns.iter().flatten() {
+            let written = self.demands.written_late.iter().filter(|_| self.takes_header_columns());
+            for name in self.demands.only_columns.iter().flatten().chain(written) {
                 if schema.position(name).is_none() {
                     let ty = if self.demands.keys == ValueTypes::Raw { Type::Raw } else { Type::Null };
                     schema.fields.push(Field::new(name.as_str(), ty));
@@ -273,20 +282,30 @@ impl SchemaRules {
         schema
     }
 
-    /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may.
-    pub(crate) fn forbidden_change(&self, info: &SourceInfo, old: &Schema, new: &Schema) -> Option<FixedSchema> {
+    /// Returns the reason for which the columns may not widen from `old` to `new`; `None` if they may. `written` returns the
+    /// columns behind the steps, which are those that an output has: a step may drop a column, or make text of it.
+    pub(crate) fn forbidden_change(
+        &self,
+        info: &SourceInfo,
+        old: &Schema,
+        new: &Schema,
+        written: impl Fn(&Schema) -> Option<Schema>,
+    ) -> Option<FixedSchema> {
         if new.fields.len() > self.max_columns {
             return Some(FixedSchema::TooManyColumns(self.max_columns));
         }
-        let new_columns = new.fields.len() > old.fields.len();
         if self.policy == SchemaPolicy::Fail {
             return Some(FixedSchema::Policy);
         }
         if let Some(broken) = self.broken_contract(new) {
             return Some(FixedSchema::Contract(broken));
         }
-        if self.demands.columns_fixed && new_columns || self.demands.arrays_fixed && !has_same_arrays(old, new) {
-            return Some(FixedSchema::Output);
+        if self.demands.columns_fixed || self.demands.arrays_fixed {
+            let (old, new) = written(old).zip(written(new)).unwrap_or_else(|| (old.clone(), new.clone()));
+            let new_columns = new.fields.len() > old.fields.len();
+            if self.demands.columns_fixed && new_columns || self.demands.arrays_fixed && !has_same_arrays(&old, &new) {
+                return Some(FixedSchema::Output);
+            }
         }
         // Widening needs the original text only of CSV cells: the JSON text of a value can be made from the value.
         if info.format != Format::Csv {
@@ -305,6 +324,7 @@ impl SchemaRules {
         info: &SourceInfo,
         old: &Schema,
         new: &Schema,
+        written: impl Fn(&Schema) -> Option<Schema>,
     ) -> Option<FixedSchema> {
         match self.policy {
             _ if has_same_arrays(old, new) => None,
@@ -313,7 +333,7 @@ impl SchemaRules {
             SchemaPolicy::Evolve if self.extra_column.is_some() && new.fields.len() > old.fields.len() => {
                 Some(FixedSchema::Output)
             }
-            SchemaPolicy::Evolve | SchemaPolicy::Fail => self.forbidden_change(info, old, new),
+            SchemaPolicy::Evolve | SchemaPolicy::Fail => self.forbidden_change(info, old, new, written),
         }
     }
 

@@ -16,21 +16,29 @@ use crate::sink::Sink;
 /// Exports the state of `data_dir` to `path`, which appears whole by a rename. Fails while a service has the directory
 /// open. Blocks.
 pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
-    let now = Utc::now();
     if !data_dir.is_dir() {
         let cause = io::Error::from(io::ErrorKind::NotFound);
         return Err(Error::DataDirectory { directory: data_dir.to_owned(), cause });
     }
     let directories = Directories::create(data_dir)
         .map_err(|cause| Error::DataDirectory { directory: data_dir.to_owned(), cause })?;
-    let store = Store::open(data_dir, now)?;
+    let store = Store::open(data_dir, Utc::now())?;
+    export_store(&store, &directories, path)
+}
+
+/// Exports the state of an open store to `path`. Blocks.
+pub(in crate::service) fn export_store(
+    store: &Store,
+    directories: &Directories,
+    path: &Path,
+) -> Result<ArchiveSummary, Error> {
     let failed = |cause| Error::Archive { path: path.to_owned(), cause };
     // The state holds results and the addresses of webhooks.
     let mut file = Sink::private_file(path).map_err(failed)?;
     let mut summary = ArchiveSummary::default();
     {
         let mut out = Builder::new(BufWriter::with_capacity(256 << 10, &mut file));
-        let mut lines = vec![Line::Head { version: VERSION, exported_at: now }];
+        let mut lines = vec![Line::Head { version: VERSION, exported_at: Utc::now() }];
         for row in store.workflows()? {
             summary.workflows += 1;
             lines.push(Line::Workflow(Box::new(row)));

@@ -24,6 +24,7 @@ use super::{store, stored_names};
 use crate::api::{HandleId, Workflow};
 
 pub use export::export;
+pub(in crate::service) use export::export_store;
 pub use import::import;
 
 /// Name of the entry that holds the rows, the last of an archive.

@@ -102,6 +102,8 @@ impl BlockContext<'_> {
 pub(in crate::service) struct BlockPlan {
     /// Pass over the rows before the pipeline; `None` if the steps alone do the work.
     pub rewrite: Option<Box<dyn Rewrite>>,
+    /// Names of the columns that `rewrite` writes; they remain if it writes no rows. `None` if they are not known.
+    pub columns: Option<Vec<String>>,
     /// Pipeline steps in order of execution; empty if the rows pass unchanged.
     pub steps: Vec<Step>,
     /// Remark about the result, shown as the block's `current_step`.
@@ -149,6 +151,11 @@ impl BlockPlan {
     /// Returns a plan that consists of one pass over the rows.
     pub(super) fn rewrite(rewrite: impl Rewrite + 'static) -> Self {
         BlockPlan { rewrite: Some(Box::new(rewrite)), ..BlockPlan::default() }
+    }
+
+    /// Sets the names of the columns that the pass writes.
+    pub(super) fn with_columns(self, columns: impl IntoIterator<Item = String>) -> Self {
+        BlockPlan { columns: Some(columns.into_iter().collect()), ..self }
     }
 
     /// Returns a plan that passes the rows unchanged, with a remark.

@@ -55,7 +55,8 @@ impl Block for DeduplicateWrtNotebook {
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
         context.require(&self.columns)?;
         let notebook = context.notebook_lines();
-        Ok(BlockPlan::rewrite(AntiJoin { notebook, columns: self.columns.clone() }))
+        let anti_join = AntiJoin { notebook, columns: self.columns.clone() };
+        Ok(BlockPlan::rewrite(anti_join).with_columns(context.columns.iter().cloned()))
     }
 }
 

@@ -134,14 +134,19 @@ impl Block for Enrichment {
                     .then(|| format!("no row was enriched: the key column '{}' is not in the input", table.key));
                 BlockPlan { note, ..BlockPlan::steps(vec![table.lookup(fields.as_deref()).into()]) }
             }
-            Some(EnrichmentSource::Endpoint(provider)) => BlockPlan::rewrite(EndpointBatch {
-                provider: provider.clone(),
-                block,
-                specs: specs.clone(),
-                fields: fields.clone(),
-                is_source: false,
-                runtime: context.runtime.clone(),
-            }),
+            Some(EnrichmentSource::Endpoint(provider)) => {
+                let added = fields.iter().flatten().map(|field| &field.name);
+                let columns = context.columns.iter().chain(added.filter(|name| !context.columns.contains(name)));
+                let batch = EndpointBatch {
+                    provider: provider.clone(),
+                    block,
+                    specs: specs.clone(),
+                    fields: fields.clone(),
+                    is_source: false,
+                    runtime: context.runtime.clone(),
+                };
+                BlockPlan::rewrite(batch).with_columns(columns.cloned())
+            }
             Some(EnrichmentSource::Rows(_)) | None => {
                 let missing = format!("no enrichment source for {block}");
                 let remedy = "start the service with a reference table or an endpoint for this block";

@@ -173,7 +173,8 @@ impl Block for GroupBy {
     fn plan(&self, context: &BlockContext<'_>) -> Result<BlockPlan, Failure> {
         context.require(&self.columns)?;
         context.require(self.aggregates.iter().filter_map(|aggregate| aggregate.column.as_ref()))?;
-        Ok(BlockPlan::rewrite(self.clone()))
+        let columns = self.columns.iter().chain(self.aggregates.iter().map(|aggregate| &aggregate.name)).cloned();
+        Ok(BlockPlan::rewrite(self.clone()).with_columns(columns))
     }
 }
 

@@ -1,19 +1,18 @@
 //! Input of a run's source block: resolved when the run is requested, persisted in the store while the run is queued.
 //! It only locates the rows; the engine reads them.
 
-use std::io::{self, Write};
+use std::cell::Cell;
+use std::io;
 use std::path::PathBuf;
 
 use crate::api::{HandleId, RunId};
-use crate::service::directories::Directories;
+use crate::service::directories::{Directories, INPUT_FILE};
 use crate::service::notebooks::NotebookRow;
+use crate::service::payload::{self, Payload, PayloadLimits};
 use crate::service::private_files;
 use crate::service::rows::{InputRow, UploadRow};
 use crate::service::store::{self, Store};
 use crate::service::stored_names::UploadFile;
-
-/// Name of the file with a run's own input rows, in the directory of the run.
-const PAYLOAD: &str = "input.ndjson";
 
 /// Input of the source block of a run.
 pub(in crate::service) enum Input {
@@ -46,8 +45,10 @@ pub(in crate::service) struct InputRequest<'a> {
     pub run: &'a RunId,
     /// Name of the source block.
     pub block_name: &'a str,
-    /// JSON text of the payload, unchanged; `None` if the request has none.
-    pub payload: Option<&'a str>,
+    /// Rows of the payload, which the block takes; `None` if the request has none.
+    pub payload: Cell<Option<Payload>>,
+    /// Limits for rows that are in the specs of the block.
+    pub limits: PayloadLimits,
 }
 
 /// Failure to resolve the input of a run, which therefore cannot start.
@@ -56,6 +57,9 @@ pub(in crate::service) enum InputError {
     /// The request does not suit the source block; the text is returned to the client.
     #[error("{0}")]
     Refused(String),
+    /// The rows are not valid, or cannot be stored.
+    #[error(transparent)]
+    Payload(#[from] payload::Error),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -65,17 +69,11 @@ pub(in crate::service) enum InputError {
 }
 
 impl Input {
-    /// Writes the rows of a payload, one per line, to the input file of the run.
-    pub(super) fn write_payload(request: &InputRequest<'_>, rows: &[String]) -> io::Result<Input> {
+    /// Moves the rows of a payload to the input file of the run.
+    pub(super) fn of_payload(request: &InputRequest<'_>, payload: Payload) -> io::Result<Input> {
         let path = payload_path(request)?;
-        // In memory: the body limit of the service bounds the payload.
-        let mut text = String::with_capacity(rows.iter().map(|row| row.len() + 1).sum());
-        for row in rows {
-            text.push_str(row);
-            text.push('\n');
-        }
-        private_files::create(&path)?.write_all(text.as_bytes())?;
-        Ok(Input::Payload { path, name: "webhook_payload".to_owned(), rows: rows.len() as u64 })
+        let rows = payload.persist(&path)?;
+        Ok(Input::Payload { path, name: "webhook_payload".to_owned(), rows })
     }
 
     /// Copies the committed rows of a notebook to the input file of the run, so that rows appended later do not reach
@@ -108,7 +106,9 @@ impl Input {
     /// Restores an input from the store. Paths are rebuilt, because the data directory may have moved since.
     pub(in crate::service) fn from_row(row: InputRow, directories: &Directories, run: &RunId) -> Input {
         match row {
-            InputRow::Payload { name, rows } => Input::Payload { path: directories.run(run).join(PAYLOAD), name, rows },
+            InputRow::Payload { name, rows } => {
+                Input::Payload { path: directories.run(run).join(INPUT_FILE), name, rows }
+            }
             InputRow::Nothing => Input::Nothing,
             InputRow::Upload { file, name } => Input::Upload { path: directories.upload(&file), file, name },
         }
@@ -118,5 +118,5 @@ impl Input {
 fn payload_path(request: &InputRequest<'_>) -> io::Result<PathBuf> {
     let directory = request.directories.run(request.run);
     private_files::create_directory(&directory)?;
-    Ok(directory.join(PAYLOAD))
+    Ok(directory.join(INPUT_FILE))
 }

@@ -86,7 +86,8 @@ impl Block for ReadCsv {
                         handle of an upload";
             return Err(InputError::Refused(text.to_owned()));
         };
-        let handle = HandleId(handle.clone());
+        // A handle that a client was told, or the file name of an upload that the service was started with.
+        let handle = request.store.upload_by_name(handle)?.unwrap_or_else(|| HandleId(handle.clone()));
         let upload = request.store.upload(&handle)?;
         let upload = upload.ok_or_else(|| InputError::Refused(format!("no upload has the handle '{handle}'")))?;
         Ok(Input::upload(request.directories, &handle, upload)?)

@@ -193,6 +193,8 @@ impl Active {
         let mut state = lock(&self.state);
         let block = &mut state.blocks[position];
         block.status = BlockStatus::Failed;
+        // A block that fails before any work has begun at that moment.
+        block.started_at.get_or_insert(now);
         block.error_message = Some(message.to_owned());
         block.completed_at = Some(now);
         block.updated_at = now;

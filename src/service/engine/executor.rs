@@ -1,7 +1,7 @@
 //! Engine of the service: accepts runs, executes their blocks one after the other, records every change in the store,
 //! and shuts down without losing queued runs. The work of a single block is in `prepared`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,15 +13,17 @@ use tokio::task::JoinSet;
 
 use super::active::{Active, Stop, lock};
 use super::job::{Job, position_of};
+use super::pace::wait_for_rows;
 use super::prepared::{BlockOutcome, BlockRows, BlockSurroundings, INTERNAL_ERROR, prepare};
+use super::recovery::has_left_traces;
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
-use crate::service::blocks::{Delivery, Failure, Input, Traces};
+use crate::service::blocks::{Delivery, Failure, Input};
 use crate::service::clock::Clock;
 use crate::service::config::Config;
 use crate::service::directories::Directories;
 use crate::service::enrichment_sources::EnrichmentSources;
-use crate::service::faults::Faults;
+use crate::service::faults::{Faults, RunFaults};
 use crate::service::graph::{self, CheckedGraph};
 use crate::service::location::Location;
 use crate::service::metrics::Metrics;
@@ -163,6 +165,13 @@ impl Engine {
         }
     }
 
+    /// Requests all runs but `kept` to stop, and returns their number: 0 once they have ended.
+    pub(in crate::service) fn cancel_others(&self, kept: &HashSet<String>) -> usize {
+        let others: Vec<_> = self.all_active().into_iter().filter(|active| !kept.contains(&active.id().0)).collect();
+        others.iter().for_each(|active| self.cancel(active, Stop::Request));
+        others.len()
+    }
+
     /// Returns true once no further run begins.
     pub(in crate::service) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
@@ -261,17 +270,13 @@ impl Engine {
         }
         let mut feeds: Vec<Option<BlockRows>> = checked.order.iter().map(|_| None).collect();
         let mut outcome = Ok(());
-        // An injected timeout strikes in place of the last block, after all others have completed.
-        let timed_out = if self.faults.times_out(active.id()) { checked.order.last() } else { None };
-        for index in &checked.order {
-            let index = match timed_out {
-                Some(last) if last == index => {
-                    outcome = Err((*index, Failure::TooLong));
-                    break;
-                }
-                _ => *index,
-            };
-            match self.execute_block(active, checked, index, input, &feeds) {
+        let faults = self.faults.of_run(active.id());
+        for &index in &checked.order {
+            if let Some(failure) = injected_failure(&faults, checked, index) {
+                outcome = Err((index, failure));
+                break;
+            }
+            match self.execute_block(active, checked, index, input, &feeds, faults.rows_per_second) {
                 Ok(feed) => feeds[index] = Some(feed),
                 Err(failure) => {
                     outcome = Err((index, failure));
@@ -285,7 +290,7 @@ impl Engine {
                 let stop = active.stop_requested().unwrap_or(Stop::Request);
                 // A run without effects outside of it may begin again: the interruption left no trace.
                 if stop == Stop::Service && !has_left_traces(&active.row(), checked) {
-                    return self.requeue(active, checked, input, &feeds);
+                    return self.requeue(active, input, &feeds);
                 }
                 self.end(active, RunStatus::Cancelled, stop.reason(), stop.message());
             }
@@ -305,9 +310,8 @@ impl Engine {
 
     /// Queues a run that the stop of the service has interrupted for the next start, which begins it anew. If the store
     /// cannot record that, the run is cancelled.
-    fn requeue(&self, active: &Active, checked: &CheckedGraph, input: &Input, feeds: &[Option<BlockRows>]) {
-        let job = Job::to_row(checked, input);
-        match active.requeue(self.clock.now(), |row| self.store.put_back(row, &job)) {
+    fn requeue(&self, active: &Active, input: &Input, feeds: &[Option<BlockRows>]) {
+        match active.requeue(self.clock.now(), |row| self.store.put_run(row)) {
             Ok(row) => {
                 lock(&self.active).remove(active.id());
                 for feed in feeds.iter().flatten() {
@@ -326,7 +330,8 @@ impl Engine {
         }
     }
 
-    /// Executes the block at `index` and records its start and completion. Returns its rows for the blocks after it.
+    /// Executes the block at `index`, at most at `rows_per_second`, and records its start and completion. Returns its rows
+    /// for the blocks after it.
     fn execute_block(
         &self,
         active: &Active,
@@ -334,6 +339,7 @@ impl Engine {
         index: usize,
         input: &Input,
         feeds: &[Option<BlockRows>],
+        rows_per_second: Option<f64>,
     ) -> Result<BlockRows, Failure> {
         let position = position_of(checked, index);
         let now = self.clock.now();
@@ -364,7 +370,16 @@ impl Engine {
         if !active.begin_block(position, &control, prepared.total_bytes) {
             return Err(Failure::Cancelled);
         }
-        let done = prepared.execute(&control, &self.limits, &self.clock);
+        let done = match rows_per_second {
+            None => prepared.execute(&control, &self.limits, &self.clock),
+            Some(rate) => {
+                let total = prepared.count_rows(input)?;
+                active.note(position, prepared.note.clone(), Some(total));
+                let stopped = || active.stop_requested().is_some();
+                wait_for_rows(total, rate, &control, &self.clock, stopped)
+                    .and_then(|()| prepared.execute(&control.without_counters(), &self.limits, &self.clock))
+            }
+        };
         active.end_block();
         let done = done?;
         if let Delivery::Webhook(target) = &delivery {
@@ -478,6 +493,21 @@ impl Engine {
     }
 }
 
+/// Returns the injected failure in place of the block at `index`, if there is one.
+fn injected_failure(faults: &RunFaults, checked: &CheckedGraph, index: usize) -> Option<Failure> {
+    // A timeout, and a failure without a block, strike in place of the last block, after all others have completed.
+    let is_last = checked.order.last() == Some(&index);
+    if faults.times_out && is_last {
+        return Some(Failure::TooLong);
+    }
+    let (block, text) = faults.fails.as_ref()?;
+    let strikes = block.as_ref().map_or(is_last, |named| {
+        let block = &checked.graph.blocks[index];
+        block.block_name == *named || block.sequence_number.to_string() == *named
+    });
+    strikes.then(|| Failure::Failed(text.clone()))
+}
+
 /// Returns the limits of each concurrent run. Memory and threads are divided evenly, so that all runs together stay
 /// within the configured limits and none waits for the memory of another.
 fn share_of(config: &Config, max_runs: usize) -> Limits {
@@ -494,16 +524,4 @@ fn share_of(config: &Config, max_runs: usize) -> Limits {
         spill_dir: Some(config.data_dir.join("tmp")),
         ..limits.clone()
     }
-}
-
-/// Returns true if a restart of the run would repeat an effect outside of it: rows that were sent or appended.
-fn has_left_traces(row: &RunRow, checked: &CheckedGraph) -> bool {
-    checked.order.iter().any(|&index| {
-        let status = row.blocks[position_of(checked, index)].status;
-        match checked.blocks[index].traces() {
-            Traces::None => false,
-            Traces::OnceBegun => status != BlockStatus::Pending,
-            Traces::OnceCompleted => status == BlockStatus::Completed,
-        }
-    })
 }

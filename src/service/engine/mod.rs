@@ -6,9 +6,12 @@
 mod active;
 mod executor;
 mod job;
+mod pace;
 mod pass;
 mod prepared;
+mod recovery;
 
 pub(super) use active::Stop;
 pub(super) use executor::Engine;
 pub(super) use job::{Job, new_blocks, new_run_id};
+pub(super) use recovery::{Recovered, recover};

@@ -2,7 +2,7 @@
 //! executes it, and describes the files that it wrote. It records nothing in the store.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,19 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::pass::Pass;
+use crate::column::{Field, Schema, Type};
 use crate::format::{Compression, CsvBooleans, CsvOptions, Format, OutputFormat};
 use crate::pipeline::{self, Control, ExecutionPlan, Limits, Output, SchemaFrom, SchemaSource, Target};
 use crate::service::blocks::{BlockContext, BlockPlan, Delivery, Failure, Input};
 use crate::service::clock::Clock;
+use crate::service::count::RowCounter;
 use crate::service::enrichment_sources::EnrichmentSources;
 use crate::service::graph::CheckedGraph;
 use crate::service::notebooks::NotebookRow;
+use crate::service::payload::{self, PayloadLimits, Scanner};
 use crate::service::private_files;
 use crate::service::rows::{FileRow, ResultFormat};
-use crate::service::stored_names::ResultFile;
+use crate::service::stored_names::{Extension, ResultFile};
 use crate::source::Source;
 use crate::text::error_chain;
 use crate::transform::{OnBadCast, SpillBudget};
@@ -50,7 +53,14 @@ pub(super) struct BlockRows {
 pub(super) struct Prepared {
     /// Pass that writes the input of `plan`; `None` if the plan reads the block's input itself.
     pass: Option<Pass>,
-    /// File for the rows of `pass`, or for the empty input of a source. Removed after the plan; most blocks have none.
+    /// Input of JSON values that are not one per line; `None` for every other input.
+    values: Option<JsonValues>,
+    /// Columns of the rows to read, for the case that there are none.
+    without_rows: Schema,
+    /// True if there are no rows to read, as far as is known before `pass`.
+    is_without_rows: bool,
+    /// File for the rows of `pass` or `values`, or for the empty input of a source. Removed after the plan; most blocks
+    /// have none.
     scratch: PathBuf,
     plan: ExecutionPlan,
     /// Every file that the plan writes.
@@ -127,13 +137,17 @@ pub(super) fn prepare(
     // An input without rows has no columns either, so no column counts as missing.
     let is_empty = total_rows == Some(0);
     let context = BlockContext { sources, notebooks, notebook, runtime, columns: &columns, is_empty };
-    let BlockPlan { rewrite, steps, note, table, declared, delivery } = checked.blocks[index].plan(&context)?;
+    let BlockPlan { rewrite, columns: written, steps, note, table, declared, delivery } =
+        checked.blocks[index].plan(&context)?;
     // Unique within the run, because sequence numbers are.
     let stem = format!("block_{}_{}", block.sequence_number, block.block_name);
     private_files::create_directory(directory)
         .map_err(|error| Failure::Failed(format!("cannot create the directory for results: {error}")))?;
     let scratch = directory.join(format!("{stem}.rows"));
     let failed = |error: io::Error| Failure::Failed(format!("cannot read the input: {error}"));
+    // What the plan reads: of rows that are none, only the names of columns are left, which no file has.
+    let read = if rewrite.is_some() { written.unwrap_or_default() } else { columns.clone() };
+    let without_rows = merged(read, declared.as_ref());
     let pass = rewrite.map(|rewrite| Pass {
         rewrite,
         feeds: parents.iter().map(|feed| feed.path.clone()).collect(),
@@ -143,6 +157,7 @@ pub(super) fn prepare(
     });
     // The plan reads, in order of preference: the rows of the pass, a table of the source, the run's input, the
     // parents.
+    let mut values = None;
     let sources = match (&pass, table) {
         (Some(pass), _) => vec![file_source(&pass.out, &format!("{stem} rows"), Format::Ndjson)],
         (None, Some(path)) => {
@@ -151,7 +166,13 @@ pub(super) fn prepare(
             let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
             vec![typed_source(&path, &name, &extension).map_err(failed)?]
         }
-        (None, None) if parents.is_empty() => vec![source(input, &scratch).map_err(failed)?],
+        (None, None) if parents.is_empty() => match json_values(input).map_err(failed)? {
+            Some((path, name)) => {
+                values = Some(JsonValues { path, name: name.clone(), out: scratch.clone() });
+                vec![file_source(&scratch, &name, Format::Ndjson)]
+            }
+            None => vec![source(input, &scratch).map_err(failed)?],
+        },
         _ => parents.iter().map(|feed| file_source(&feed.path, &feed.name, Format::Ndjson)).collect(),
     };
     // CSV is always written, as the API promises; NDJSON too, because the blocks after this one read it.
@@ -180,8 +201,12 @@ pub(super) fn prepare(
         metadata: Vec::new(),
         limits: Limits::default(),
     };
+    let is_without_rows = is_empty && pass.is_none() && !parents.is_empty();
     let prepared = Prepared {
         pass,
+        values,
+        without_rows,
+        is_without_rows,
         scratch,
         plan,
         files,
@@ -196,6 +221,25 @@ pub(super) fn prepare(
 }
 
 impl Prepared {
+    /// Returns the number of input rows, which it counts for an upload. 0 for a source without input.
+    pub(super) fn count_rows(&self, input: &Input) -> io::Result<u64> {
+        if let Some(rows) = self.total_rows {
+            return Ok(rows);
+        }
+        let Input::Upload { file, path, .. } = input else { return Ok(0) };
+        let mut counter = RowCounter::new(file.extension());
+        let mut reader = BufReader::with_capacity(64 << 10, private_files::open(path)?);
+        loop {
+            let chunk = reader.fill_buf()?;
+            if chunk.is_empty() {
+                return Ok(counter.rows());
+            }
+            counter.feed(chunk);
+            let n = chunk.len();
+            reader.consume(n);
+        }
+    }
+
     /// Executes the pass and the plan. Blocks the thread; a panic in either becomes a failure of the block.
     pub(super) fn execute(self, control: &Control, limits: &Limits, clock: &Clock) -> Result<BlockOutcome, Failure> {
         let scratch = self.scratch.clone();
@@ -218,6 +262,13 @@ impl Prepared {
             }
             None => None,
         };
+        if let Some(values) = self.values.take() {
+            values.write(control, limits)?;
+        }
+        let is_without_rows = self.is_without_rows || pass_outcome.is_some() && size(&self.scratch) == 0;
+        if is_without_rows && !self.without_rows.fields.is_empty() {
+            self.plan.schema.declared = Some(self.without_rows.clone());
+        }
         let executed = catch_unwind(AssertUnwindSafe(|| pipeline::execute(self.plan, &counted)));
         let report = match executed {
             Ok(Ok(report)) => report,
@@ -254,6 +305,63 @@ impl Prepared {
             None => (report.rows_in, None),
         };
         Ok(BlockOutcome { files, results, rows_in, note: pass_note.or(self.note), feed })
+    }
+}
+
+/// Returns a schema of `columns`, whose types no value tells, with the types and further columns of `declared`.
+fn merged(columns: Vec<String>, declared: Option<&Schema>) -> Schema {
+    let mut fields: Vec<Field> = columns.iter().map(|name| Field::new(name.as_str(), Type::Text)).collect();
+    for field in declared.into_iter().flat_map(|schema| &schema.fields) {
+        match fields.iter_mut().find(|known| known.name == field.name) {
+            Some(known) => *known = field.clone(),
+            None => fields.push(field.clone()),
+        }
+    }
+    Schema::new(fields)
+}
+
+/// A `.json` file of objects one after the other, on any number of lines each.
+struct JsonValues {
+    path: PathBuf,
+    /// Name of the file in messages.
+    name: String,
+    /// NDJSON file to write.
+    out: PathBuf,
+}
+
+impl JsonValues {
+    /// Writes each object on a line of its own. Blocks the thread.
+    fn write(&self, control: &Control, limits: &Limits) -> Result<(), Failure> {
+        let mut file = private_files::open(&self.path)?;
+        let mut mark = [0; 3];
+        // A byte order mark is no part of the text.
+        let n = file.read(&mut mark)?;
+        let head: &[u8] = if mark == *b"\xEF\xBB\xBF" { &[] } else { &mark[..n] };
+        let max_bytes = limits.max_record_bytes;
+        let limits = PayloadLimits { row_bytes: max_bytes, value_bytes: max_bytes };
+        let mut out = BufWriter::with_capacity(256 << 10, private_files::create(&self.out)?);
+        let written = Scanner::new(head.chain(file), limits).objects(&self.name, |row| {
+            out.write_all(row.as_bytes())?;
+            out.write_all(b"\n")?;
+            if control.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        });
+        match written {
+            _ if control.is_cancelled() => Err(Failure::Cancelled),
+            Err(payload::Error::Io(error)) => Err(error.into()),
+            Err(error) => Err(Failure::Failed(error.to_string())),
+            Ok(()) => Ok(out.flush()?),
+        }
+    }
+}
+
+/// Returns the path and the name of an upload that is a `.json` file of objects one after the other.
+fn json_values(input: &Input) -> io::Result<Option<(PathBuf, String)>> {
+    match input {
+        Input::Upload { file, path, name } if file.extension() == Extension::Json => {
+            private_files::check_regular(path)?;
+            Ok(begins_with_object(path)?.then(|| (path.clone(), name.clone())))
+        }
+        _ => Ok(None),
     }
 }
 

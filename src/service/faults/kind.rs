@@ -14,15 +14,8 @@ pub enum Kind {
         /// Maximum random addition to the delay, drawn from the seed.
         jitter: Duration,
     },
-    /// The request is refused with 429.
-    TooMany {
-        /// Value of `Retry-After`, rounded up to seconds; `None` omits the header.
-        retry_after: Option<Duration>,
-        /// Value of `X-RateLimit-Reset`, rounded up to seconds; `None` omits the header.
-        reset: Option<Duration>,
-    },
-    /// The request is refused with this status, 408 or 5xx.
-    Status(u16),
+    /// The request is refused in place of its response.
+    Refusal(Refusal),
     /// The connection is closed within the body.
     Cut(BodyPosition),
     /// The body stops, and then the connection is closed.
@@ -80,6 +73,67 @@ pub enum Kind {
     State(Progress),
     /// The run ends with `timeout` before its last block.
     RunTimeout,
+    /// A block of the run fails.
+    FailBlock {
+        /// Name or sequence number of the block; `None` is the last one. A run without the block is not affected.
+        block: Option<String>,
+        /// Message of the block.
+        text: String,
+    },
+    /// Each block of the run reads at most this many rows per second.
+    RowsPerSecond(f64),
+}
+
+/// Refusal of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Status of the response, 400 to 599.
+    pub status: u16,
+    /// Form of its body.
+    pub shape: ErrorShape,
+    /// Message in its body.
+    pub text: String,
+    /// Value of `Retry-After`, rounded up to seconds; `None` omits the header.
+    pub retry_after: Option<Duration>,
+    /// Value of `X-RateLimit-Reset`, rounded up to seconds; `None` omits the header.
+    pub reset: Option<Duration>,
+}
+
+/// Form of the body of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorShape {
+    /// `{"detail": TEXT}`, and for 422 a list of entries, as the API describes it.
+    Detail,
+    /// `{"error": TITLE, "message": TEXT}`, as older pages of the vendor describe it.
+    Legacy,
+    /// `{"error": {"code": CODE, "message": TEXT}}`, which a client of the vendor tolerates.
+    Nested,
+    /// A page of HTML, as a proxy between sends it.
+    Html,
+}
+
+impl Kind {
+    /// Returns the only requests that the fault can affect; `None` if it can affect all.
+    pub(super) fn only(&self) -> Option<Target> {
+        match self {
+            Kind::Latency { .. }
+            | Kind::Refusal(_)
+            | Kind::Cut(_)
+            | Kind::Stall { .. }
+            | Kind::Drip { .. }
+            | Kind::Encode { .. } => None,
+            Kind::Expire { .. }
+            | Kind::WrongRange(_)
+            | Kind::IgnoreRange
+            | Kind::NewEtag
+            | Kind::BrokenLines(_)
+            | Kind::LateType { .. }
+            | Kind::DuplicateRows(_) => Some(Target::Files),
+            Kind::Unsigned => Some(Target::Links),
+            Kind::State(_) => Some(Target::Status),
+            Kind::RunTimeout | Kind::FailBlock { .. } | Kind::RowsPerSecond(_) => Some(Target::Runs),
+        }
+    }
 }
 
 /// False status of a run. The number of false reports is the `times` of the rule.
@@ -112,4 +166,25 @@ impl BodyPosition {
             BodyPosition::Fraction(fraction) => (len.unwrap_or(0) as f64 * fraction) as u64,
         }
     }
+}
+
+/// Requests that a rule applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Every request that faults apply to.
+    All,
+    /// Every request of the API except downloads of files.
+    Api,
+    /// Requests that start a run.
+    Start,
+    /// Requests for the status of a run.
+    Status,
+    /// Requests for the result links of a run.
+    Links,
+    /// Downloads of result files.
+    Files,
+    /// Uploads of input files.
+    Upload,
+    /// The execution of runs, rather than requests.
+    Runs,
 }

@@ -2,38 +2,43 @@
 //! response. Handlers know nothing of it, and requests of the page, health, metrics and admin paths pass untouched.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderValue, IF_RANGE, RANGE,
 };
-use axum::http::{HeaderName, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::body::{BodyFault, LineFault, with_body_fault, with_encoding, with_line_fault};
-use super::{Faults, Kind, Progress, Strike, Target};
+use super::refusal::refusal;
+use super::{Faults, Kind, Progress, Rule, Strike, Target};
 use crate::api::routes as paths;
 use crate::format::Compression;
 use crate::net::random::mixed;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
+use crate::service::journal::InjectedFaults;
 use crate::service::paths::FILES_PREFIX;
 use crate::service::query::Query;
 use crate::service::request::drain;
 
-/// Header of every response with an injected fault, for tests of clients.
+/// Header of every response with an injected fault, for tests of clients, and of a request that asks for faults.
 const MARK: HeaderName = HeaderName::from_static("x-drawoff-fault");
 
 /// Size limit of JSON responses that are changed, which are held in memory.
 const MAX_JSON_BYTES: usize = 64 << 20;
 
-/// Passes a request to the next handler, with all faults that strike it. Latency comes first, then a refusal in place
-/// of the response, then changes of the response.
+/// Faults of the run that a request starts, as an extension of the request.
+#[derive(Clone, Default)]
+pub(in crate::service) struct RequestFaults(pub Vec<Rule>);
+
+/// Passes a request to the next handler, with all faults that strike it: those in force, and those that the request
+/// itself asks for. Latency comes first, then a refusal in place of the response, then changes of the response.
 pub(in crate::service) async fn inject_faults(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -43,37 +48,74 @@ pub(in crate::service) async fn inject_faults(
     let Some(target) = Target::of(request.method(), &path) else { return next.run(request).await };
     let faults = &app.faults;
     let ranged = request.headers().contains_key(RANGE);
-    let strikes = faults.strikes(target, &path, ranged);
+    let mut strikes = faults.strikes(target, &path, ranged);
+    // Without administration the header has no effect: what a client sends must not change what others rely on.
+    if app.config.admin {
+        match requested(request.headers(), target) {
+            Ok((own, of_run)) => {
+                strikes.extend(own);
+                request.extensions_mut().insert(RequestFaults(of_run));
+            }
+            Err(why) => {
+                drain(request.into_body()).await;
+                return ApiError::bad_request(format!("{MARK}: {why}")).into_response();
+            }
+        }
+    }
+    if strikes.is_empty() && faults.edition(&path, false) == 0 {
+        return next.run(request).await;
+    }
+    let mut applied = Vec::new();
     for strike in &strikes {
         if let Kind::Latency { time, jitter } = strike.kind {
             let extra = jitter.mul_f64((mixed(strike.random) >> 11) as f64 / (1u64 << 53) as f64);
             tokio::time::sleep(time + extra).await;
+            applied.push(strike.text.clone());
         }
     }
     let age = age_of_link(&request, &app);
-    if let Some(refusal) = strikes.iter().find_map(|strike| refusal(strike, age)) {
+    if let Some((strike, refusal)) = strikes.iter().find_map(|strike| Some((strike, refusal(strike, age)?))) {
         // A body that is left unread would reset the connection, and the client might not see the status.
         drain(request.into_body()).await;
-        return marked(refusal);
+        applied.push(strike.text.clone());
+        return marked(refusal, applied);
     }
     if target == Target::Files {
         change_request(faults, &path, &strikes, &mut request);
     }
+    // These faults are in the contents, which are compressed inside of this layer.
+    if strikes.iter().any(|strike| strike.kind.changes_bytes() || strike.kind.changes_json()) {
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
     let mut response = next.run(request).await;
     // An error of the service itself is never disguised by a fault.
     if !response.status().is_success() {
-        return response;
+        return marked(response, applied);
     }
-    match target {
-        Target::Files => change_file(faults, &path, &strikes, response),
-        Target::Status | Target::Links => {
-            for strike in strikes {
-                response = change_json(&strike, response).await;
+    for strike in &strikes {
+        response = change_json(strike, response, &mut applied).await;
+    }
+    let edition = if target == Target::Files { faults.edition(&path, false) } else { 0 };
+    let response = change_body(edition, &strikes, response, &mut applied);
+    marked(response, applied)
+}
+
+/// Parses the faults that a request asks for: those of its response, and those of the run that it starts. They have no
+/// conditions, because they are for this request alone.
+fn requested(headers: &HeaderMap, target: Target) -> Result<(Vec<Strike>, Vec<Rule>), String> {
+    let (mut strikes, mut of_run) = (Vec::new(), Vec::new());
+    for value in headers.get_all(MARK) {
+        let text = value.to_str().map_err(|_| "the fault is not ASCII".to_owned())?;
+        let rule: Rule = text.trim().parse()?;
+        match rule.kind.only() {
+            Some(Target::Runs) if target == Target::Start => of_run.push(rule),
+            Some(only) if only != target => {
+                return Err(format!("`{}` has no effect on this request", rule.word));
             }
-            response
+            _ => strikes.push(Strike { kind: rule.kind, text: rule.text, nth: 0, random: 0 }),
         }
-        _ => response,
     }
+    Ok((strikes, of_run))
 }
 
 impl Target {
@@ -106,36 +148,6 @@ fn age_of_link(request: &Request, app: &App) -> Option<TimeDelta> {
     let expires = chrono::DateTime::from_timestamp(query.get("expires")?.parse().ok()?, 0)?;
     let created = expires - TimeDelta::from_std(app.config.link_life).ok()?;
     Some(app.config.clock.now() - created)
-}
-
-/// Returns the response that replaces the real one; `None` if the fault is of another kind or the link is young enough.
-fn refusal(strike: &Strike, age: Option<TimeDelta>) -> Option<Response> {
-    let text = "injected fault";
-    match strike.kind {
-        Kind::TooMany { retry_after, reset } => {
-            let error = ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text.to_owned());
-            let mut response = error.into_response();
-            let mut insert = |header: HeaderName, time: Option<Duration>| {
-                if let Some(time) = time {
-                    // Whole seconds, rounded up: 0 would mean no wait.
-                    response.headers_mut().insert(header, HeaderValue::from(time.as_secs_f64().ceil() as u64));
-                }
-            };
-            insert(RETRY_AFTER, retry_after);
-            insert(HeaderName::from_static("x-ratelimit-reset"), reset);
-            Some(response)
-        }
-        Kind::Status(status) => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Some(ApiError::Text(status, text.to_owned()).into_response())
-        }
-        Kind::Expire { life, status } => {
-            let is_expired = age.is_some_and(|age| age >= TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX));
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            is_expired.then(|| ApiError::Text(status, "this link has expired".to_owned()).into_response())
-        }
-        _ => None,
-    }
 }
 
 /// Changes the range headers of a download for the faults that the file handler carries out.
@@ -176,11 +188,11 @@ fn shifted(range: &str, bytes: u64) -> Option<HeaderValue> {
     format!("bytes={}-{to}", from.saturating_sub(bytes)).parse().ok()
 }
 
-/// Changes the headers and the body of a download. The body is wrapped, never buffered.
-fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Response) -> Response {
+/// Changes the headers and the body of a response. The body is wrapped, never buffered.
+fn change_body(edition: u64, strikes: &[Strike], response: Response, applied: &mut Vec<String>) -> Response {
     let (mut parts, mut body) = response.into_parts();
     let len = parts.headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
-    let edition = faults.edition(path, false);
+    let len = len.or_else(|| axum::body::HttpBody::size_hint(&body).exact());
     if edition > 0
         && let Some(tag) =
             parts.headers.get(ETAG).and_then(|tag| tag.to_str().ok()?.strip_prefix('"').map(str::to_owned))
@@ -188,7 +200,6 @@ fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Respon
     {
         parts.headers.insert(ETAG, tag);
     }
-    let mut mark = false;
     // From the inside to the outside: lines, then their compression, then the transport of the compressed bytes.
     let mut order: Vec<&Strike> = strikes.iter().collect();
     order.sort_by_key(|strike| match strike.kind {
@@ -201,7 +212,6 @@ fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Respon
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
         }
-        mark = true;
         body = match &strike.kind {
             Kind::BrokenLines(every) => with_line_fault(body, LineFault::Truncated(*every)),
             Kind::DuplicateRows(every) => with_line_fault(body, LineFault::Duplicate(*every)),
@@ -218,11 +228,13 @@ fn change_file(faults: &Faults, path: &str, strikes: &[Strike], response: Respon
             Kind::Drip { at, bytes, every } => {
                 with_body_fault(body, at.byte(len), BodyFault::Drip { bytes: *bytes, every: *every })
             }
-            _ => body,
+            // These have taken effect by the request, at most.
+            Kind::WrongRange(_) | Kind::IgnoreRange | Kind::NewEtag => body,
+            _ => continue,
         };
+        applied.push(strike.text.clone());
     }
-    let response = Response::from_parts(parts, body);
-    if mark { marked(response) } else { response }
+    Response::from_parts(parts, body)
 }
 
 impl Kind {
@@ -230,11 +242,16 @@ impl Kind {
     fn changes_bytes(&self) -> bool {
         matches!(self, Kind::BrokenLines(_) | Kind::LateType { .. } | Kind::DuplicateRows(_) | Kind::Encode { .. })
     }
+
+    /// Returns true if the fault changes a JSON response of the API.
+    fn changes_json(&self) -> bool {
+        matches!(self, Kind::Unsigned | Kind::State(_))
+    }
 }
 
 /// Changes the JSON body of an API response. Bodies that are not JSON pass unchanged.
-async fn change_json(strike: &Strike, response: Response) -> Response {
-    if !matches!(strike.kind, Kind::Unsigned | Kind::State(_)) {
+async fn change_json(strike: &Strike, response: Response, applied: &mut Vec<String>) -> Response {
+    if !strike.kind.changes_json() {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -253,7 +270,8 @@ async fn change_json(strike: &Strike, response: Response) -> Response {
         }
     }
     parts.headers.remove(CONTENT_LENGTH);
-    marked(Response::from_parts(parts, Body::from(json.to_string())))
+    applied.push(strike.text.clone());
+    Response::from_parts(parts, Body::from(json.to_string()))
 }
 
 /// Replaces the status in a `live_status` response, and the fields that would contradict it.
@@ -276,7 +294,11 @@ fn falsify_status(progress: &Progress, nth: u64, json: &mut Value) {
     }
 }
 
-fn marked(mut response: Response) -> Response {
-    response.headers_mut().insert(MARK, HeaderValue::from_static("1"));
+/// Marks a response with the faults that were applied to it, if any.
+fn marked(mut response: Response, applied: Vec<String>) -> Response {
+    if !applied.is_empty() {
+        response.headers_mut().insert(MARK, HeaderValue::from_static("1"));
+        response.extensions_mut().insert(InjectedFaults(applied));
+    }
     response
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! scenario (data: a seed and rules) ─► per request: the strikes of its rules ─► layer: around the handler
-//!                                  └─► per run: whether it ends as `timeout` (read by the engine)
+//!                                  └─► per run: how it is slowed down or ended (read by the engine)
 //! ```
 //!
 //! A rule strikes by the seed, the rule, and the number of earlier requests for the same resource;
@@ -14,14 +14,15 @@
 mod body;
 mod kind;
 mod layer;
+mod refusal;
 mod rule;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-pub use kind::{Kind, Progress};
-pub(super) use layer::inject_faults;
-pub use rule::{Error, Rule, Scenario, Target};
+pub use kind::{ErrorShape, Kind, Progress, Refusal, Target};
+pub(super) use layer::{RequestFaults, inject_faults};
+pub use rule::{Error, Rule, Scenario};
 
 use crate::api::RunId;
 use crate::net::random::mixed;
@@ -30,22 +31,39 @@ use crate::net::random::mixed;
 /// test never reaches it, and one that runs for months must not grow.
 const MAX_KEYS: usize = 200_000;
 
-/// Scenario with the counts of its rules, shared by all requests.
+/// Rules in force with their counts, shared by all requests. They begin as those of the scenario and can be changed
+/// while the service runs.
 pub(super) struct Faults {
     scenario: Scenario,
-    counts: Mutex<Counts>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rules: Vec<ActiveRule>,
+    /// Number of the next rule that is added.
+    next: u64,
+    counts: Counts,
+    /// Rules for one run each, which the request that starts it brings along. Removed when the run begins.
+    for_runs: HashMap<RunId, Vec<Rule>>,
+}
+
+/// Rule in force. Its number, not its index, identifies it in counts and random numbers, so that the removal of another
+/// rule changes neither.
+struct ActiveRule {
+    number: u64,
+    rule: Rule,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// Counts by index of the rule and resource (a path with numbers in place of run ids).
-    seen: HashMap<(usize, String), Seen>,
+    /// Counts by number of the rule and resource (a path with numbers in place of run ids).
+    seen: HashMap<(u64, String), Seen>,
     /// Number of each run, in the order of first requests.
     runs: HashMap<String, usize>,
     /// Number of changes of each file's entity tag.
     editions: HashMap<String, u64>,
     /// Total number of strikes of each rule.
-    struck: HashMap<usize, u64>,
+    struck: HashMap<u64, u64>,
 }
 
 /// Counts of one rule for one resource.
@@ -59,76 +77,166 @@ struct Seen {
 #[derive(Clone, Debug)]
 pub(super) struct Strike {
     pub kind: Kind,
+    /// The rule as text.
+    pub text: String,
     /// Number of earlier strikes of the rule on the same resource.
     pub nth: u64,
     /// Random number of this strike, reproducible from the seed.
     pub random: u64,
 }
 
+/// A rule in force, as the service shows it.
+#[derive(Clone, Debug)]
+pub(super) struct FaultInForce {
+    /// Number by which it can be removed.
+    pub number: u64,
+    /// Kind, as written.
+    pub kind: String,
+    /// The whole rule as text.
+    pub text: String,
+    /// Total number of strikes.
+    pub struck: u64,
+}
+
+/// Faults in the execution of one run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RunFaults {
+    /// The run ends with `timeout` before its last block.
+    pub times_out: bool,
+    /// Block that fails, the last one for `None`, and its message.
+    pub fails: Option<(Option<String>, String)>,
+    /// Rows per second that each block reads at most.
+    pub rows_per_second: Option<f64>,
+}
+
+impl State {
+    fn of(scenario: &Scenario) -> Self {
+        let rules = scenario.rules.iter().cloned();
+        let rules: Vec<ActiveRule> = (0..).zip(rules).map(|(number, rule)| ActiveRule { number, rule }).collect();
+        State { next: rules.len() as u64, rules, counts: Counts::default(), for_runs: HashMap::new() }
+    }
+}
+
 impl Faults {
     pub(super) fn new(scenario: Scenario) -> Self {
-        Faults { scenario, counts: Mutex::default() }
+        Faults { state: Mutex::new(State::of(&scenario)), scenario }
     }
 
-    /// Returns true if the scenario has no rules.
-    pub(super) fn is_none(&self) -> bool {
-        self.scenario.rules.is_empty()
+    /// Restores the rules of the scenario, without counts.
+    pub(super) fn reset(&self) {
+        *self.lock() = State::of(&self.scenario);
+    }
+
+    /// Adds rules to those in force.
+    pub(super) fn add(&self, rules: Vec<Rule>) {
+        let mut state = self.lock();
+        for rule in rules {
+            let number = state.next;
+            state.next += 1;
+            state.rules.push(ActiveRule { number, rule });
+        }
+    }
+
+    /// Removes the rule with this number, or all rules for `None`. Returns false if there is no such rule.
+    pub(super) fn remove(&self, number: Option<u64>) -> bool {
+        let mut state = self.lock();
+        let before = state.rules.len();
+        state.rules.retain(|active| number.is_some_and(|number| active.number != number));
+        number.is_none() || state.rules.len() < before
+    }
+
+    /// Records rules for the run that is about to be submitted.
+    pub(super) fn set_for_run(&self, run: &RunId, rules: Vec<Rule>) {
+        if !rules.is_empty() {
+            self.lock().for_runs.insert(run.clone(), rules);
+        }
     }
 
     /// Counts a request for `path` and returns the strikes of all rules on it. `ranged` is true for a range request.
     pub(super) fn strikes(&self, target: Target, path: &str, ranged: bool) -> Vec<Strike> {
-        if self.is_none() {
+        let mut state = self.lock();
+        let State { rules, counts, .. } = &mut *state;
+        if rules.is_empty() {
             return Vec::new();
         }
-        let mut counts = self.lock();
         let key = counts.stable(path);
-        let mut strikes = Vec::new();
         // A request that a rule does not apply to is not counted for it.
         let applies = |rule: &Rule| rule.applies_to(target) && rule.kind.can_strike(path, ranged);
-        for (i, rule) in self.scenario.rules.iter().enumerate().filter(|(_, rule)| applies(rule)) {
-            strikes.extend(self.strike(&mut counts, i, rule, key.clone()));
+        let rules = rules.iter().filter(|active| applies(&active.rule));
+        rules.filter_map(|active| active.strike(self.scenario.seed, counts, &key, &key)).collect()
+    }
+
+    /// Returns the rules in force, in order.
+    pub(super) fn in_force(&self) -> Vec<FaultInForce> {
+        let state = self.lock();
+        let shown = |ActiveRule { number, rule }: &ActiveRule| FaultInForce {
+            number: *number,
+            kind: rule.word.clone(),
+            text: rule.text.clone(),
+            struck: state.counts.struck.get(number).copied().unwrap_or(0),
+        };
+        state.rules.iter().map(shown).collect()
+    }
+
+    /// Returns the faults of a run that begins. Counts as the beginning of a run, so call it once per run.
+    pub(super) fn of_run(&self, run: &RunId) -> RunFaults {
+        let mut state = self.lock();
+        let mut faults = RunFaults::default();
+        let own = state.for_runs.remove(run).unwrap_or_default();
+        let State { rules, counts, .. } = &mut *state;
+        let rules: Vec<&ActiveRule> = rules.iter().filter(|active| active.rule.on == Target::Runs).collect();
+        let mut kinds: Vec<Kind> = own.into_iter().map(|rule| rule.kind).collect();
+        if !rules.is_empty() {
+            // Runs are counted together, and each has its own random number.
+            let key = format!("run {}", counts.ordinal(&run.0));
+            let strikes = rules.iter().filter_map(|active| active.strike(self.scenario.seed, counts, "runs", &key));
+            kinds.extend(strikes.map(|strike| strike.kind));
         }
-        strikes
+        for kind in kinds {
+            match kind {
+                Kind::RunTimeout => faults.times_out = true,
+                Kind::FailBlock { block, text } => faults.fails = Some((block, text)),
+                Kind::RowsPerSecond(rate) => faults.rows_per_second = Some(rate),
+                _ => {}
+            }
+        }
+        faults
     }
 
-    /// Returns the kind of each rule, as written, with its total number of strikes.
-    pub(super) fn struck(&self) -> Vec<(String, u64)> {
-        let counts = self.lock();
-        let struck = |i: usize| counts.struck.get(&i).copied().unwrap_or(0);
-        self.scenario.rules.iter().enumerate().map(|(i, rule)| (rule.word.clone(), struck(i))).collect()
-    }
-
-    /// Returns true if the run must end with `timeout`. Counts as a request for the run, so call it once per run.
-    pub(super) fn times_out(&self, run: &RunId) -> bool {
-        let mut counts = self.lock();
-        let key = format!("run {}", counts.ordinal(&run.0));
-        let rules = self.scenario.rules.iter().enumerate().filter(|(_, rule)| rule.kind == Kind::RunTimeout);
-        rules.fold(false, |ends, (i, rule)| self.strike(&mut counts, i, rule, key.clone()).is_some() || ends)
-    }
-
-    /// Returns the number of changes of the entity tag of the file at `path`, including one now if `changes`. 0 if the
-    /// scenario changes no entity tags.
+    /// Returns the number of changes of the entity tag of the file at `path`, including one now if `changes`. 0 if no
+    /// rule has changed any.
     fn edition(&self, path: &str, changes: bool) -> u64 {
-        if !self.scenario.rules.iter().any(|rule| rule.kind == Kind::NewEtag) {
+        let mut state = self.lock();
+        let counts = &mut state.counts;
+        if !changes && counts.editions.is_empty() {
             return 0;
         }
-        let mut counts = self.lock();
         let key = counts.stable(path);
         let edition = counts.editions.entry(key).or_default();
         *edition += u64::from(changes);
         *edition
     }
 
-    fn strike(&self, counts: &mut Counts, i: usize, rule: &Rule, key: String) -> Option<Strike> {
-        // `struck` is reset as well, so `/admin/faults` starts over together with the faults.
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic cannot leave a partial count, so a poisoned lock is usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ActiveRule {
+    /// Counts a request under `key` and returns the strike on it, if any. The random number depends on `random_key`.
+    fn strike(&self, seed: u64, counts: &mut Counts, key: &str, random_key: &str) -> Option<Strike> {
+        // `struck` is reset as well, so the counts that the service shows start over together with the faults.
         if counts.seen.len() >= MAX_KEYS {
             *counts = Counts::default();
         }
-        let hash = hash_of(self.scenario.seed, i as u64, &key);
-        let seen = counts.seen.entry((i, key)).or_default();
+        let rule = &self.rule;
+        let hash = hash_of(seed, self.number, random_key);
+        let seen = counts.seen.entry((self.number, key.to_owned())).or_default();
         let n_earlier = seen.requests;
         seen.requests += 1;
-        let random = mixed(hash ^ n_earlier);
+        // A key of its own for each request needs no count in its random number.
+        let random = mixed(hash ^ if key == random_key { n_earlier } else { 0 });
         let n_after = n_earlier.checked_sub(rule.after)?;
         // The upper 53 bits as a fraction of 1: every double below 1 of that precision is equally likely.
         let strikes = n_after.is_multiple_of(rule.every.max(1))
@@ -139,13 +247,8 @@ impl Faults {
         }
         seen.struck += 1;
         let nth = seen.struck - 1;
-        *counts.struck.entry(i).or_default() += 1;
-        Some(Strike { kind: rule.kind.clone(), nth, random })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
-        // A panic cannot leave a partial count, so a poisoned lock is usable.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *counts.struck.entry(self.number).or_default() += 1;
+        Some(Strike { kind: rule.kind.clone(), text: rule.text.clone(), nth, random })
     }
 }
 

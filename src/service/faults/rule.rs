@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::kind::{BodyPosition, Kind, Progress};
+use super::kind::{BodyPosition, ErrorShape, Kind, Progress, Refusal, Target};
 use crate::format::Compression;
 use crate::text::{parse_duration, parse_size};
 
@@ -25,6 +25,8 @@ pub struct Scenario {
 pub struct Rule {
     /// Name of the kind, as written.
     pub word: String,
+    /// The whole rule in the form of [`Rule::from_str`], with its parameters in alphabetical order.
+    pub text: String,
     /// The fault, with its parameters.
     pub kind: Kind,
     /// Requests that the rule applies to.
@@ -37,27 +39,6 @@ pub struct Rule {
     pub times: Option<u64>,
     /// Probability of a strike, 0 to 1; `None` is 1.
     pub chance: Option<f64>,
-}
-
-/// Requests that a rule applies to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Every request that faults apply to.
-    All,
-    /// Every request of the API except downloads of files.
-    Api,
-    /// Requests that start a run.
-    Start,
-    /// Requests for the status of a run.
-    Status,
-    /// Requests for the result links of a run.
-    Links,
-    /// Downloads of result files.
-    Files,
-    /// Uploads of input files.
-    Upload,
-    /// The execution of runs, rather than requests.
-    Runs,
 }
 
 const TARGETS: [(&str, Target); 8] = [
@@ -148,19 +129,40 @@ impl Rule {
         }
     }
 
+    /// Parses a rule from the members of a JSON object, which has the keys of a table of a scenario file. An error names
+    /// the parameter.
+    pub(in crate::service) fn from_json(members: &serde_json::Map<String, serde_json::Value>) -> Result<Rule, String> {
+        let value = |(key, value): (&String, &serde_json::Value)| {
+            let value = match value {
+                serde_json::Value::String(text) => Value::from(text.as_str()),
+                serde_json::Value::Bool(flag) => Value::from(*flag),
+                serde_json::Value::Number(number) => Value::from(number.to_string()),
+                _ => return Err(format!("`{key}` must be a string or a number")),
+            };
+            Ok((key.clone(), value))
+        };
+        Rule::from_table(members.iter().map(value).collect::<Result<_, _>>()?)
+    }
+
     /// Parses a rule from a table of its parameters. An error names the parameter.
     fn from_table(table: Table) -> Result<Rule, String> {
         let mut parameters = Parameters(table);
+        let text = parameters.text();
         let word = parameters.take_text("kind")?.ok_or("`kind` is missing")?;
         let (kind, on, times) = parse_kind(&word, &mut parameters)?;
         let on = match parameters.take_text("on")? {
             None => on,
             Some(name) => match TARGETS.iter().find(|(known, _)| *known == name) {
-                // These kinds change the response of one endpoint, and make no sense elsewhere.
+                // These kinds change one kind of response, and would do nothing elsewhere without a word.
                 Some((_, target))
-                    if matches!(kind, Kind::State(_) | Kind::RunTimeout | Kind::Unsigned) && *target != on =>
+                    if kind
+                        .only()
+                        .is_some_and(|only| *target != only && (only, *target) != (Target::Files, Target::All)) =>
                 {
                     return Err(format!("`on` cannot be changed for `{word}`; remove it"));
+                }
+                Some((_, Target::Runs)) if kind.only().is_none() => {
+                    return Err(format!("`on=runs` is not for `{word}`, which affects requests"));
                 }
                 Some((_, target)) => *target,
                 None => {
@@ -171,6 +173,7 @@ impl Rule {
         };
         let rule = Rule {
             word: word.clone(),
+            text,
             kind,
             on,
             after: parameters.take_count("after")?.unwrap_or(0),
@@ -197,6 +200,46 @@ impl Rule {
 struct Parameters(Table);
 
 impl Parameters {
+    /// Returns all parameters in the form of [`Rule::from_str`].
+    fn text(&self) -> String {
+        let text_of = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Boolean(flag) => flag.to_string(),
+            // Refused when the parameter is parsed.
+            _ => String::new(),
+        };
+        let get = |key: &str| self.0.get(key).map(text_of);
+        let mut text = get("kind").unwrap_or_default();
+        if let Some(value) = get("value") {
+            text.push('=');
+            text.push_str(&value);
+        }
+        for (key, value) in self.0.iter().filter(|(key, _)| !matches!(key.as_str(), "kind" | "value")) {
+            text.push_str(&format!(",{key}={}", text_of(value)));
+        }
+        text
+    }
+
+    /// Removes the parameters of a refusal with this status.
+    fn take_refusal(&mut self, status: u16) -> Result<Kind, String> {
+        let shape = match self.take_text("shape")?.as_deref() {
+            None | Some("detail") => ErrorShape::Detail,
+            Some("legacy") => ErrorShape::Legacy,
+            Some("nested") => ErrorShape::Nested,
+            Some("html") => ErrorShape::Html,
+            Some(_) => return Err("`shape` must be one of detail, legacy, nested, html".to_owned()),
+        };
+        Ok(Kind::Refusal(Refusal {
+            status,
+            shape,
+            text: self.take_text("text")?.unwrap_or_else(|| DEFAULT_TEXT.to_owned()),
+            retry_after: self.take_duration("retry-after")?,
+            reset: self.take_duration("reset")?,
+        }))
+    }
+
     fn take_text(&mut self, key: &str) -> Result<Option<String>, String> {
         match self.0.remove(key) {
             None => Ok(None),
@@ -246,6 +289,9 @@ fn fraction(text: &str) -> Option<f64> {
     text.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))
 }
 
+/// Message of a fault without a text of its own.
+const DEFAULT_TEXT: &str = "injected fault";
+
 /// Parses the kind called `word` with its own parameters. Returns it with its default target and default `times`.
 fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, Option<u64>), String> {
     let once = Some(1);
@@ -254,11 +300,6 @@ fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, 
         "latency" => {
             let time = parameters.take_duration("value")?.ok_or("specify a duration, such as latency=200ms")?;
             (Kind::Latency { time, jitter: parameters.take_duration("jitter")?.unwrap_or_default() }, Target::All, None)
-        }
-        "429" => {
-            let retry_after = parameters.take_duration("retry-after")?;
-            let kind = Kind::TooMany { retry_after, reset: parameters.take_duration("reset")? };
-            (kind, Target::Api, once)
         }
         "cut" => (Kind::Cut(parameters.take_position("value")?.unwrap_or(half)), Target::Files, once),
         "stall" => {
@@ -310,11 +351,26 @@ fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, 
             (Kind::State(Progress::Unknown(word)), Target::Status, Some(2))
         }
         "timeout" => (Kind::RunTimeout, Target::Runs, None),
+        "fail-block" => {
+            let block = parameters.take_text("value")?;
+            let text = parameters.take_text("text")?.unwrap_or_else(|| DEFAULT_TEXT.to_owned());
+            (Kind::FailBlock { block, text }, Target::Runs, None)
+        }
+        "rows-per-second" => {
+            let text = parameters.take_text("value")?.ok_or("specify a number, such as rows-per-second=100")?;
+            let rate = text.parse().ok().filter(|rate| (0.001..=1e9).contains(rate));
+            (Kind::RowsPerSecond(rate.ok_or("`value` must be a number from 0.001 to 1000000000")?), Target::Runs, None)
+        }
         _ => match word.parse::<u16>() {
-            Ok(status @ 500..=599) | Ok(status @ 408) => (Kind::Status(status), Target::All, once),
+            // A status below says something about the API's own state; the others are those of any server between.
+            Ok(status @ (400..=407 | 409..=417 | 421..=429 | 431 | 451)) => {
+                (parameters.take_refusal(status)?, Target::Api, once)
+            }
+            Ok(status @ (408 | 500..=599)) => (parameters.take_refusal(status)?, Target::All, once),
             _ => {
-                let known = "latency, 429, 500 to 599, cut, stall, drip, expire, wrong-range, ignore-range, new-etag, gzip, \
-                    zstd, broken-lines, late-type, duplicate-rows, unsigned, flap, stick, jump, unknown-state, timeout";
+                let known = "latency, 400 to 599, cut, stall, drip, expire, wrong-range, ignore-range, new-etag, gzip, zstd, \
+                    broken-lines, late-type, duplicate-rows, unsigned, flap, stick, jump, unknown-state, timeout, \
+                    fail-block, rows-per-second";
                 return Err(format!("unknown fault kind `{word}`; the kinds are {known}"));
             }
         },
@@ -354,10 +410,30 @@ mod tests {
     }
 
     #[test]
+    fn json_parses_to_the_same_rules_and_text_parses_back() {
+        let json =
+            serde_json::json!({"kind": "402", "on": "start", "times": 1, "shape": "legacy", "text": "no credits"});
+        let rule = Rule::from_json(json.as_object().unwrap()).unwrap();
+        assert_eq!(rule.text, "402,on=start,shape=legacy,text=no credits,times=1");
+        assert_eq!(rule.text.parse::<Rule>().unwrap(), rule);
+        let json = serde_json::json!({"kind": 503});
+        assert_eq!(Rule::from_json(json.as_object().unwrap()).unwrap(), "503".parse().unwrap());
+        let nested = serde_json::json!({"kind": {}});
+        assert_eq!(Rule::from_json(nested.as_object().unwrap()).unwrap_err(), "`kind` must be a string or a number");
+    }
+
+    #[test]
     fn errors_name_the_kind_or_the_parameter() {
         for (text, expected) in [
-            ("teapot", "unknown fault kind `teapot`; the kinds are latency, 429"),
-            ("404", "unknown fault kind `404`"),
+            ("teapot", "unknown fault kind `teapot`; the kinds are latency, 400 to 599"),
+            ("418", "unknown fault kind `418`"),
+            ("399", "unknown fault kind `399`"),
+            ("402,shape=round", "`shape` must be one of detail, legacy, nested, html"),
+            ("expire=1s,on=start", "`on` cannot be changed for `expire`"),
+            ("fail-block,on=start", "`on` cannot be changed for `fail-block`"),
+            ("402,on=runs", "`on=runs` is not for `402`"),
+            ("rows-per-second", "specify a number"),
+            ("rows-per-second=0", "`value` must be a number from"),
             ("latency", "specify a duration, such as latency=200ms"),
             ("latency=soon", "`value`: "),
             ("cut=x%", "`value` must be a size or a percentage"),

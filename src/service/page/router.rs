@@ -22,6 +22,7 @@ use super::views;
 use crate::api::{RunId, WorkflowId};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
+use crate::service::in_force::InForce;
 use crate::service::request::blocking;
 use crate::service::rows::RunRow;
 use crate::service::store::RunFilter;
@@ -93,7 +94,7 @@ async fn overview(State(app): State<Arc<App>>) -> Response {
     let rendered = blocking(move || {
         let workflows = app.store.workflows()?;
         let runs = runs(&app, None)?;
-        Ok(views::overview(&workflows, &runs, app.config.clock.now()))
+        Ok(views::overview(&workflows, &runs, &InForce::of(&app.config, &app.faults), app.config.clock.now()))
     });
     respond(rendered.await)
 }
@@ -160,7 +161,9 @@ fn not_found() -> Response {
 fn respond(rendered: Result<Html, ApiError>) -> Response {
     match rendered {
         Ok(html) => page(StatusCode::OK, html),
-        Err(ApiError::Text(status, text)) => page(status, views::message("Error", &text)),
+        Err(ApiError::Text(status, text) | ApiError::Later(status, text, _)) => {
+            page(status, views::message("Error", &text))
+        }
         Err(ApiError::Invalid(_)) => not_found(),
     }
 }

@@ -7,14 +7,15 @@ use super::assets::{SCRIPT, STYLE};
 use super::graph::{self, Node};
 use super::html::Html;
 use crate::api::{Graph, RunStatus, Workflow};
+use crate::service::in_force::InForce;
 use crate::service::rows::{BlockStatus, RunRow};
-use crate::text::{human_bytes, human_count, human_duration};
+use crate::text::{counted, human_bytes, human_count, human_duration};
 
 /// Maximum number of errors on the overview. By eye.
 const SHOWN_ERRORS: usize = 5;
 
 /// Renders the start page: active runs, recent errors, runs and workflows.
-pub(super) fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Utc>) -> Html {
+pub(super) fn overview(workflows: &[Workflow], runs: &[RunRow], in_force: &InForce, now: DateTime<Utc>) -> Html {
     let mut body = Html::default();
     body.tag("<h1>Workflows service</h1>");
     let active: Vec<&RunRow> = runs.iter().filter(|run| !run.status.is_terminal()).collect();
@@ -77,7 +78,28 @@ pub(super) fn overview(workflows: &[Workflow], runs: &[RunRow], now: DateTime<Ut
         body.tag("</tbody></table></div>");
     }
     body.tag("</section>");
+    body.html(limits_and_faults(in_force));
     live_page("Workflows", body)
+}
+
+/// Renders the limits, faults and clock of the service.
+fn limits_and_faults(in_force: &InForce) -> Html {
+    let mut body = Html::default();
+    body.tag("<section aria-labelledby=\"in-force\"><h2 id=\"in-force\">In force</h2><dl><dt>Limits</dt><dd>");
+    if in_force.limits.is_empty() {
+        body.tag("none");
+    }
+    body.text(in_force.limits.join(", ")).tag("</dd><dt>Faults</dt><dd>");
+    if in_force.faults.is_empty() {
+        body.tag("none");
+    }
+    for (i, fault) in in_force.faults.iter().enumerate() {
+        body.tag(if i > 0 { "<br>" } else { "" }).tag("<code>").text(&fault.text).tag("</code> ");
+        body.tag("<span class=\"soft\">").text(counted(fault.struck, "time")).tag(" so far</span>");
+    }
+    body.tag("</dd><dt>Clock</dt><dd>").text(in_force.clock.as_deref().unwrap_or("that of the system"));
+    body.tag("</dd></dl></section>");
+    body
 }
 
 /// Renders one workflow: its graph and its runs.

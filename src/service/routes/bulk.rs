@@ -58,19 +58,21 @@ async fn start(
         }
     };
     let key = idempotency_key(headers, kind.path());
-    let allowed = app.bulk_limit.take(given_key(headers)).is_none_or(|rate| rate.allowed);
+    let exceeded = app.bulk_limit.take(given_key(headers)).filter(|rate| !rate.allowed);
     // The form is read in any case: a client that is still sending would not see the response.
     let form = read_form(&app, form, Some(("config", 4 * MAX_CONFIG_CHARS))).await;
     blocking(move || {
+        // A start during a reset waits for its end, before it looks up or stores anything.
+        let _no_reset = app.resetting.blocking_read();
         // Our reading: a known idempotency key returns its job, even if the rest of the request differs or is invalid.
         if let Some(key) = &key
             && let Some(before) = app.store.started_before(key, app.config.clock.now())?
         {
-            return Ok(Json(started(Launched { row: before, already_started: true }, 0, in_credits)));
+            return Ok(Json(started(Launched::before(before), 0, in_credits)));
         }
-        if !allowed {
+        if let Some(rate) = exceeded {
             let text = "Rate limit exceeded: too many bulk jobs were started within a minute".to_owned();
-            return Err(ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text));
+            return Err(ApiError::Later(StatusCode::TOO_MANY_REQUESTS, text, rate.wait_seconds.unsigned_abs()));
         }
         let Form { file, text } = form?;
         let config = Location::root("body").key("config");
@@ -88,6 +90,7 @@ async fn start(
             formats: settings.formats,
             checked,
             notify: settings.webhook_url,
+            faults: Vec::new(),
         };
         let launched = launch.submit(&app, key.as_deref(), |_, _| input(&app, &handle))?;
         Ok(Json(started(launched, rows, in_credits)))
@@ -106,7 +109,7 @@ fn input(app: &App, handle: &HandleId) -> Result<Input, ApiError> {
 fn started(launched: Launched, rows: u64, in_credits: bool) -> BulkStarted {
     let is_new = !launched.already_started;
     BulkStarted {
-        task_id: launched.row.id,
+        task_id: launched.run_id,
         // Upper case in this response only, as the vendor's API has it.
         status: "RUNNING".to_owned(),
         row_count: is_new.then_some(rows),

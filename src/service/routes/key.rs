@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -13,21 +14,40 @@ use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::request::{drain, given_key};
 
-/// Passes a request with a valid key and within the rate limit on; responds with 401 or 429 otherwise.
+/// Passes a request with a valid key on; responds with 401 otherwise.
 pub(super) async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let given = given_key(request.headers());
-    let accepted = match &app.config.api_key {
+    if is_accepted(&app, given_key(request.headers())) { next.run(request).await } else { unauthorized(request).await }
+}
+
+/// Passes a request with a valid key on, which may also be a bearer token, as monitoring systems send it.
+pub(super) async fn require_key_or_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    if is_accepted(&app, given_key(headers)) || token.is_some_and(|token| is_accepted(&app, token.trim())) {
+        next.run(request).await
+    } else {
+        unauthorized(request).await
+    }
+}
+
+fn is_accepted(app: &App, given: &str) -> bool {
+    match &app.config.api_key {
         Some(key) => app.signer.same(given, key.reveal()),
         None => !given.is_empty(),
-    };
-    if !accepted {
-        // The vendor's API has another text for bulk jobs.
-        let is_bulk = [paths::BULK_PEOPLE, paths::BULK_COMPANY].contains(&request.uri().path());
-        let text = if is_bulk { "Machine authentication required" } else { "Invalid API key" };
-        drain(request.into_body()).await;
-        return ApiError::Text(StatusCode::UNAUTHORIZED, text.to_owned()).into_response();
     }
-    let rate = app.rate_limit.take(given);
+}
+
+async fn unauthorized(request: Request) -> Response {
+    // The vendor's API has another text for bulk jobs.
+    let is_bulk = [paths::BULK_PEOPLE, paths::BULK_COMPANY].contains(&request.uri().path());
+    let text = if is_bulk { "Machine authentication required" } else { "Invalid API key" };
+    drain(request.into_body()).await;
+    ApiError::Text(StatusCode::UNAUTHORIZED, text.to_owned()).into_response()
+}
+
+/// Passes a request within the rate limit of its key on; responds with 429 otherwise.
+pub(super) async fn limit_rate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let rate = app.rate_limit.take(given_key(request.headers()));
     let mut response = match &rate {
         Some(rate) if !rate.allowed => {
             drain(request.into_body()).await;

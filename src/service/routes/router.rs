@@ -3,7 +3,6 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -18,11 +17,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::compress::compressed;
 use super::host::check_host;
-use super::key::require_key;
+use super::key::{limit_rate, require_key, require_key_or_token};
 use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
+use crate::service::journal::Recording;
 use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
 use crate::service::request::drain;
 use crate::service::{blocks, faults, openapi, page};
@@ -37,7 +37,6 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::DELETE_WORKFLOW, post(workflows::delete))
         .route(paths::GET_WORKFLOW, get(workflows::one))
         .route(paths::LIST_BLOCKS, get(list_blocks))
-        .route(paths::RUN_WORKFLOW, post(runs::start))
         .route(paths::LIST_RUNS, get(runs::list))
         .route(paths::LIVE_STATUS, get(runs::live_status))
         .route(paths::CANCEL_RUN, post(runs::cancel))
@@ -47,19 +46,27 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::ROLL_SIGNING_SECRET, post(webhooks::roll))
         .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
-    // Uploads have their own limits on bytes and on stalls, and may take as long as they make progress.
+    // Uploads and payloads have their own limits on bytes and on stalls, and may take as long as they make progress.
     let form_routes = Router::new()
+        .route(paths::RUN_WORKFLOW, post(runs::start))
         .route(paths::UPLOAD_FILE, post(uploads::upload))
         .route(paths::BULK_PEOPLE, post(bulk::people))
         .route(paths::BULK_COMPANY, post(bulk::company))
         .layer(DefaultBodyLimit::disable());
     let keyed = json_routes
         .merge(form_routes)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), limit_rate))
         // Our reading: a 401 takes precedence over every other error of a request.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key));
+    let metrics = Router::new().route(METRICS, get(metrics));
+    // A service that other machines can reach has a key, and its metrics tell what it is used for.
+    let metrics = match app.config.api_key {
+        None => metrics,
+        Some(_) => metrics.route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key_or_token)),
+    };
     let open = Router::new()
         .route(HEALTH, get(healthz))
-        .route(METRICS, get(metrics))
+        .merge(metrics)
         .route(OPENAPI, get(openapi_description))
         // The signature of the link is the authorization; an API key in the request is ignored.
         .route(FILES, get(files::download).head(files::reject_head))
@@ -67,8 +74,9 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     // The login reads a body before any key is checked.
     let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
     let mut all = keyed.merge(open).merge(pages);
+    all = all.merge(admin::observe(&app));
     if app.config.admin {
-        all = all.merge(admin::router(&app));
+        all = all.merge(admin::control(&app));
     }
     let mut all = all.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     // Inside the fault layer, because faults break the description on purpose.
@@ -78,14 +86,12 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     }
     // Inside the fault layer, because faults break what is sent.
     all = compressed(all);
-    if !app.faults.is_none() {
-        all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
-    }
+    all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     // The last layer is the outermost: rejected and panicked requests are counted too.
     all.layer(CatchPanicLayer::custom(panic_response))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), check_host))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), count_requests))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), record_requests))
         .with_state(app)
 }
 
@@ -105,19 +111,21 @@ async fn limit_concurrency(State(app): State<Arc<App>>, request: Request, next: 
         Err(_) => {
             drain(request.into_body()).await;
             let text = "too many concurrent requests; try again later".to_owned();
-            ([(header::RETRY_AFTER, "1")], ApiError::Text(StatusCode::SERVICE_UNAVAILABLE, text)).into_response()
+            ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, text, 1).into_response()
         }
     }
 }
 
-/// Records every response in the metrics, under `other` if no route matched.
-async fn count_requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
+/// Records every response in the journal and in the metrics, there under `other` if no route matched.
+async fn record_requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let (recording, request) = Recording::begin(request, app.config.clock.now());
     let response = next.run(request).await;
     let route = route.as_deref().unwrap_or("other");
-    app.engine.metrics().record_response(route, method.as_str(), response.status().as_u16(), started.elapsed());
+    let elapsed = recording.elapsed();
+    app.engine.metrics().record_response(route, method.as_str(), response.status().as_u16(), elapsed);
+    app.journal.add(recording.end(&response));
     response
 }
 

@@ -1,75 +1,116 @@
 //! Endpoints of runs: start, list, live status and cancel. A start validates, records the run and submits it; the
 //! engine executes it.
 
+use std::cell::Cell;
+use std::io::Read;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::{Extension, Json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::bodies;
 use super::workflows::{is_uuid, malformed_id, unknown_workflow};
 use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, ValidationError, WorkflowId};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::blocks::{Input, InputRequest};
-use crate::service::body::{self, RunBody};
+use crate::service::body;
 use crate::service::engine::{self, Job, Stop};
+use crate::service::faults::{RequestFaults, Rule as FaultRule};
 use crate::service::graph::{self, CheckedGraph};
+use crate::service::journal::RunOfRequest;
 use crate::service::location::Location;
-use crate::service::request::{blocking, body_bytes, path_text, query};
+use crate::service::payload::{Payload, PayloadLimits};
+use crate::service::request::{blocking, body_bytes, drain, path_text, query};
 use crate::service::rows::{ResultFormat, RunRow};
-use crate::service::store::{RunFilter, StartOutcome};
+use crate::service::store::{RunFilter, StartOutcome, StartedBefore};
+
+/// Wait that a refusal names while too many runs are queued. By eye: a place is free once any run has begun.
+const QUEUE_WAIT_SECONDS: u64 = 5;
 
 pub(super) async fn start(
     State(app): State<Arc<App>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<RunStarted>, ApiError> {
-    let query = query(&uri);
-    let workflow_id = WorkflowId(query.required("workflow_id")?.to_owned());
-    let mut formats = vec![ResultFormat::Csv];
-    for word in query.all("result_formats") {
-        // Our reading: the format is a plain string in the API's schema, so an unknown one is a 400, not a 422.
-        let format = ResultFormat::parse(word).ok_or_else(|| {
-            ApiError::bad_request(format!("unknown result format '{word}': the formats are csv, json and ndjson"))
-        })?;
-        if !formats.contains(&format) {
-            formats.push(format);
+    faults: Option<Extension<RequestFaults>>,
+    body: Body,
+) -> Result<(Extension<RunOfRequest>, Json<RunStarted>), ApiError> {
+    let request = match StartOptions::read(&uri, &headers, faults) {
+        Ok(request) => request,
+        Err(error) => {
+            drain(body).await;
+            return Err(error);
         }
-    }
-    if query.flag("save_json")? && !formats.contains(&ResultFormat::Json) {
-        formats.push(ResultFormat::Json);
-    }
-    let key = idempotency_key(&headers, &workflow_id.0);
-    let body = body_bytes(body)?;
-    blocking(move || start_run(&app, workflow_id, formats, key.as_deref(), &body)).await.map(Json)
+    };
+    let stall = app.config.upload_stall;
+    let shared = Arc::clone(&app);
+    let started = bodies::received(body, stall, &app.payload_permits, move |body| start_run(&shared, request, body));
+    let started = started.await?;
+    Ok((Extension(RunOfRequest(started.job_id.0.clone())), Json(started)))
 }
 
-fn start_run(
-    app: &App,
+/// A request that starts a run, without its body.
+struct StartOptions {
     workflow_id: WorkflowId,
     formats: Vec<ResultFormat>,
-    key: Option<&str>,
-    body: &[u8],
-) -> Result<RunStarted, ApiError> {
-    let body = body::run(body)?;
+    /// Digest of the idempotency key.
+    key: Option<String>,
+    faults: Vec<FaultRule>,
+}
+
+impl StartOptions {
+    fn read(uri: &Uri, headers: &HeaderMap, faults: Option<Extension<RequestFaults>>) -> Result<Self, ApiError> {
+        let query = query(uri);
+        let workflow_id = WorkflowId(query.required("workflow_id")?.to_owned());
+        let mut formats = vec![ResultFormat::Csv];
+        for word in query.all("result_formats") {
+            // Our reading: the format is a plain string in the API's schema, so an unknown one is a 400, not a 422.
+            let format = ResultFormat::parse(word).ok_or_else(|| {
+                ApiError::bad_request(format!("unknown result format '{word}': the formats are csv, json and ndjson"))
+            })?;
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
+        }
+        if query.flag("save_json")? && !formats.contains(&ResultFormat::Json) {
+            formats.push(ResultFormat::Json);
+        }
+        let key = idempotency_key(headers, &workflow_id.0);
+        let faults = faults.map(|Extension(RequestFaults(rules))| rules).unwrap_or_default();
+        Ok(StartOptions { workflow_id, formats, key, faults })
+    }
+}
+
+fn start_run(app: &App, request: StartOptions, body: impl Read) -> Result<RunStarted, ApiError> {
+    let StartOptions { workflow_id, formats, key, faults } = request;
+    let limits = payload_limits(app);
+    let body = body::run(body, &app.directories.tmp(), limits)?;
+    // A start during a reset waits for its end, before it looks up anything.
+    let _no_reset = app.resetting.blocking_read();
     let now = app.config.clock.now();
     // Our reading: a known idempotency key returns its run, even if the rest of the request differs.
-    if let Some(key) = key
+    if let Some(key) = &key
         && let Some(before) = app.store.started_before(key, now)?
     {
-        return Ok(started(&before, true));
+        return Ok(started(Launched::before(before)));
     }
     let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown_workflow)?;
-    let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), &body)?;
-    let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None };
-    let outcome = launch.submit(app, key, |id, checked| input(app, id, checked, body.webhook_payload.as_deref()))?;
-    Ok(started(&outcome.row, outcome.already_started))
+    let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), body.specs_override)?;
+    let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None, faults };
+    let launched =
+        launch.submit(app, key.as_deref(), |id, checked| input(app, id, checked, body.webhook_payload, limits))?;
+    Ok(started(launched))
+}
+
+/// Returns the bounds of what a request to start a run holds in memory.
+fn payload_limits(app: &App) -> PayloadLimits {
+    PayloadLimits { row_bytes: app.config.limits.max_record_bytes, value_bytes: app.config.max_body_bytes }
 }
 
 /// A run to be started.
@@ -80,17 +121,29 @@ pub(super) struct Launch {
     pub checked: CheckedGraph,
     /// URL to notify of the end of the run; `None` sends no notification.
     pub notify: Option<String>,
+    /// Faults for this run alone.
+    pub faults: Vec<FaultRule>,
 }
 
 /// A started run.
 pub(super) struct Launched {
-    pub row: RunRow,
+    pub run_id: RunId,
+    pub workflow_id: WorkflowId,
+    pub status: RunStatus,
     /// True if an earlier request with the same idempotency key started it.
     pub already_started: bool,
 }
 
+impl Launched {
+    /// Returns a run that an earlier request with the same key has started.
+    pub(super) fn before(before: StartedBefore) -> Self {
+        let StartedBefore { run_id, workflow_id, status } = before;
+        Launched { run_id, workflow_id, status, already_started: true }
+    }
+}
+
 impl Launch {
-    /// Records the run and submits it to the engine, once per `key`. `input` prepares the input of the source block
+    /// Records the run and submits it to the engine, once per `key`. The caller holds [`App::resetting`]. `input` prepares the input of the source block
     /// under the run's id. 429 if too many runs are queued.
     pub(super) fn submit(
         self,
@@ -100,7 +153,7 @@ impl Launch {
     ) -> Result<Launched, ApiError> {
         if !app.engine.has_capacity() {
             let text = "too many runs are queued; try again later".to_owned();
-            return Err(ApiError::Text(StatusCode::TOO_MANY_REQUESTS, text));
+            return Err(ApiError::Later(StatusCode::TOO_MANY_REQUESTS, text, QUEUE_WAIT_SECONDS));
         }
         let now = app.config.clock.now();
         let id = engine::new_run_id();
@@ -126,14 +179,16 @@ impl Launch {
         let job = Job::to_row(&self.checked, &input);
         match app.store.start_run(&row, Some(&job), key) {
             Ok(StartOutcome::New) => {
-                app.engine.submit(Job { row: row.clone(), checked: self.checked, input });
-                Ok(Launched { row, already_started: false })
+                app.faults.set_for_run(&row.id, self.faults);
+                let (run_id, workflow_id, status) = (row.id.clone(), row.workflow_id.clone(), row.status.clone());
+                app.engine.submit(Job { row, checked: self.checked, input });
+                Ok(Launched { run_id, workflow_id, status, already_started: false })
             }
             other => {
                 // The payload was written for a run that does not exist now.
                 let _ = std::fs::remove_dir_all(app.directories.run(&row.id));
                 match other? {
-                    StartOutcome::Before(before) => Ok(Launched { row: *before, already_started: true }),
+                    StartOutcome::Before(before) => Ok(Launched::before(before)),
                     StartOutcome::New => unreachable!("matched above"),
                 }
             }
@@ -141,13 +196,13 @@ impl Launch {
     }
 }
 
-fn started(row: &RunRow, already_started: bool) -> RunStarted {
+fn started(launched: Launched) -> RunStarted {
     RunStarted {
-        status: row.status.as_str().to_owned(),
-        workflow_id: row.workflow_id.clone(),
-        job_id: row.id.clone(),
+        status: launched.status.as_str().to_owned(),
+        workflow_id: launched.workflow_id,
+        job_id: launched.run_id,
         cache_config: None,
-        already_started: already_started.then_some(true),
+        already_started: launched.already_started.then_some(true),
     }
 }
 
@@ -167,18 +222,22 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String
 }
 
 /// Applies the request's `specs_override` to the source block of a workflow's graph and checks the result.
-fn overridden_graph(mut graph: crate::api::Graph, body: &RunBody) -> Result<CheckedGraph, ApiError> {
+fn overridden_graph(
+    mut graph: crate::api::Graph,
+    specs_override: Option<Map<String, Value>>,
+) -> Result<CheckedGraph, ApiError> {
     let override_location = Location::root("body").key("specs_override");
-    if let Some(specs) = &body.specs_override {
+    let is_overridden = specs_override.is_some();
+    if let Some(specs) = specs_override {
         let targets: Vec<&str> = graph.edges.iter().map(|edge| edge.to_block_id.as_str()).collect();
         let source =
             graph.blocks.iter().position(|block| !block.block_id.as_deref().is_some_and(|id| targets.contains(&id)));
         if let Some(source) = source {
             // Our reading: a shallow merge; a given key replaces the whole value.
-            graph.blocks[source].specs.extend(specs.clone());
+            graph.blocks[source].specs.extend(specs);
         }
     }
-    if body.specs_override.is_some() {
+    if is_overridden {
         // The graph was valid when it was stored, so a problem is blamed on the override.
         return graph::check(graph, &override_location).map_err(ApiError::Invalid);
     }
@@ -191,7 +250,13 @@ fn overridden_graph(mut graph: crate::api::Graph, body: &RunBody) -> Result<Chec
 }
 
 /// Prepares the input of the source block; 400 if the request does not provide the input that the block needs.
-fn input(app: &App, run: &RunId, checked: &CheckedGraph, payload: Option<&str>) -> Result<Input, ApiError> {
+fn input(
+    app: &App,
+    run: &RunId,
+    checked: &CheckedGraph,
+    payload: Option<Payload>,
+    limits: PayloadLimits,
+) -> Result<Input, ApiError> {
     let source = checked.source();
     let block_name = &checked.graph.blocks[source].block_name;
     let block = &checked.blocks[source];
@@ -200,7 +265,8 @@ fn input(app: &App, run: &RunId, checked: &CheckedGraph, payload: Option<&str>) 
             "webhook_payload is for workflows that start with a webhook block; this one starts with {block_name}"
         )));
     }
-    let request = InputRequest { store: &app.store, directories: &app.directories, run, block_name, payload };
+    let payload = Cell::new(payload);
+    let request = InputRequest { store: &app.store, directories: &app.directories, run, block_name, payload, limits };
     Ok(block.input(&request)?)
 }
 
@@ -238,7 +304,7 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<RunCancelled>, ApiError> {
+) -> Result<(Extension<RunOfRequest>, Json<RunCancelled>), ApiError> {
     let in_query = query(&uri).get("job_id").map(str::to_owned);
     let body = body_bytes(body)?;
     blocking(move || {
@@ -264,7 +330,7 @@ pub(super) async fn cancel(
             }
         }
         // The vendor's API spells it with one l in this response only.
-        Ok(Json(RunCancelled { job_id: id, status: "canceled".to_owned() }))
+        Ok((Extension(RunOfRequest(id.0.clone())), Json(RunCancelled { job_id: id, status: "canceled".to_owned() })))
     })
     .await
 }
@@ -288,7 +354,7 @@ fn unknown_run() -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -304,8 +370,7 @@ mod tests {
         };
         let refused = |specs_override: Option<Value>| {
             let specs_override = specs_override.map(|specs| specs.as_object().unwrap().clone());
-            let body = RunBody { specs_override, webhook_payload: None };
-            match overridden_graph(graph(), &body) {
+            match overridden_graph(graph(), specs_override) {
                 Err(ApiError::Invalid(errors)) => errors.into_iter().next().unwrap(),
                 _ => panic!("the specs are wrong"),
             }

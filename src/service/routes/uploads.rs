@@ -42,7 +42,12 @@ pub(super) async fn upload(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Json<Uploaded>, ApiError> {
     let Form { file, .. } = read_form(&app, form, None).await?;
-    blocking(move || Ok(Json(Uploaded { handle_id: file.persist(&app)? }))).await
+    blocking(move || {
+        // An upload that ends during a reset belongs to the time after it.
+        let _no_reset = app.resetting.blocking_read();
+        Ok(Json(Uploaded { handle_id: file.persist(&app)? }))
+    })
+    .await
 }
 
 /// The parts of a form.
@@ -160,7 +165,8 @@ enum PartFailure {
 }
 
 impl ReceivedFile {
-    /// Renames the file to its final name and then records it, so that every handle has a complete file. Blocks.
+    /// Renames the file to its final name and then records it, so that every handle has a complete file. The caller
+    /// holds [`App::resetting`]. Blocks.
     pub(super) fn persist(self, app: &App) -> Result<HandleId, ApiError> {
         let handle_id = HandleId(Uuid::new_v4().to_string());
         let name = UploadFile::of(&handle_id, self.row.extension).map_err(std::io::Error::other)?;

@@ -57,7 +57,7 @@ pub(super) async fn create(
                     let text = "a workflow with this id already exists".to_owned();
                     return Err(ApiError::Text(StatusCode::CONFLICT, text));
                 }
-                Ok(new_workflow(&id, create.workflow_name, create.workflow_description, definition, now))
+                Ok(Workflow::ready(&id, create.workflow_name, create.workflow_description, definition, now))
             })
             .map(Json)
     })
@@ -84,7 +84,7 @@ pub(super) async fn update(
                     let definition = definition.ok_or_else(|| ApiError::Invalid(vec![location.missing()]))?;
                     let name = update.workflow_name.unwrap_or_else(|| "Untitled Workflow".to_owned());
                     let description = update.workflow_description.unwrap_or_default();
-                    return Ok(new_workflow(&id, name, description, definition, now));
+                    return Ok(Workflow::ready(&id, name, description, definition, now));
                 };
                 workflow.name = update.workflow_name.unwrap_or(workflow.name);
                 workflow.description = update.workflow_description.or(workflow.description);
@@ -127,22 +127,4 @@ fn checked(definition: Graph) -> Result<Graph, ApiError> {
     let location = Location::root("body").key("workflow_definition");
     let checked = graph::check(graph::with_ids(definition), &location).map_err(ApiError::Invalid)?;
     Ok(checked.graph)
-}
-
-fn new_workflow(id: &WorkflowId, name: String, description: String, definition: Graph, now: String) -> Workflow {
-    Workflow {
-        id: id.clone(),
-        // A local service has neither users nor organisations.
-        user_uuid: None,
-        org_id: None,
-        name,
-        description: Some(description),
-        // The vendor's builder has further states; a definition that was checked is ready.
-        status: "ready".to_owned(),
-        step: "completed".to_owned(),
-        created_at: now.clone(),
-        updated_at: now,
-        last_run_date: None,
-        workflow_definition: Some(definition),
-    }
 }

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::refusal::Refusal;
+use crate::net::request_log::RequestLog;
 use crate::net::{bad_certificate, http1_client_builder};
 use crate::text::parse_duration;
 
@@ -274,15 +275,28 @@ impl WatchedClient {
             // Not signed, which S3 accepts: the library itself completes a conditional copy so.
             request.headers_mut().insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
+        let line = RequestLog::begin(parts.method.as_str(), request.url().as_str()).with("sent", total);
         let mut progress = Progress::new(limits, total, response_time, Instant::now());
         let mut send = pin!(self.client.execute(request));
         let response = loop {
             tokio::select! {
                 biased;
-                response = &mut send => break response.map_err(transport_error)?,
+                response = &mut send => break match response {
+                    Ok(response) => {
+                        line.answered(response.status().as_u16(), response.content_length());
+                        response
+                    }
+                    Err(error) => {
+                        let error = transport_error(error);
+                        line.failed(None, &error);
+                        return Err(error);
+                    }
+                },
                 () = tokio::time::sleep(limits.interval) => {
                     if let Some(stalled) = progress.stalled(sent.load(Ordering::Relaxed), Instant::now()) {
-                        return Err(HttpError::new(HttpErrorKind::Timeout, stalled));
+                        let error = HttpError::new(HttpErrorKind::Timeout, stalled);
+                        line.failed(None, &error);
+                        return Err(error);
                     }
                 }
             }

@@ -75,7 +75,11 @@ impl Parser<'_> {
         let Some(first) = args.first() else { return Ok(ty) };
         match ty {
             CastType::Decimal { .. } => {
-                let number = |i: usize| args.get(i).and_then(|arg| arg.text.parse::<u8>().ok());
+                // The library's parser takes a sign as well.
+                let number = |i: usize| {
+                    let text = &args.get(i).filter(|arg| !arg.is_text)?.text;
+                    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u8>().ok())?
+                };
                 // One parameter is the precision, with a scale of 0, as in SQL.
                 let (precision, scale) = (number(0), if args.len() > 1 { number(1) } else { Some(0) });
                 match (precision, scale) {

@@ -93,6 +93,10 @@ impl StepKind for Cast {
         self.add_needed(looked_at);
     }
 
+    fn add_written(&self, written: &mut Needed) {
+        self.add_needed(written);
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         let columns = self.casts.iter().zip(&self.seen).map(|((path, ty), seen)| {
             let kind = ComputedKind::Cast(Operand::Column(path.clone()), ty.clone());

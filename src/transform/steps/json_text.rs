@@ -64,6 +64,10 @@ impl StepKind for JsonText {
         looked_at.add(self.columns.iter().map(|path| &*path.column));
     }
 
+    fn add_written(&self, written: &mut Needed) {
+        self.add_looked_at(written);
+    }
+
     fn start(&self, options: &StepOptions) -> Running {
         let columns = self.columns.iter().map(|path| {
             let kind = ComputedKind::Call(Function::JsonText, vec![Operand::Column(path.clone())]);

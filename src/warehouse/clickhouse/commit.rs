@@ -196,7 +196,7 @@ impl Commit<'_> {
             self.session.repeated(&format!("ALTER TABLE {target} REPLACE PARTITION ID {partition} FROM {stage}"))?;
         }
         for partition in old.iter().filter(|partition| !new.contains(partition)) {
-            self.session.repeated(&format!("ALTER TABLE {target} DROP PARTITION ID {}", literal(partition)))?;
+            self.clear(&stage, &target, partition)?;
         }
         let is_other = |known: &&Known| known.entry.key != entry.key || known.entry.generation != entry.generation;
         for known in earlier.iter().filter(|known| known.state == State::Moved).filter(is_other) {
@@ -204,6 +204,18 @@ impl Commit<'_> {
             entered.map_err(|error| Failure::Refused { code: 0, text: error.to_string() })?;
         }
         Ok(())
+    }
+
+    /// Removes a partition of the table that the stage does not have. Not by dropping it: this statement fails once another
+    /// loader has completed the load, and with it dropped the stage, so that no loader that was stopped for long and goes
+    /// on removes rows of later loads.
+    fn clear(&self, stage: &str, target: &str, partition: &str) -> Result<(), Failure> {
+        let sql = format!("ALTER TABLE {target} REPLACE PARTITION ID {} FROM {stage}", literal(partition));
+        match self.session.repeated(&format!("{sql} SETTINGS allow_replace_partition_from_empty_source = 1")) {
+            // Servers of before this setting need none.
+            Err(Failure::Refused { code: code::UNKNOWN_SETTING, .. }) => self.session.repeated(&sql).map(drop),
+            cleared => cleared.map(drop),
+        }
     }
 
     fn partitions(&self, name: &str) -> Result<Vec<String>, Failure> {

@@ -32,6 +32,7 @@ pub(super) mod code {
     pub(in super::super) const TABLE_ALREADY_EXISTS: u32 = 57;
     pub(in super::super) const UNKNOWN_TABLE: u32 = 60;
     pub(in super::super) const UNKNOWN_DATABASE: u32 = 81;
+    pub(in super::super) const UNKNOWN_SETTING: u32 = 115;
     pub(in super::super) const INCOMPATIBLE_COLUMNS: u32 = 122;
 }
 
@@ -225,6 +226,10 @@ impl Session {
                             "grant the user CREATE TABLE, DROP TABLE, ALTER, INSERT and SELECT on the database, and SELECT \
                              on system.tables, system.columns and system.parts"
                                 .to_owned(),
+                        ),
+                        // By its profile the user may not write, or not set what a load needs.
+                        164 => Some(
+                            "load as a user who may write: in the profile of this one, `readonly` is not 0".to_owned(),
                         ),
                         243 => Some("free space on the server, and run the same command again".to_owned()),
                         _ => None,

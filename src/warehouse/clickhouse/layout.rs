@@ -93,6 +93,17 @@ impl Layout {
     }
 }
 
+/// The thing by which columns are judged against those of an existing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// The type of all values, before the first row: what fits nowhere is named at once.
+    Types,
+    /// Each value by itself.
+    Values,
+    /// The values of some rows, which all fit.
+    Rows,
+}
+
 impl Mapping {
     /// Returns the names of the table's columns for the columns of rows. Fails if two of them meet.
     pub(super) fn names(&self, schema: &Schema) -> Result<Vec<Arc<str>>, Misfit> {
@@ -104,16 +115,30 @@ impl Mapping {
         })
     }
 
-    /// Returns the layout of rows with these columns; columns that had only nulls so far are not in it. Fails with all
-    /// columns that do not fit.
+    /// Returns the layout of rows with these columns; columns that had only nulls so far are not in it. A column that exists
+    /// takes every type, because its values are judged one by one. Fails with all columns that do not fit.
     pub(super) fn layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
+        self.layout_by(schema, Judgement::Values)
+    }
+
+    /// As [`Mapping::layout`]; fails for columns of types of which the table holds no value.
+    pub(super) fn first_layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
+        self.layout_by(schema, Judgement::Types)
+    }
+
+    /// As [`Mapping::layout`], with the wider types that these rows need in columns of integers, by the encoder.
+    pub(super) fn layout_of_rows(&self, columns: &Schema) -> Result<Layout, Vec<Misfit>> {
+        self.layout_by(columns, Judgement::Rows)
+    }
+
+    fn layout_by(&self, schema: &Schema, judgement: Judgement) -> Result<Layout, Vec<Misfit>> {
         let names = self.names(schema).map_err(|misfit| vec![misfit])?;
         let (mut columns, mut misfits) = (Vec::new(), Vec::new());
         for (index, (field, name)) in schema.fields.iter().zip(names).enumerate() {
             let column = match self.load_column.as_ref() {
                 Some(column) if *column == name => Err("has the name of the column for the commit key".to_owned()),
                 _ if name.is_empty() => Err("has no name, which ClickHouse demands".to_owned()),
-                _ => self.column(&field.ty, &name),
+                _ => self.column(&field.ty, &name, judgement),
             };
             match column {
                 Ok(Some((ty, sql, change))) => {
@@ -132,13 +157,29 @@ impl Mapping {
         if misfits.is_empty() { Ok(Layout { columns }) } else { Err(misfits) }
     }
 
-    fn column(&self, ty: &Type, name: &Arc<str>) -> Result<Option<(ColumnType, String, Option<Change>)>, String> {
+    fn column(
+        &self,
+        ty: &Type,
+        name: &Arc<str>,
+        judgement: Judgement,
+    ) -> Result<Option<(ColumnType, String, Option<Change>)>, String> {
         let new = |change| {
             let sql = new_type(ty)?;
             Some((ColumnType::parse(&sql)?, sql, change))
         };
         let Some(table) = &self.table else { return Ok(new(None)) };
         let Some(column) = table.iter().find(|column| column.name == *name) else {
+            let members = table.iter().filter_map(|column| {
+                let member = column.name.strip_prefix(&**name)?.strip_prefix('.')?;
+                Some(format!("`{name}.{member}`"))
+            });
+            let members: Vec<String> = members.collect();
+            if !members.is_empty() {
+                return Err(format!(
+                    "is of the type Nested in the table, which has a list for each member: rows need columns {}",
+                    members.join(", ")
+                ));
+            }
             return match (self.widening, ty) {
                 (_, Type::Null) => Ok(None),
                 (Widening::Evolve, _) => Ok(new(Some(Change::Add))),
@@ -161,14 +202,27 @@ impl Mapping {
             (Type::Decimal, ColumnType::Int { bytes: ..=8, .. }) => Some("Decimal(38, 0)"),
             _ => None,
         };
-        if let (Some(wider), Widening::Evolve, false) = (wider, self.widening, column.is_in_key) {
+        if let (Some(wider), Judgement::Rows, true) = (wider, judgement, self.may_widen(name).is_some()) {
             let sql = if own.is_nullable() { format!("Nullable({wider})") } else { wider.to_owned() };
             return Ok(ColumnType::parse(&sql).map(|ty| (ty, sql, Some(Change::Widen))));
         }
-        match fits(ty, own) {
-            true => Ok(Some((own.clone(), column.sql.clone(), None))),
-            false => Err(misfit()),
+        match judgement == Judgement::Types && !fits(ty, own) {
+            true => Err(misfit()),
+            false => Ok(Some((own.clone(), column.sql.clone(), None))),
         }
+    }
+
+    /// Returns the type of an existing column of integers that rows may make wider; `None` for all others.
+    pub(super) fn may_widen(&self, name: &str) -> Option<&ColumnType> {
+        let column = self.table.iter().flatten().find(|column| *column.name == *name)?;
+        let ty = column.ty.as_ref().map(ColumnType::inner)?;
+        let is_open = self.widening == Widening::Evolve && !column.is_in_key && !column.is_computed;
+        (is_open && matches!(ty, ColumnType::Int { .. })).then_some(ty)
+    }
+
+    /// Returns true if the table has the column `name` already.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.iter().flatten().any(|column| *column.name == *name)
     }
 
     /// Returns the columns of the table that take no null and have no default, and that rows with these columns lack. The

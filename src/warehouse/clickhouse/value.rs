@@ -1,18 +1,15 @@
 //! The binary form of values (`RowBinary`), or the reason why a column cannot hold them. Pure.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
 use super::types::ColumnType;
-use crate::column::number::{fits_double, parse_float, write_float};
+use crate::column::number::fits_double;
 use crate::transform::expr::{parse_days, parse_micros};
+use crate::warehouse::cells::{Cell, MORE_DIGITS, Reason, double, is_not_zero};
 use crate::warehouse::uuid::uuid;
-
-/// The reason for which a column cannot hold a value, without the value.
-pub(super) type Reason = Cow<'static, str>;
 
 /// Days of `Date32` and `DateTime64`: the years 1900 to 2299.
 const DAYS: std::ops::RangeInclusive<i64> = -25_567..=120_529;
@@ -35,6 +32,80 @@ pub(super) fn write_len(mut len: u64, out: &mut Vec<u8>) {
 pub(super) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     write_len(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
+}
+
+/// The most digits of a text that becomes a double, unless it is what the double is written as.
+const DOUBLE_DIGITS: usize = 15;
+
+/// Appends a value for a column that is not `Nullable`. `is_widened` is true if it was a column of integers, which these
+/// values have made wider.
+pub(super) fn write_cell(cell: Cell<'_>, ty: &ColumnType, is_widened: bool, out: &mut Vec<u8>) -> Result<(), Reason> {
+    use ColumnType as C;
+    match (ty, cell) {
+        (C::Bool, Cell::Bool(value)) => out.push(u8::from(value)),
+        (C::Float64, cell) => {
+            let value = match cell.whole().filter(|_| is_widened) {
+                Some(value) => value as f64,
+                None => cell.double(DOUBLE_DIGITS)?,
+            };
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        (C::Float32, cell) => return write_single(cell.double(DOUBLE_DIGITS)?, out),
+        (C::Date | C::Date32, Cell::Date(days)) => return write_days(days, ty, out),
+        (C::DateTime | C::DateTime64(_), Cell::Time { count, unit, .. }) => {
+            return write_time(count, unit.per_second().into(), ty, out);
+        }
+        (C::Json | C::Array(_) | C::Map(_) | C::Tuple(_), Cell::Nested(json)) => {
+            let value = serde_json::from_slice(&json).map_err(|_| "the value has a text that is not valid Unicode")?;
+            return write_json(&value, ty, out);
+        }
+        (ty, cell) => return from_text(&cell.into_text()?, ty, out),
+    }
+    Ok(())
+}
+
+/// Appends a number of four bytes.
+fn write_single(value: f64, out: &mut Vec<u8>) -> Result<(), Reason> {
+    let narrow = value as f32;
+    // A number of four bytes that was widened, such as one of Parquet; or the same number in the fewest digits, by which 0.1
+    // stays 0.1.
+    let is_same = !value.is_finite()
+        || f64::from(narrow) == value
+        || narrow.is_finite() && format!("{narrow:e}") == format!("{value:e}");
+    if !is_same {
+        return Err("the number has more digits than the column's type, Float32".into());
+    }
+    out.extend_from_slice(&narrow.to_le_bytes());
+    Ok(())
+}
+
+/// The needs of a value of a column of integers that may become wider. The largest one of some rows decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Width {
+    /// An integer of the column that every double holds.
+    Small,
+    /// Another integer of the column.
+    Large,
+    /// A number with a fraction, or of another magnitude, as the nearest double.
+    Double,
+    /// An integer beyond the column and 64 bits.
+    Decimal,
+}
+
+/// Returns the need of a value in a column of integers of type `ty`. Fails with a reason if no wider number holds it, or if
+/// it is an integer of 64 bits that is beyond the column.
+pub(super) fn width(cell: &Cell<'_>, ty: &ColumnType) -> Result<Width, Reason> {
+    let ColumnType::Int { bytes, .. } = ty else { return Err("the column is not of integers".into()) };
+    let fits = from_text(&cell.clone().into_text()?, ty, &mut Vec::new());
+    match (fits, cell) {
+        (Ok(()), cell) => Ok(if cell.whole().is_some_and(fits_double) { Width::Small } else { Width::Large }),
+        (Err(_), Cell::Float { value, text }) if *value == 0.0 && text.is_some_and(is_not_zero) => {
+            Err(MORE_DIGITS.into())
+        }
+        (Err(_), cell @ Cell::Float { .. }) if cell.whole().is_none() => Ok(Width::Double),
+        (Err(_), Cell::Big(digits)) if *bytes <= 8 && digits.trim_start_matches('-').len() <= 38 => Ok(Width::Decimal),
+        (Err(reason), _) => Err(reason),
+    }
 }
 
 /// Appends the value that `text` spells for a column that is not `Nullable`.
@@ -74,16 +145,8 @@ pub(super) fn from_text(text: &str, ty: &ColumnType, out: &mut Vec<u8>) -> Resul
             let value = value.ok_or("the number has more digits than the column")?;
             out.extend_from_slice(&value[..bytes]);
         }
-        C::Float64 => out.extend_from_slice(&double(text)?.to_le_bytes()),
-        C::Float32 => {
-            let value = double(text)?;
-            let narrow = value as f32;
-            // The same number in the fewest digits: 0.1 stays 0.1.
-            if value.is_finite() && !(narrow.is_finite() && format!("{narrow:e}") == format!("{value:e}")) {
-                return Err("the number has more digits than the column's type, Float32".into());
-            }
-            out.extend_from_slice(&narrow.to_le_bytes());
-        }
+        C::Float64 => out.extend_from_slice(&double(text, DOUBLE_DIGITS)?.to_le_bytes()),
+        C::Float32 => return write_single(double(text, DOUBLE_DIGITS)?, out),
         C::Date | C::Date32 => {
             let days = parse_days(text).ok_or("the text is not a date such as 2026-01-31")?;
             return write_days(days.into(), ty, out);
@@ -176,11 +239,8 @@ pub(super) fn write_json(value: &Value, ty: &ColumnType, out: &mut Vec<u8>) -> R
         (_, Value::Bool(value)) => return from_text(if *value { "true" } else { "false" }, ty, out),
         // As in a column of numbers alone: fractions of JSON are the nearest double.
         (C::Float32 | C::Float64, Value::Number(number)) if number.as_str().contains(['.', 'e', 'E']) => {
-            let value = number.as_str().parse::<f64>().ok().filter(|value| value.is_finite());
-            let value = value.ok_or("the number has more digits than the column holds")?;
-            let mut text = Vec::new();
-            write_float(value, &mut text);
-            return from_text(&String::from_utf8_lossy(&text), ty, out);
+            let value = number.as_str().parse::<f64>().ok().filter(|value| value.is_finite()).ok_or(MORE_DIGITS)?;
+            return write_cell(Cell::Float { value, text: Some(number.as_str()) }, ty, false, out);
         }
         (_, Value::Number(number)) => return from_text(number.as_str(), ty, out),
         (_, Value::Array(_) | Value::Object(_)) => return Err("the value is nested, and the column is not".into()),
@@ -198,7 +258,7 @@ fn check_object(value: &Value) -> Result<(), Reason> {
                 if is_integer && text.parse::<i64>().is_err() && text.parse::<u64>().is_err() {
                     return Err("it has an integer beyond 64 bits, which the type JSON does not hold".into());
                 }
-                if !is_integer && double(text).is_err() {
+                if !is_integer && double(text, DOUBLE_DIGITS).is_err() {
                     return Err("it has a number of more digits than the type JSON holds".into());
                 }
             }
@@ -384,31 +444,10 @@ fn little_endian(negative: bool, digits: &[u8], bytes: usize, signed: bool) -> O
     Some(value)
 }
 
-fn double(text: &str) -> Result<f64, Reason> {
-    match text {
-        "nan" => return Ok(f64::NAN),
-        "inf" => return Ok(f64::INFINITY),
-        "-inf" => return Ok(f64::NEG_INFINITY),
-        _ => {}
-    }
-    let is_number = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
-    let value =
-        text.parse::<f64>().ok().filter(|_| is_number && !text.starts_with('+')).ok_or("the value is not a number")?;
-    let significant = text.split(['e', 'E']).next().unwrap_or_default().bytes().filter(u8::is_ascii_digit);
-    let is_zero = value == 0.0 && significant.clone().any(|digit| digit != b'0');
-    let is_integer = !text.contains(['.', 'e', 'E']);
-    let is_long = !is_integer && significant.skip_while(|digit| *digit == b'0').count() > 15;
-    if !value.is_finite() || is_zero || is_long && parse_float(text.as_bytes()) != Some(value) {
-        return Err("the number has more digits than the column holds".into());
-    }
-    if is_integer && text.parse::<i128>().is_ok_and(|exact| value as i128 != exact) {
-        return Err("the number has more digits than the column holds".into());
-    }
-    Ok(value)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     fn value(text: &str, ty: &str) -> Result<Vec<u8>, String> {

@@ -20,7 +20,7 @@ use super::schema::{TableColumn, can_partition, has_local_times, table_columns, 
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::sink::{PutNew, UploadControl};
-use crate::warehouse::earlier::earlier_load;
+use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
 use crate::warehouse::{
     Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest,
@@ -378,7 +378,9 @@ pub(super) fn earlier(
         // Members that are loaded give way, whether all of them are or not.
         found = found.into_iter().map(|_| None).collect();
     }
-    earlier_load(&target.name(), &claims, found)
+    // Files of a load are known by its key.
+    let replaceable = if target.mode == LoadMode::Append { Replaceable::ByKey } else { Replaceable::Always };
+    earlier_load(&target.name(), &claims, found, replaceable)
 }
 
 /// Returns the columns of a table and those that divide it. Fails if a load cannot write it.

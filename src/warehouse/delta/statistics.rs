@@ -174,6 +174,7 @@ mod tests {
             values: 3,
             nulls: Some(nulls),
             bounds: Some((Bound::Int(1), Bound::Int(2))),
+            is_unbounded: false,
         };
         let facts = FileFacts {
             leaves: vec![leaf(&["a"], 0), leaf(&["s", "x"], 1), leaf(&["l", "list", "element"], 9), leaf(&["z"], 2)],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sql::quoted;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, fits, new_type};
-use crate::column::{Container, Fixed, Schema, Type};
+use crate::column::{Container, Schema, Type};
 use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
@@ -124,6 +124,20 @@ impl Layout {
     }
 }
 
+/// The form of a column of rows, its type in SQL, the cast to the column of the table, and the change of the table.
+type Placed = (Wire, String, Option<Cast>, Option<Change>);
+
+/// The thing by which columns are judged against those of an existing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// The type of all values, before the first row: what fits nowhere is named at once.
+    Types,
+    /// Each value by itself.
+    Values,
+    /// The values of some rows, which all fit.
+    Rows,
+}
+
 impl Mapping {
     /// Returns the names of the table's columns for the columns of rows. Fails if two of them meet.
     pub(super) fn names(&self, schema: &Schema) -> Result<Vec<Arc<str>>, Misfit> {
@@ -141,8 +155,23 @@ impl Mapping {
     }
 
     /// Returns the layout of rows with these columns; columns that had only nulls so far are in it only where the table has
-    /// another value for rows without them, or where there are no others, because COPY needs one. Fails with all columns that do not fit.
+    /// another value for rows without them, or where there are no others, because COPY needs one. A column that exists takes
+    /// every type, because its values are judged one by one. Fails with all columns that do not fit.
     pub(super) fn layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
+        self.layout_by(schema, Judgement::Values)
+    }
+
+    /// As [`Mapping::layout`]; fails for columns of types of which the table holds no value.
+    pub(super) fn first_layout(&self, schema: &Schema) -> Result<Layout, Vec<Misfit>> {
+        self.layout_by(schema, Judgement::Types)
+    }
+
+    /// As [`Mapping::layout`], with the wider types that these rows need in columns of integers, by the encoder.
+    pub(super) fn layout_of_rows(&self, columns: &Schema) -> Result<Layout, Vec<Misfit>> {
+        self.layout_by(columns, Judgement::Rows)
+    }
+
+    fn layout_by(&self, schema: &Schema, judgement: Judgement) -> Result<Layout, Vec<Misfit>> {
         let names = self.names(schema).map_err(|misfit| vec![misfit])?;
         let (mut columns, mut misfits) = (Vec::new(), Vec::new());
         for (index, (field, name)) in schema.fields.iter().zip(names.clone()).enumerate() {
@@ -153,7 +182,7 @@ impl Mapping {
                 });
                 continue;
             }
-            match self.column(&field.ty, &name) {
+            match self.column(&field.ty, &name, judgement) {
                 Ok(Some((wire, wire_type, cast, change))) => {
                     columns.push(LayoutColumn {
                         index,
@@ -201,12 +230,7 @@ impl Mapping {
         })
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of one column of the layout, taken apart by the only caller")]
-    fn column(
-        &self,
-        ty: &Type,
-        name: &Arc<str>,
-    ) -> Result<Option<(Wire, String, Option<Cast>, Option<Change>)>, String> {
+    fn column(&self, ty: &Type, name: &Arc<str>, judgement: Judgement) -> Result<Option<Placed>, String> {
         let Some(table) = &self.table else {
             return Ok(new_type(ty).map(|(wire, sql)| (wire, sql, None, None)));
         };
@@ -225,36 +249,47 @@ impl Mapping {
         if column.is_generated {
             return Err("is computed by the table".to_owned());
         }
+        let misfit = || Err(format!("has {}, and the table has {}", described(ty), column.sql_type));
         match column.ty {
             ColumnType::Known(wire) => {
                 // Only to wider numbers: a column of numbers that became text would break its readers.
                 let wider = match (ty, wire) {
                     (Type::Float, Wire::Int2 | Wire::Int4 | Wire::Int8) => Some((Wire::Float8, "double precision")),
-                    (Type::Decimal | Type::Fixed(Fixed::Decimal { .. }), Wire::Int2 | Wire::Int4 | Wire::Int8) => {
-                        Some((Wire::Numeric(None), "numeric"))
-                    }
+                    (Type::Decimal, Wire::Int2 | Wire::Int4 | Wire::Int8) => Some((Wire::Numeric(None), "numeric")),
                     _ => None,
                 };
-                if let (Some((wire, sql)), Widening::Evolve) = (wider, self.widening) {
+                if let (Some((wire, sql)), Judgement::Rows, true) = (wider, judgement, self.may_widen(name)) {
                     return Ok(Some((wire, sql.to_owned(), None, Some(Change::Widen(sql.to_owned())))));
                 }
-                match fits(ty, wire) {
-                    true => Ok(Some((wire, column.base_type.clone(), None, None))),
-                    false => Err(format!("has {}, and the table has {}", described(ty), column.sql_type)),
+                match judgement == Judgement::Types && !fits(ty, wire) {
+                    true => misfit(),
+                    false => Ok(Some((wire, column.base_type.clone(), None, None))),
                 }
             }
             ColumnType::Array => match ty {
-                Type::List(_) | Type::Opaque(Container::List) | Type::Json => {
-                    let cast = Cast::ToArray(column.cast_type.clone());
-                    Ok(Some((Wire::Jsonb, "jsonb".to_owned(), Some(cast), None)))
-                }
-                _ => Err(format!("has {}, and the table has {}", described(ty), column.sql_type)),
+                Type::List(_) | Type::Opaque(Container::List) | Type::Json => Ok(Some(array(column))),
+                _ if judgement == Judgement::Types => misfit(),
+                _ => Ok(Some(array(column))),
             },
             ColumnType::Other => {
                 let cast = Cast::To(column.cast_type.clone());
                 Ok(Some((Wire::Text(None), "text".to_owned(), Some(cast), None)))
             }
         }
+    }
+
+    /// Returns true if rows may give an existing column of integers a wider type.
+    pub(super) fn may_widen(&self, name: &str) -> bool {
+        let is_integer = |column: &TableColumn| {
+            matches!(column.ty, ColumnType::Known(Wire::Int2 | Wire::Int4 | Wire::Int8)) && !column.is_generated
+        };
+        self.widening == Widening::Evolve
+            && self.table.iter().flatten().any(|column| *column.name == *name && is_integer(column))
+    }
+
+    /// Returns true if the table has the column `name` already.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.iter().flatten().any(|column| *column.name == *name)
     }
 
     /// Returns the required columns of the table that rows with these columns lack.
@@ -278,4 +313,9 @@ impl Mapping {
         self.key.iter().any(|key| **key == *name)
             || self.table.iter().flatten().any(|column| column.takes_no_null && *column.name == *name)
     }
+}
+
+/// Returns the place of lists in a column that is an array.
+fn array(column: &TableColumn) -> Placed {
+    (Wire::Jsonb, "jsonb".to_owned(), Some(Cast::ToArray(column.cast_type.clone())), None)
 }

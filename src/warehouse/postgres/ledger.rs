@@ -10,9 +10,10 @@ use tokio_postgres::SimpleQueryRow;
 use super::session::Session;
 use super::sql::{literal, quoted};
 use crate::warehouse::claims::{
-    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_progress, rows_that_give_way,
+    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_progress, is_begun_again,
+    rows_that_give_way,
 };
-use crate::warehouse::earlier::earlier_load;
+use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadProgress, LoadState};
 
 /// The ledger of the tables of one schema.
@@ -39,8 +40,8 @@ pub(super) struct Entry<'a> {
     pub(super) mode: &'a str,
     /// Digest of the steps.
     pub(super) plan: &'a str,
-    /// True if the rows of earlier loads are told from others by their key.
-    pub(super) rows_have_keys: bool,
+    /// The way in which the rows of earlier loads are told from others.
+    pub(super) replaceable: Replaceable,
     /// True for a load in chunks.
     pub(super) in_chunks: bool,
 }
@@ -137,29 +138,34 @@ impl Ledger {
         }
     }
 
-    /// Claims the keys of a load for this transaction. With `again`, earlier loads of them give way.
-    pub(super) fn claim(&self, session: &Session, entry: &Entry<'_>, again: bool) -> Result<Claim, LoadError> {
+    /// Claims the keys of a load for this transaction. With `again`, earlier loads of them give way, except one in chunks that
+    /// has itself begun to replace another.
+    pub(super) fn claim(&self, session: &Session, entry: &Entry<'_>, mut again: bool) -> Result<Claim, LoadError> {
         let (mut standing, mut taken, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for claim in entry.claims {
             let row = self.insert_or_lock(session, entry, claim)?;
-            standing.push(row.as_ref().filter(|row| !again && stands(row, entry.mode, claim)).map(read));
+            standing.push(row.as_ref().filter(|row| stands(row, entry.mode, claim)).map(read));
             found.push(row.as_ref().map(read));
             taken.extend(row.map(|row| (claim, row)));
         }
+        again &= !(entry.in_chunks && is_begun_again(&found));
+        if again {
+            standing.fill(None);
+        }
         if !again {
-            let progress = earlier_progress(session.table(), entry.claims, &found, entry.in_chunks)?;
+            let progress = earlier_progress(session.table(), entry.claims, &found, entry.in_chunks, entry.replaceable)?;
             if progress.chunks > 0 {
                 return Ok(Claim::Claimed { earlier: Vec::new(), progress });
             }
         }
-        match earlier_load(session.table(), entry.claims, standing) {
+        match earlier_load(session.table(), entry.claims, standing, entry.replaceable) {
             Ok(Some(row)) => return Ok(Claim::Loaded(row)),
             // The table is as after this replacement, or it is not.
             Err(LoadError::PartlyLoaded { .. }) if entry.mode == LoadMode::Replace.as_str() => {}
             other => drop(other?),
         }
         let given: Vec<LedgerRow> = taken.iter().map(|(_, row)| read(row)).filter(LedgerRow::has_rows).collect();
-        let earlier = rows_that_give_way(session.table(), &given, entry.rows_have_keys)?;
+        let earlier = rows_that_give_way(session.table(), &given, entry.replaceable == Replaceable::ByKey)?;
         // Those of an earlier load, also of one whose table is gone.
         let chunked = found.iter().flatten().filter(|row| row.progress.is_some()).map(|row| row.row_key().to_owned());
         let own = entry.claims.first().filter(|_| entry.in_chunks).map(|claim| claim.row_key().to_owned());
@@ -177,7 +183,7 @@ impl Ledger {
                 return Err(LoadError::Bug("a commit key was claimed twice".into()));
             }
         }
-        Ok(Claim::Claimed { earlier, progress: LoadProgress::default() })
+        Ok(Claim::Claimed { earlier, progress: LoadProgress { again, ..LoadProgress::default() } })
     }
 
     /// Enters a claim. Returns the row of an earlier load instead, locked, if there is one.
@@ -291,6 +297,7 @@ impl Ledger {
         claims: &[LoadClaim],
         mode: &str,
         in_chunks: bool,
+        replaceable: Replaceable,
     ) -> Result<Option<LedgerRow>, LoadError> {
         let rows = session.rows(&format!(
             "SELECT {}, {} FROM {} AS l WHERE commit_key IN ({}) AND loaded_at IS NOT NULL",
@@ -301,9 +308,9 @@ impl Ledger {
         ))?;
         let of = |claim: &LoadClaim| rows.iter().find(|row| row.get(0) == Some(claim.key.as_str()));
         let found: Vec<Option<LedgerRow>> = claims.iter().map(|claim| of(claim).map(read)).collect();
-        earlier_progress(session.table(), claims, &found, in_chunks)?;
+        earlier_progress(session.table(), claims, &found, in_chunks, replaceable)?;
         let standing = claims.iter().map(|claim| of(claim).filter(|row| stands(row, mode, claim)).map(read));
-        match earlier_load(session.table(), claims, standing.collect()) {
+        match earlier_load(session.table(), claims, standing.collect(), replaceable) {
             Err(LoadError::PartlyLoaded { .. }) if mode == LoadMode::Replace.as_str() => Ok(None),
             found => found,
         }

@@ -32,6 +32,7 @@ mod table;
 mod tls;
 mod types;
 mod uri;
+mod value;
 
 pub use connect::{Canceller, Connection, connect};
 pub use environment::Environment;

@@ -82,11 +82,6 @@ fn special(sign: u16, out: &mut Vec<u8>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Returns true if `text` is a decimal number.
-pub(super) fn is_number(text: &[u8]) -> bool {
-    parse(text).is_some()
-}
-
 /// Returns true if JSON text has a number that `jsonb`, which stores numbers as `numeric`, cannot hold. The text is valid.
 pub(super) fn is_beyond_jsonb(json: &[u8]) -> bool {
     if !may_be_beyond_jsonb(json) {

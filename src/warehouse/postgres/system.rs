@@ -10,6 +10,7 @@ use super::table::Table;
 use super::types::{TYPE_WITHOUT_VALUES, new_type};
 use crate::column::Schema;
 use crate::sink::UploadControl;
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::sql::column_lines;
 use crate::warehouse::{
     Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, NulPolicy, TableTarget, Warehouse, Widening,
@@ -88,7 +89,8 @@ impl Warehouse for Postgres {
             Some(key) if !target.again && ledger.exists(&session)? => {
                 let claims = target.identity.claims(&recorded, &key);
                 let in_chunks = target.commit_every.is_some();
-                let mut found = ledger.find(&session, &claims, target.mode.as_str(), in_chunks)?;
+                let mut found =
+                    ledger.find(&session, &claims, target.mode.as_str(), in_chunks, Replaceable::of(target))?;
                 if let Some(row) = &mut found {
                     table.look_for_rows(&session, target.load_column.as_deref(), row);
                 }

@@ -4,16 +4,13 @@
 //! A column of numeric affinity turns text into a number where it looks like one: `007` would become 7, and digits beyond
 //! a double would be lost. No such text is handed to it.
 
-use std::borrow::Cow;
+use rusqlite::types::ValueRef;
 
-use super::values::{put_float, put_int, put_text, put_text_with};
+use super::values::{Form, convert, put_float, put_int, put_text, put_text_with};
 use crate::column::json_text::write_json_string;
-use crate::column::number::{fits_double, parse_float, parse_int, write_float};
+use crate::column::number::{parse_float, parse_int, write_float};
 use crate::column::{Fixed, Type};
-use crate::warehouse::json_text::plain_text;
-
-/// The reason for which a column cannot hold a value.
-pub(super) type Reason = Cow<'static, str>;
+use crate::warehouse::cells::{Cell, MORE_DIGITS, NO_NUMBER, Reason, is_not_zero, whole_double};
 
 /// The affinity of a column, and the use that its declared type names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,39 +92,52 @@ impl Kind {
         }
     }
 
-    /// Returns true if every value of `ty` can be stored, apart from NaN.
-    pub(super) fn fits_all(self, ty: &Type) -> bool {
-        let is_nested = ty.container().is_some();
-        match self {
-            // Not every string of JSON is Unicode.
-            Kind::Text | Kind::Any => *ty != Type::Json,
-            Kind::Mixed => true,
-            Kind::Integer { only } => matches!(ty, Type::Bool | Type::Int { .. }) || !only && *ty == Type::Float,
-            Kind::Real => matches!(ty, Type::Bool | Type::Float),
-            Kind::Numeric(used) => {
-                let is_text = *ty == Type::Text && used == Use::Json;
-                let is_time = matches!(ty, Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }));
-                is_nested || is_text || is_time || matches!(ty, Type::Bool | Type::Int { .. } | Type::Float)
+    /// Stores a value, for what it is by itself.
+    pub(super) fn put(self, cell: Cell<'_>, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match (self, cell) {
+            (Kind::Text, cell) => put_text(cell.into_text()?.as_bytes(), out),
+            (Kind::Real, Cell::Bool(_)) => return Err(NO_NUMBER.into()),
+            (Kind::Mixed | Kind::Numeric(Use::Json), Cell::Bool(value)) => {
+                put_text(if value { b"true" } else { b"false" }, out);
             }
-        }
-    }
-
-    pub(super) fn put_bool(self, value: bool, out: &mut Vec<u8>) {
-        match self {
-            Kind::Text | Kind::Mixed | Kind::Numeric(Use::Json) => {
-                put_text(if value { b"true" } else { b"false" }, out)
+            (_, Cell::Bool(value)) => put_int(value.into(), out),
+            (kind, Cell::Int(value)) => return kind.put_int(value, out),
+            (Kind::Mixed | Kind::Any, Cell::Big(digits) | Cell::Decimal(digits)) => put_text(digits.as_bytes(), out),
+            (Kind::Real, cell @ (Cell::Big(_) | Cell::Decimal(_))) => put_float(cell.double(DOUBLE_DIGITS)?, out),
+            (_, Cell::Big(_) | Cell::Decimal(_)) => return Err(MORE_DIGITS.into()),
+            (kind, Cell::Float { value, text }) => return kind.put_number(value, text, out),
+            (kind, Cell::Text(text)) => return kind.put_text(&text, out),
+            (Kind::Any | Kind::Mixed | Kind::Numeric(Use::Json | Use::Other), Cell::Nested(json)) => {
+                put_text(&json, out)
             }
-            _ => put_int(value.into(), out),
+            (_, Cell::Nested(_)) => return Err(NO_NUMBER.into()),
+            (kind, cell @ (Cell::Date(_) | Cell::Time { .. })) => return kind.put_text(&cell.into_text()?, out),
         }
+        Ok(())
     }
 
     #[inline]
     pub(super) fn put_int(self, value: i64, out: &mut Vec<u8>) -> Result<(), Reason> {
         match self {
-            Kind::Real if fits_double(value) => put_float(value as f64, out),
-            Kind::Real => return Err("the number has more digits than the column's type, REAL".into()),
+            Kind::Real => match Cell::Int(value).double(DOUBLE_DIGITS) {
+                Ok(value) => put_float(value, out),
+                Err(_) => return Err("the number has more digits than the column's type, REAL".into()),
+            },
             Kind::Text | Kind::Mixed => put_text(itoa::Buffer::new().format(value).as_bytes(), out),
             _ => put_int(value, out),
+        }
+        Ok(())
+    }
+
+    /// Stores a number with a fraction or an exponent; `text` is its spelling, if it has one.
+    fn put_number(self, value: f64, text: Option<&str>, out: &mut Vec<u8>) -> Result<(), Reason> {
+        if value == 0.0 && text.is_some_and(is_not_zero) {
+            return Err(MORE_DIGITS.into());
+        }
+        match (self, Cell::Float { value, text }.whole()) {
+            // The integer that it is, with all of its digits.
+            (Kind::Integer { .. }, Some(value)) => put_int(value, out),
+            _ => return self.put_float(value, out),
         }
         Ok(())
     }
@@ -137,62 +147,42 @@ impl Kind {
         match self {
             Kind::Text => put_text_with(out, |out| write_float(value, out)),
             _ if value.is_nan() => return Err(NO_NAN.into()),
-            Kind::Mixed => put_text_with(out, |out| write_float(value, out)),
-            Kind::Integer { only: true } => {
-                if value.fract() != 0.0 || !value.is_finite() {
-                    return Err("the number is not an integer".into());
+            // As the rows of before are converted to JSON text.
+            Kind::Mixed => {
+                let mut scratch = Vec::new();
+                if let ValueRef::Text(text) = convert(ValueRef::Real(value), Form::Float, Form::Json, &mut scratch) {
+                    put_text(text, out);
                 }
-                if value.abs() > 9_007_199_254_740_992.0 {
-                    return Err("the number is beyond the integers that a double holds".into());
-                }
-                put_int(value as i64, out);
             }
+            Kind::Integer { only: true } => match whole_double(value) {
+                Some(value) => put_int(value, out),
+                None if value.fract() == 0.0 => return Err("the number is beyond 64 bits".into()),
+                None => return Err("the number is not an integer".into()),
+            },
             _ => put_float(value, out),
         }
         Ok(())
     }
 
-    /// Stores a decimal number, given by its digits.
-    pub(super) fn put_decimal(self, digits: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
-        match self {
-            Kind::Text | Kind::Mixed | Kind::Any => put_text(digits.as_bytes(), out),
-            _ => return self.put_number(digits, "the number has more digits than the column holds", out),
-        }
-        Ok(())
-    }
-
     /// Stores the number that `text` spells in a column of numbers; `other` is the reason if it spells none.
-    fn put_number(self, text: &str, other: &'static str, out: &mut Vec<u8>) -> Result<(), Reason> {
+    fn put_spelled(self, text: &str, other: &'static str, out: &mut Vec<u8>) -> Result<(), Reason> {
         if let Some(value) = parse_int(text.as_bytes()) {
             return self.put_int(value, out);
         }
         match parse_float(text.as_bytes()) {
-            Some(value) => self.put_float(value, out),
+            Some(value) => self.put_number(value, Some(text), out),
             None => Err(other.into()),
-        }
-    }
-
-    /// Stores a number of JSON, in a column that is not of text, as the typed columns of records have it: fractions are the
-    /// nearest double.
-    fn put_json_number(self, json: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
-        if let Some(value) = parse_int(json.as_bytes()) {
-            return self.put_int(value, out);
-        }
-        let is_integer = !json.contains(['.', 'e', 'E']) && json != "-0";
-        match json.parse::<f64>() {
-            Ok(value) if !is_integer && value.is_finite() => self.put_float(value, out),
-            _ => self.put_decimal(json, out),
         }
     }
 
     pub(super) fn put_text(self, text: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
         match self {
             Kind::Text | Kind::Any => put_text(text.as_bytes(), out),
-            Kind::Integer { .. } => return self.put_number(text, "the value is not an integer", out),
+            Kind::Integer { .. } => return self.put_spelled(text, "the value is not an integer", out),
             Kind::Numeric(Use::Bool) if matches!(text, "true" | "True" | "TRUE") => put_int(1, out),
             Kind::Numeric(Use::Bool) if matches!(text, "false" | "False" | "FALSE") => put_int(0, out),
-            Kind::Numeric(Use::Bool) => return self.put_number(text, "the value is not a boolean", out),
-            Kind::Real | Kind::Numeric(Use::Number) => return self.put_number(text, "the value is not a number", out),
+            Kind::Numeric(Use::Bool) => return self.put_spelled(text, "the value is not a boolean", out),
+            Kind::Real | Kind::Numeric(Use::Number) => return self.put_spelled(text, NO_NUMBER, out),
             Kind::Mixed | Kind::Numeric(Use::Json) => put_text_with(out, |out| write_json_string(text, out)),
             Kind::Numeric(Use::Other) if looks_like_number(text) => {
                 return Err("the text looks like a number, and the affinity of the column would make one of it".into());
@@ -201,25 +191,10 @@ impl Kind {
         }
         Ok(())
     }
-
-    /// Stores a value that is given by its JSON text.
-    pub(super) fn put_json(self, json: &str, out: &mut Vec<u8>) -> Result<(), Reason> {
-        let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-        match self {
-            Kind::Text => put_text(plain_text(json)?.as_bytes(), out),
-            Kind::Mixed => put_text(json.as_bytes(), out),
-            _ if is_number => return self.put_json_number(json, out),
-            // Strings with the escapes that those of a batch of texts have.
-            _ if json.starts_with('"') => return self.put_text(&plain_text(json)?, out),
-            Kind::Numeric(Use::Json) => put_text(json.as_bytes(), out),
-            Kind::Real => return Err("the value is not a number".into()),
-            _ if json == "true" || json == "false" => self.put_bool(json == "true", out),
-            Kind::Any | Kind::Numeric(Use::Other) => put_text(json.as_bytes(), out),
-            _ => return Err("the value is not a number".into()),
-        }
-        Ok(())
-    }
 }
+
+/// The most digits of a decimal that becomes a double.
+const DOUBLE_DIGITS: usize = 15;
 
 /// The reason for NaN, which SQLite would store as NULL.
 pub(super) const NO_NAN: &str = "the number is NaN, which SQLite cannot store";
@@ -253,7 +228,7 @@ fn looks_like_number(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;
-    use rusqlite::types::{Value, ValueRef};
+    use rusqlite::types::Value;
 
     use super::super::values::ValueReader;
     use super::*;
@@ -366,7 +341,7 @@ mod tests {
             }
             for json in ["12", "\"12\"", "1.50", "true", "{\"a\":1}", "[]", "123456789012345678901234567890", "\"a\""] {
                 let mut bytes = Vec::new();
-                if kind.put_json(json, &mut bytes).is_ok() {
+                if kind.put(Cell::of_json(json).unwrap(), &mut bytes).is_ok() {
                     let (put, read) = round(&bytes);
                     assert!(is_equal(&put, &read), "{declared}: {json}: {put:?} became {read:?}");
                     stored += 1;

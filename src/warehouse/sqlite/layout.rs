@@ -85,9 +85,18 @@ impl Mapping {
         self.table.iter().flatten().find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// Returns the layout of rows with these columns; new columns that had only nulls so far are not in it. Fails with all
-    /// columns that do not fit.
+    /// Returns the layout of rows with these columns; new columns that had only nulls so far are not in it. A column that
+    /// exists takes every type, because its values are judged one by one. Fails with all columns that do not fit.
     pub(super) fn layout(&self, schema: &Schema) -> Result<Vec<LayoutColumn>, Vec<Misfit>> {
+        self.layout_by(schema, |_, _| true)
+    }
+
+    /// As [`Mapping::layout`]; fails for columns of types of which the table holds no value.
+    pub(super) fn first_layout(&self, schema: &Schema) -> Result<Vec<LayoutColumn>, Vec<Misfit>> {
+        self.layout_by(schema, Kind::fits)
+    }
+
+    fn layout_by(&self, schema: &Schema, fits: impl Fn(Kind, &Type) -> bool) -> Result<Vec<LayoutColumn>, Vec<Misfit>> {
         let names = self.names(schema).map_err(|misfit| vec![misfit])?;
         let (mut columns, mut misfits) = (Vec::new(), Vec::new());
         let mut new = 0;
@@ -98,7 +107,7 @@ impl Mapping {
                 continue;
             }
             let place = match self.existing(&name) {
-                Some(column) => match existing_place(column, &field.ty) {
+                Some(column) => match existing_place(column, &field.ty, &fits) {
                     Ok(Some(place)) => place,
                     Ok(None) => continue,
                     Err(what) => {
@@ -169,12 +178,16 @@ impl Mapping {
 }
 
 /// Returns the place of values of `ty` in a column of the table; `None` if there are no values and the column takes no null.
-fn existing_place(column: &TableColumn, ty: &Type) -> Result<Option<Place>, String> {
+fn existing_place(
+    column: &TableColumn,
+    ty: &Type,
+    fits: &impl Fn(Kind, &Type) -> bool,
+) -> Result<Option<Place>, String> {
     if column.is_generated {
         return if *ty == Type::Null { Ok(None) } else { Err("is computed by the table".to_owned()) };
     }
     match column.kind {
-        Some(kind) if kind.fits(ty) => Ok(Some(Place::Existing(kind))),
+        Some(kind) if fits(kind, ty) => Ok(Some(Place::Existing(kind))),
         None if *ty == Type::Null => Ok(Some(Place::Existing(Kind::Any))),
         _ if column.declared.is_empty() => {
             Err(format!("has {}, which the column of the table cannot hold", described(ty)))
@@ -229,7 +242,7 @@ mod tests {
             Field::new("total", Type::Float),
             Field::new("new", Type::Text),
         ]);
-        let misfits: Vec<String> = mapping.layout(&schema).unwrap_err().iter().map(ToString::to_string).collect();
+        let misfits: Vec<String> = mapping.first_layout(&schema).unwrap_err().iter().map(ToString::to_string).collect();
         assert_eq!(
             misfits,
             ["column `age` has lists, and the table has INTEGER", "column `total` is computed by the table"]

@@ -7,9 +7,9 @@ use super::catalog::Table;
 use super::database::Database;
 use super::sql::quoted;
 use crate::warehouse::claims::{
-    CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_progress, rows_that_give_way,
+    self, CHUNK_STATE, EarlierRows, INCOMPLETE_STATE, LedgerChunk, LedgerDetails, earlier_progress, rows_that_give_way,
 };
-use crate::warehouse::earlier::earlier_load;
+use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::{LEDGER_TABLE, LedgerRow, LoadClaim, LoadError, LoadMode, LoadProgress, LoadState};
 
 /// The facts of a load.
@@ -187,6 +187,7 @@ pub(super) fn find(
     claims: &[LoadClaim],
     mode: &str,
     in_chunks: bool,
+    replaceable: Replaceable,
 ) -> Result<Option<LedgerRow>, LoadError> {
     if table.columns.is_none() || !exists(db)? {
         return Ok(None);
@@ -196,7 +197,7 @@ pub(super) fn find(
         true => list(db, Some(&table.name))?.into_iter().next(),
         false => None,
     };
-    progress(db, table, claims, in_chunks)?;
+    progress(db, table, claims, in_chunks, replaceable)?;
     let mut standing = Vec::new();
     for claim in claims {
         let row = of_key(db, claim)?.filter(LedgerRow::stands);
@@ -205,7 +206,7 @@ pub(super) fn find(
             !is_replacement || row.mode == mode && row.set == claim.set && is_last
         }));
     }
-    match earlier_load(db.table(), claims, standing) {
+    match earlier_load(db.table(), claims, standing, replaceable) {
         Err(LoadError::PartlyLoaded { .. }) if is_replacement => Ok(None),
         found => found,
     }
@@ -218,12 +219,22 @@ pub(super) fn progress(
     table: &Table,
     claims: &[LoadClaim],
     in_chunks: bool,
+    replaceable: Replaceable,
 ) -> Result<LoadProgress, LoadError> {
     if table.columns.is_none() || !exists(db)? {
         return Ok(LoadProgress::default());
     }
     let found = claims.iter().map(|claim| of_key(db, claim)).collect::<Result<Vec<_>, _>>()?;
-    earlier_progress(db.table(), claims, &found, in_chunks)
+    earlier_progress(db.table(), claims, &found, in_chunks, replaceable)
+}
+
+/// Returns true if the load in chunks with these claims is not complete, and takes the place of an earlier one.
+pub(super) fn is_begun_again(db: &Database, table: &Table, claims: &[LoadClaim]) -> Result<bool, LoadError> {
+    if table.columns.is_none() || !exists(db)? {
+        return Ok(false);
+    }
+    let found = claims.iter().map(|claim| of_key(db, claim)).collect::<Result<Vec<_>, _>>()?;
+    Ok(claims::is_begun_again(&found))
 }
 
 /// Returns the columns that chunks of these claims have made for JSON text.
@@ -259,7 +270,7 @@ fn of_key(db: &Database, claim: &LoadClaim) -> Result<Option<LedgerRow>, LoadErr
 pub(super) fn earlier_rows(
     db: &Database,
     claims: &[LoadClaim],
-    rows_have_keys: bool,
+    replaceable: Replaceable,
 ) -> Result<Vec<EarlierRows>, LoadError> {
     if !exists(db)? {
         return Ok(Vec::new());
@@ -268,7 +279,7 @@ pub(super) fn earlier_rows(
     for claim in claims {
         given.extend(of_key(db, claim)?.filter(LedgerRow::has_rows));
     }
-    rows_that_give_way(db.table(), &given, rows_have_keys)
+    rows_that_give_way(db.table(), &given, replaceable == Replaceable::ByKey)
 }
 
 /// Returns all loads, or those of one table, the latest first.

@@ -26,6 +26,7 @@ use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
 use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
     LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad, TableTarget, Widening,
@@ -72,13 +73,14 @@ impl SqliteLoad {
     pub(super) fn begin(location: &Location, request: &LoadRequest<'_>) -> Result<Begun, LoadError> {
         let target = request.target;
         let db = Database::create(location, target.name(), &request.cancel)?;
+        let in_chunks = target.commit_every.is_some();
         let find = |db: &Database| -> Result<_, LoadError> {
             let table = Table::find(db, &target.table)?;
             let key = target.identity.key_before(&table.recorded());
             let loaded = match &key {
                 Some(key) if !target.again => {
                     let claims = target.identity.claims(&table.recorded(), key);
-                    ledger::find(db, &table, &claims, target.mode.as_str(), target.commit_every.is_some())?
+                    ledger::find(db, &table, &claims, target.mode.as_str(), in_chunks, Replaceable::of(target))?
                 }
                 _ => None,
             };
@@ -99,8 +101,10 @@ impl SqliteLoad {
         let mut mixed = Vec::new();
         if let Some(key) = &key {
             let claims = target.identity.claims(&table.recorded(), key);
-            if !target.again {
-                progress = ledger::progress(&db, &table, &claims, target.commit_every.is_some())?;
+            let goes_on = target.again && in_chunks && ledger::is_begun_again(&db, &table, &claims)?;
+            progress.again = target.again && in_chunks;
+            if !target.again || goes_on {
+                progress = ledger::progress(&db, &table, &claims, in_chunks, Replaceable::of(target))?;
             }
             if progress.chunks > 0 {
                 mixed = ledger::mixed_columns(&db, &claims)?;
@@ -390,11 +394,9 @@ impl SqliteLoad {
             false => self.complete_existing(columns)?,
         }
         let Some(stage) = self.stage.take() else { return Ok(()) };
-        for (name, form) in &last {
-            stage.settle(&self.db, name, *form)?;
-        }
         match self.target.mode.clone() {
             LoadMode::Merge { key: merge_key } => {
+                stage.settle(&self.db, &last)?;
                 let load_column = self.target.load_column.as_deref();
                 let merge = Merge {
                     db: &self.db,
@@ -407,7 +409,7 @@ impl SqliteLoad {
                 self.notes.push(merge.execute(key)?);
                 Ok(())
             }
-            _ => self.move_stage(&stage, key),
+            _ => self.move_stage(&stage, &last, key),
         }
     }
 
@@ -494,10 +496,20 @@ impl SqliteLoad {
         Ok(())
     }
 
-    /// Appends the rows of the stage to the table.
-    fn move_stage(&mut self, stage: &Rowset, key: &CommitKey) -> Result<(), LoadError> {
+    /// Appends the rows of the stage to the table, in their final forms.
+    fn move_stage(
+        &mut self,
+        stage: &Rowset,
+        last: &[(Arc<str>, Option<Form>)],
+        key: &CommitKey,
+    ) -> Result<(), LoadError> {
         let mut names = stage.column_list();
-        let mut values = names.clone();
+        let mut values = Vec::with_capacity(names.len());
+        for column in &stage.columns {
+            let form = last.iter().find(|(name, _)| is_same_name(name, &column.name)).and_then(|(_, form)| *form);
+            let settled = stage.settled(&self.db, &column.name, form)?;
+            values.push(settled.unwrap_or_else(|| quoted(&column.name)));
+        }
         if let Some(name) = &self.target.load_column {
             names.push(quoted(name));
             values.push(format!("'{}'", key.as_str()));
@@ -527,7 +539,11 @@ impl TableLoad for SqliteLoad {
     }
 
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
-        let layout = self.mapping().layout(columns);
+        // Rows of an earlier chunk have had values of all kinds, and were judged by them.
+        let layout = match self.progress.chunks {
+            0 => self.mapping().first_layout(columns),
+            _ => self.mapping().layout(columns),
+        };
         let mut misfits = self.mapping().missing(columns);
         misfits.extend(self.check_load_column());
         let layout = layout.unwrap_or_else(|others| {
@@ -600,7 +616,14 @@ impl TableLoad for SqliteLoad {
             None => {
                 let key = self.target.identity.key_after(&self.table.recorded(), end.digests.as_deref())?;
                 let claims = self.target.identity.claims(&self.table.recorded(), &key);
-                let found = ledger::find(&self.db, &self.table, &claims, self.target.mode.as_str(), false)?;
+                let found = ledger::find(
+                    &self.db,
+                    &self.table,
+                    &claims,
+                    self.target.mode.as_str(),
+                    false,
+                    Replaceable::of(&self.target),
+                )?;
                 if let Some(row) = found.filter(|_| !self.target.again) {
                     self.already = Some(row);
                     return Ok(());
@@ -665,8 +688,7 @@ fn earlier_rows(
     if table.columns.is_none() {
         return Ok(Vec::new());
     }
-    let rows_have_keys = target.mode == LoadMode::Append && target.load_column.is_some();
-    ledger::earlier_rows(db, &target.identity.claims(&table.recorded(), key), rows_have_keys)
+    ledger::earlier_rows(db, &target.identity.claims(&table.recorded(), key), Replaceable::of(target))
 }
 
 /// Returns a column of a new table in SQL.

@@ -118,25 +118,40 @@ impl Rowset {
         }
     }
 
-    /// Converts the values of a column of the stage to its final form, in place.
-    pub(super) fn settle(&self, db: &Database, name: &str, to: Option<Form>) -> Result<(), LoadError> {
-        let (Some(held), Some(to)) = (self.find(name), to) else { return Ok(()) };
+    /// Returns the expression for a column's values in its final form, with rows of every form that it has had; `None` if all
+    /// of them have it.
+    pub(super) fn settled(&self, db: &Database, name: &str, to: Option<Form>) -> Result<Option<String>, LoadError> {
+        let (Some(held), Some(to)) = (self.find(name), to) else { return Ok(None) };
         let now = held.form().map(|form| (self.rows, form));
-        let mut first = 0;
-        for (end, from) in held.earlier.iter().copied().chain(now) {
-            if from != to {
-                let number = self.row_number().ok_or_else(|| self.unnumbered(db))?;
-                db.execute(&format!(
-                    "UPDATE {0} SET {1} = {CONVERT}({1}, {2}, {3}) WHERE {number} > {first} AND {number} <= {end}",
-                    self.sql_name,
-                    quoted(&held.name),
-                    from.number(),
-                    to.number(),
-                ))?;
-            }
-            first = end;
+        let forms: Vec<(u64, Form)> = held.earlier.iter().copied().chain(now).collect();
+        if forms.iter().all(|(_, from)| *from == to) {
+            return Ok(None);
         }
-        Ok(())
+        let column = quoted(&held.name);
+        let converted = |from: Form| match from == to {
+            true => column.clone(),
+            false => format!("{CONVERT}({column}, {}, {})", from.number(), to.number()),
+        };
+        if let [(_, from)] = forms[..] {
+            return Ok(Some(converted(from)));
+        }
+        let number = self.row_number().ok_or_else(|| self.unnumbered(db))?;
+        let ranges = forms.iter().map(|(end, from)| format!("WHEN {number} <= {end} THEN {}", converted(*from)));
+        Ok(Some(format!("CASE {} ELSE {column} END", ranges.collect::<Vec<_>>().join(" "))))
+    }
+
+    /// Converts the values of all columns of the stage to their final forms, in place and in one pass.
+    pub(super) fn settle(&self, db: &Database, last: &[(Arc<str>, Option<Form>)]) -> Result<(), LoadError> {
+        let mut changes = Vec::new();
+        for (name, to) in last {
+            if let Some(value) = self.settled(db, name, *to)? {
+                changes.push(format!("{} = {value}", quoted(name)));
+            }
+        }
+        match changes.is_empty() {
+            true => Ok(()),
+            false => db.execute(&format!("UPDATE {} SET {}", self.sql_name, changes.join(", "))),
+        }
     }
 
     /// Returns a name of the number of a row that no column has; `None` if columns have all of them.

@@ -12,6 +12,7 @@ use super::sql::{quoted, table_name};
 use super::values::Form;
 use crate::column::Schema;
 use crate::sink::UploadControl;
+use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::{Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, TableTarget, Warehouse, Widening};
 
 /// A file with tables, not opened yet.
@@ -73,7 +74,8 @@ impl Warehouse for Sqlite {
             Some(key) if !target.again => {
                 let claims = target.identity.claims(&table.recorded(), &key);
                 let in_chunks = target.commit_every.is_some();
-                let mut found = ledger::find(&db, &table, &claims, target.mode.as_str(), in_chunks)?;
+                let mut found =
+                    ledger::find(&db, &table, &claims, target.mode.as_str(), in_chunks, Replaceable::of(target))?;
                 if let Some(row) = &mut found {
                     table.look_for_rows(&db, target.load_column.as_deref(), row)?;
                 }

@@ -7,7 +7,7 @@ a statement does is the engine's work. Faults are arranged by `POST /fault` with
 
 The statement number N (from 0) that matches is treated once by ACT: `hold-before` and `hold-after` keep the response until
 `POST /release`, before or after the statement is executed; `cut-before` and `cut-after` close the connection instead of a
-response; `late` sends an error after a status of success. `GET /held` tells how many statements are kept, `GET /log` all
+response; `late` sends an error after a status of success; `refuse TEXT` gives this error. `GET /held` tells how many statements are kept, `GET /log` all
 statements so far, one per line of JSON.
 
 Arguments: the directory of the data, and a password or nothing. Prints the port. Ends when its standard input does.
@@ -144,6 +144,9 @@ class Handler(BaseHTTPRequestHandler):
             self.hold()
         if act == "cut-before":
             return self.cut()
+        if act and act.startswith("refuse "):
+            text = act.removeprefix("refuse ")
+            return self.answer(500, text.encode(), re.search(r"Code: (\d+)", text).group(1))
         if act == "late":
             text = "Code: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED) (version 26.9)\n"
             return self.answer(200, text.encode())

@@ -1,0 +1,44 @@
+//! Archives of the state of a service: export without a service, import before its start, and what either moved.
+
+use std::path::Path;
+
+use crate::cli::context::Context;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::service::{self, ArchiveError, ArchiveSummary};
+use crate::text::counted;
+
+/// Exports the state in `data` to the archive `path`.
+pub(super) async fn export(context: &Context, data: &Path, path: &Path) -> Result<Exit, Failure> {
+    let (data, path) = (data.to_owned(), path.to_owned());
+    let summary = moved(move || service::export(&data, &path)).await?;
+    moved_items("exported", &summary).iter().for_each(|line| context.screen.note(line));
+    Ok(Exit::Success)
+}
+
+/// Imports the archive `path` into `data`.
+pub(super) async fn import(context: &Context, data: &Path, path: &Path) -> Result<(), Failure> {
+    let (data, path) = (data.to_owned(), path.to_owned());
+    let summary = moved(move || service::import(&data, &path)).await?;
+    moved_items("imported", &summary).iter().for_each(|line| context.screen.note(line));
+    Ok(())
+}
+
+async fn moved(
+    work: impl FnOnce() -> Result<ArchiveSummary, ArchiveError> + Send + 'static,
+) -> Result<ArchiveSummary, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| Error::Bug("the thread that moves state panicked".into()))?.map_err(Error::Moved)?)
+}
+
+/// Returns the numbers of items that were moved, a line each on those that were and those that were not.
+pub(super) fn moved_items(word: &str, summary: &ArchiveSummary) -> Vec<String> {
+    let ArchiveSummary { workflows, runs, uploads, notebooks, already_present } = summary;
+    let kinds = [(workflows, "workflow"), (runs, "run"), (uploads, "upload"), (notebooks, "notebook")];
+    let parts = kinds.map(|(n, noun)| counted(*n as u64, noun)).join(", ");
+    let mut lines = vec![format!("{word} {parts}")];
+    if *already_present > 0 {
+        lines.push(format!("{already_present} existed already and were kept"));
+    }
+    lines
+}

@@ -1,0 +1,161 @@
+//! BigQuery's REST interface: queries, and load jobs whose ids are made from the commit key. The service refuses a second
+//! job of an id, so the rows are loaded once, whoever asks and however often.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::http::{Answer, CallError, Http, message};
+use super::names::CloudTable;
+use super::rows::{Rows, StatementError, uuid_of};
+
+/// Load jobs of one key at most that have failed and are followed by another.
+const MAX_JOBS: usize = 100;
+
+/// Returns the path below the project.
+fn path(http: &Http, rest: &str) -> String {
+    format!("bigquery/v2/projects/{}/{rest}", http.settings.host)
+}
+
+fn refused(Answer { status, body }: &Answer) -> StatementError {
+    let text = message(body).unwrap_or_else(|| format!("the service responds with status {status}"));
+    match *status == StatusCode::NOT_FOUND {
+        true => StatementError::NoObject(text),
+        false => StatementError::Refused { code: status.as_u16().to_string(), text },
+    }
+}
+
+/// Returns the location of the dataset of `table`, which requests for its jobs name.
+pub(super) async fn location(http: &Http, table: &CloudTable) -> Result<String, StatementError> {
+    let [project, dataset, _] = table.parts() else { return Ok(String::new()) };
+    let path = format!("bigquery/v2/projects/{project}/datasets/{dataset}");
+    let answer = http.call(Method::GET, &|_| path.clone(), None).await?;
+    match answer.status.is_success() {
+        true => Ok(answer.body.get("location").and_then(Value::as_str).unwrap_or("US").to_owned()),
+        false => Err(refused(&answer)),
+    }
+}
+
+/// Executes one query and returns its rows.
+pub(super) async fn query(http: &Http, location: &str, statement: &str, name: &str) -> Result<Rows, StatementError> {
+    let body = json!({
+        "query": statement,
+        "useLegacySql": false,
+        "location": location,
+        "timeoutMs": 30_000,
+        "requestId": uuid_of(&[name, statement]),
+    });
+    let queries = path(http, "queries");
+    let mut answer = http.call(Method::POST, &|_| queries.clone(), Some(&body)).await?;
+    let mut polls = 0;
+    loop {
+        if !answer.status.is_success() {
+            return Err(refused(&answer));
+        }
+        if answer.body.get("jobComplete") != Some(&Value::Bool(false)) {
+            return Ok(rows_of(&answer.body));
+        }
+        let id = answer.body.pointer("/jobReference/jobId").and_then(Value::as_str).unwrap_or_default().to_owned();
+        http.pause(&mut polls).await;
+        let path = path(http, &format!("queries/{id}?location={location}&timeoutMs=30000"));
+        answer = http.call(Method::GET, &|_| path.clone(), None).await?;
+    }
+}
+
+fn rows_of(body: &Value) -> Rows {
+    let rows = body.get("rows").and_then(Value::as_array).into_iter().flatten();
+    let cells = |row: &Value| {
+        let cells = row.get("f").and_then(Value::as_array).into_iter().flatten();
+        Value::Array(cells.map(|cell| cell.get("v").cloned().unwrap_or_default()).collect())
+    };
+    Rows::of_lists(Some(&Value::Array(rows.map(cells).collect())))
+}
+
+/// Loads the files into the table under the key, and returns the rows that the job has written. A job of the key that has
+/// succeeded since the table was made is found instead of another; the second value is then true.
+pub(super) async fn load(
+    http: &Http,
+    location: &str,
+    table: &CloudTable,
+    key: &str,
+    uris: &[String],
+    adds_columns: bool,
+) -> Result<(u64, bool), StatementError> {
+    let [project, dataset, name] = table.parts() else {
+        return Err(StatementError::Refused { code: String::new(), text: "the table has no dataset".to_owned() });
+    };
+    let table_path = format!("bigquery/v2/projects/{project}/datasets/{dataset}/tables/{name}");
+    let found = http.call(Method::GET, &|_| table_path.clone(), None).await?;
+    if !found.status.is_success() {
+        return Err(refused(&found));
+    }
+    let made_at = number(&found.body, "/creationTime").unwrap_or_default();
+    let options = if adds_columns { json!(["ALLOW_FIELD_ADDITION"]) } else { json!([]) };
+    for attempt in 1..=MAX_JOBS {
+        let id = format!("drawoff_{key}_{attempt}");
+        let body = json!({
+            "jobReference": { "projectId": http.settings.host, "jobId": id, "location": location },
+            "configuration": { "load": {
+                "destinationTable": { "projectId": project, "datasetId": dataset, "tableId": name },
+                "sourceUris": uris,
+                "sourceFormat": "PARQUET",
+                "createDisposition": "CREATE_NEVER",
+                "writeDisposition": "WRITE_APPEND",
+                "schemaUpdateOptions": options,
+                "decimalTargetTypes": ["NUMERIC", "BIGNUMERIC"],
+                "parquetOptions": { "enableListInference": true, "mapTargetType": "ARRAY_OF_STRUCT" },
+            } },
+        });
+        let jobs = path(http, "jobs");
+        let tries = std::sync::atomic::AtomicUsize::new(0);
+        let counted = |n: usize| {
+            tries.store(n, std::sync::atomic::Ordering::Relaxed);
+            jobs.clone()
+        };
+        let mut answer = http.call(Method::POST, &counted, Some(&body)).await?;
+        let was_there = answer.status == StatusCode::CONFLICT;
+        // A response that was lost: the job that is there is ours.
+        let is_ours = !was_there || tries.load(std::sync::atomic::Ordering::Relaxed) > 0;
+        let job_path = path(http, &format!("jobs/{id}?location={location}"));
+        if was_there {
+            answer = http.call(Method::GET, &|_| job_path.clone(), None).await?;
+        }
+        let mut polls = 0;
+        loop {
+            if !answer.status.is_success() {
+                return Err(refused(&answer));
+            }
+            if answer.body.pointer("/status/state").and_then(Value::as_str) == Some("DONE") {
+                break;
+            }
+            http.pause(&mut polls).await;
+            answer = http.call(Method::GET, &|_| job_path.clone(), None).await?;
+        }
+        let error = answer.body.pointer("/status/errorResult").filter(|error| !error.is_null());
+        let ended_at = number(&answer.body, "/statistics/endTime").unwrap_or(u64::MAX);
+        match error {
+            // Of an earlier command, or of a table that was dropped since: the next id is free, or the next job.
+            Some(_) if !is_ours => {}
+            None if ended_at < made_at => {}
+            Some(error) => {
+                let code = error.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
+                return Err(StatementError::Refused { code, text: message(error).unwrap_or_default() });
+            }
+            None => {
+                let rows = number(&answer.body, "/statistics/load/outputRows");
+                return rows
+                    .map(|rows| (rows, !is_ours))
+                    .ok_or_else(|| StatementError::Call(CallError::Lost("the job has no count of rows".to_owned())));
+            }
+        }
+    }
+    let text = format!("{MAX_JOBS} jobs of this load have failed");
+    Err(StatementError::Refused { code: String::new(), text })
+}
+
+/// Returns a number, which the service writes as text.
+fn number(body: &Value, pointer: &str) -> Option<u64> {
+    match body.pointer(pointer)? {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64(),
+    }
+}

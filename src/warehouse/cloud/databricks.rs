@@ -1,0 +1,61 @@
+//! The SQL Statement Execution API of Databricks. It has no ids of ours: every statement of a load may be executed twice.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::http::{Http, message};
+use super::rows::{Rows, StatementError};
+
+/// Executes a statement and returns its rows.
+pub(super) async fn execute(http: &Http, statement: &str) -> Result<Rows, StatementError> {
+    let Some(warehouse) = http.settings.parameters.get("warehouse") else {
+        let text = "no SQL warehouse is set: add `?warehouse=ID` to the URL, or set DATABRICKS_WAREHOUSE_ID".to_owned();
+        return Err(StatementError::Refused { code: String::new(), text });
+    };
+    let [catalog, schema] = &http.settings.outer[..] else {
+        return Err(StatementError::Refused { code: String::new(), text: "no schema is set".to_owned() });
+    };
+    let body = json!({
+        "statement": statement,
+        "warehouse_id": warehouse,
+        "catalog": catalog,
+        "schema": schema,
+        "wait_timeout": "30s",
+        "on_wait_timeout": "CONTINUE",
+        "format": "JSON_ARRAY",
+        "disposition": "INLINE",
+    });
+    let path = |_| "api/2.0/sql/statements/".to_owned();
+    let mut answer = http.call(Method::POST, &path, Some(&body)).await?;
+    let mut polls = 0;
+    loop {
+        if !answer.status.is_success() {
+            let code = answer.body.get("error_code").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text = message(&answer.body);
+            let text = text.unwrap_or_else(|| format!("the service responds with status {}", answer.status));
+            return Err(StatementError::Refused { code, text });
+        }
+        let status = answer.body.get("status").cloned().unwrap_or_default();
+        match status.get("state").and_then(Value::as_str).unwrap_or_default() {
+            "SUCCEEDED" => return Ok(Rows::of_lists(answer.body.pointer("/result/data_array"))),
+            "PENDING" | "RUNNING" => {}
+            state => {
+                let error = status.get("error").cloned().unwrap_or_default();
+                let code = error.get("error_code").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let text = message(&error).unwrap_or_else(|| format!("the statement has ended as {state}"));
+                return Err(match text.contains("TABLE_OR_VIEW_NOT_FOUND") {
+                    true => StatementError::NoObject(text),
+                    false => StatementError::Refused { code, text },
+                });
+            }
+        }
+        let id = answer.body.get("statement_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if id.is_empty() || id.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+            return Err(StatementError::Call(super::http::CallError::Lost(
+                "the response has no statement id".to_owned(),
+            )));
+        }
+        http.pause(&mut polls).await;
+        answer = http.call(Method::GET, &|_| format!("api/2.0/sql/statements/{id}"), None).await?;
+    }
+}

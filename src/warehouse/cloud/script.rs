@@ -1,0 +1,531 @@
+//! The statements of a load: the table of loads, the table, and the copy with its record under the commit key. The same
+//! statements are executed and printed; each may be repeated, and a second load of the key changes nothing.
+//!
+//! Where a system has transactions, a guard stands behind each step: a query that fails, and ends the transaction, unless the
+//! step did what it has to do. Its text begins with [`GUARD`], so that the reason is found in the error of the server.
+
+use super::ddl::{CloudColumn, create_table};
+use super::names::CloudTable;
+use super::system::CloudSystem;
+use crate::column::{Container, Fixed, Type, Unit};
+use crate::warehouse::{LEDGER_TABLE, LoadError, Misfit, Widening};
+
+/// The beginning of the text of a guard that fails.
+pub(super) const GUARD: &str = "drawoff: ";
+
+/// The text of the guard for a key that the table of loads has already.
+pub(super) const LOADED_ALREADY: &str = "the rows are loaded already";
+
+/// Files that a statement names at most. More are copied by several statements of one transaction in Snowflake, and by the
+/// beginning of their names elsewhere.
+const MAX_FILES: usize = 1000;
+
+/// The location of staged files as a system reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A stage of Snowflake, with a path below it: `@CRM.LOADS/companies/`.
+    Named(String),
+    /// A URL that ends with a slash, with the clause behind it that names the rights to read it; empty for none.
+    Url(String, String),
+}
+
+impl Stage {
+    fn sql(&self, system: CloudSystem) -> String {
+        match self {
+            Stage::Named(name) => name.clone(),
+            Stage::Url(url, rights) if rights.is_empty() => system.literal(url),
+            Stage::Url(url, rights) => format!("{} {rights}", system.literal(url)),
+        }
+    }
+}
+
+/// The facts of a load that the table of loads gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyEntry {
+    /// The commit key.
+    pub key: String,
+    /// The run; `None` for other sources.
+    pub run_id: Option<String>,
+    /// The number of the block; `None` for other sources, or for the last block.
+    pub block: Option<i64>,
+    /// Names of the sources.
+    pub source: String,
+    /// Digest of the steps.
+    pub plan: String,
+    /// Rows of all files.
+    pub rows: u64,
+    /// Records that were rejected.
+    pub rejected: u64,
+}
+
+/// One load of staged files.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyLoad<'a> {
+    /// The table, with the names of what it is in.
+    pub table: &'a CloudTable,
+    /// The columns of the files, in their order.
+    pub columns: &'a [CloudColumn],
+    /// The policy for columns that the table does not have.
+    pub widening: Widening,
+    /// The location of the files.
+    pub stage: &'a Stage,
+    /// Names of the files below it.
+    pub files: &'a [String],
+    /// The facts for the table of loads.
+    pub entry: &'a CopyEntry,
+}
+
+/// The statements of a load, without semicolons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyScript {
+    /// Statements outside of a transaction.
+    pub before: Vec<String>,
+    /// The statements that put the rows into the table, and record that. From `BEGIN` to `COMMIT` where the system has
+    /// transactions over them.
+    pub load: Vec<String>,
+    /// Statements that remove what is not needed any more.
+    pub after: Vec<String>,
+}
+
+impl CopyScript {
+    /// Returns all statements, in order.
+    pub fn statements(&self) -> impl Iterator<Item = &String> {
+        self.before.iter().chain(&self.load).chain(&self.after)
+    }
+
+    /// Returns all statements as text, each with a semicolon.
+    pub fn text(&self) -> String {
+        self.statements().map(|statement| format!("{statement};\n")).collect()
+    }
+}
+
+/// Returns the table of loads beside `table`.
+pub(super) fn ledger_of(table: &CloudTable) -> CloudTable {
+    // Quoted in lower case, as in every other system.
+    table.beside(LEDGER_TABLE)
+}
+
+/// The columns of the table of loads, as a query for a load returns them.
+pub(super) const LEDGER_COLUMNS: [&str; 11] = [
+    "commit_key",
+    "table_name",
+    "run_id",
+    "block",
+    "source",
+    "mode",
+    "plan",
+    "loaded_rows",
+    "rejected",
+    "loaded_at",
+    "drawoff",
+];
+
+/// Returns the query for the load with this key.
+pub(super) fn select_load(table: &CloudTable, key: &str) -> String {
+    let (system, ledger) = (table.system(), ledger_of(table).sql());
+    let columns = LEDGER_COLUMNS.map(|name| match name {
+        "loaded_at" => match system {
+            CloudSystem::BigQuery => "FORMAT_TIMESTAMP('%FT%TZ', loaded_at)".to_owned(),
+            CloudSystem::Databricks => {
+                "date_format(to_utc_timestamp(loaded_at, current_timezone()), \"yyyy-MM-dd'T'HH:mm:ss'Z'\")".to_owned()
+            }
+            CloudSystem::Snowflake | CloudSystem::Redshift => {
+                "TO_CHAR(loaded_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')".to_owned()
+            }
+        },
+        name => name.to_owned(),
+    });
+    format!("SELECT {} FROM {ledger} WHERE commit_key = {}", columns.join(", "), system.literal(key))
+}
+
+/// Returns the statements of a load. Fails for columns that they cannot load.
+pub fn copy_script(load: &CopyLoad<'_>) -> Result<CopyScript, LoadError> {
+    let mut script = CopyScript { before: create_tables(load), ..CopyScript::default() };
+    match load.table.system() {
+        CloudSystem::Snowflake => snowflake(load, &mut script),
+        CloudSystem::BigQuery => bigquery(load, &mut script)?,
+        CloudSystem::Databricks => databricks(load, &mut script),
+        CloudSystem::Redshift => redshift(load, &mut script),
+    }
+    Ok(script)
+}
+
+fn create_ledger(table: &CloudTable) -> String {
+    let (text, integer, time) = match table.system() {
+        CloudSystem::Snowflake => ("VARCHAR", "NUMBER(38, 0)", "TIMESTAMP_NTZ"),
+        CloudSystem::BigQuery => ("STRING", "INT64", "TIMESTAMP"),
+        CloudSystem::Databricks => ("STRING", "BIGINT", "TIMESTAMP"),
+        CloudSystem::Redshift => ("VARCHAR(4096)", "BIGINT", "TIMESTAMP"),
+    };
+    let columns = LEDGER_COLUMNS.map(|name| {
+        let ty = match name {
+            "block" | "loaded_rows" | "rejected" => integer,
+            "loaded_at" => time,
+            _ => text,
+        };
+        format!("    {name} {ty}")
+    });
+    format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", ledger_of(table).sql(), columns.join(",\n"))
+}
+
+/// Returns the values of a row of the table of loads, in the order of [`LEDGER_COLUMNS`].
+fn entry_values(load: &CopyLoad<'_>) -> String {
+    let (system, entry) = (load.table.system(), load.entry);
+    let text = |text: &str| system.literal(text);
+    let now = match system {
+        CloudSystem::Snowflake => "SYSDATE()",
+        CloudSystem::BigQuery => "CURRENT_TIMESTAMP()",
+        CloudSystem::Databricks => "current_timestamp()",
+        CloudSystem::Redshift => "SYSDATE",
+    };
+    let values = [
+        text(&entry.key),
+        text(&load.table.shown()),
+        entry.run_id.as_deref().map_or("NULL".to_owned(), text),
+        entry.block.map_or("NULL".to_owned(), |block| block.to_string()),
+        text(&entry.source),
+        text("append"),
+        text(&entry.plan),
+        entry.rows.to_string(),
+        entry.rejected.to_string(),
+        now.to_owned(),
+        text(env!("CARGO_PKG_VERSION")),
+    ];
+    values.join(", ")
+}
+
+/// Returns the statement that records the load unless its key is there.
+pub(super) fn merge_entry(load: &CopyLoad<'_>) -> String {
+    let system = load.table.system();
+    format!(
+        "MERGE INTO {} AS l USING (SELECT {} AS commit_key) AS s ON l.commit_key = s.commit_key\nWHEN NOT MATCHED THEN INSERT \
+         ({}) VALUES ({})",
+        ledger_of(load.table).sql(),
+        system.literal(&load.entry.key),
+        LEDGER_COLUMNS.join(", "),
+        entry_values(load)
+    )
+}
+
+/// Returns a query over `from` that fails unless `condition` holds. The text is no constant, so that no planner evaluates
+/// the failure before the condition.
+fn guard(system: CloudSystem, condition: &str, why: &str, more: Option<&str>, from: &str) -> String {
+    let why = system.literal(&format!("{GUARD}{why}"));
+    let more = more.map(|more| format!(" || {more}")).unwrap_or_default();
+    format!("SELECT CAST(CASE WHEN {condition} THEN '1' ELSE {why}{more} END AS INTEGER) FROM {from}")
+}
+
+fn snowflake(load: &CopyLoad<'_>, script: &mut CopyScript) {
+    let system = CloudSystem::Snowflake;
+    let (table, ledger) = (load.table.sql(), ledger_of(load.table).sql());
+    if load.widening == Widening::Evolve {
+        script.before.extend(load.columns.iter().map(|column| {
+            let (name, ty) = (system.quoted(&column.name), &column.sql_type);
+            format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {ty}")
+        }));
+    }
+    let inserted = "TABLE(RESULT_SCAN(LAST_QUERY_ID()))";
+    script.load.push("BEGIN TRANSACTION".to_owned());
+    // A second loader waits here for the first, and then inserts nothing.
+    script.load.push(merge_entry(load));
+    script.load.push(guard(system, "MAX(\"number of rows inserted\") = 1", LOADED_ALREADY, None, inserted));
+    // Of two that have not waited, the later sees both here.
+    let both = format!("{ledger} WHERE commit_key = {}", system.literal(&load.entry.key));
+    script.load.push(guard(system, "COUNT(*) = 1", LOADED_ALREADY, None, &both));
+    script.load.extend(snowflake_columns(load));
+    let several = load.files.len() > MAX_FILES;
+    let mut counts = Vec::new();
+    for files in load.files.chunks(MAX_FILES) {
+        let files: Vec<String> = files.iter().map(|file| system.literal(file)).collect();
+        script.load.push(format!(
+            "COPY INTO {table} FROM {}\nFILES = ({})\nFILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE \
+             USE_VECTORIZED_SCANNER = TRUE)\nMATCH_BY_COLUMN_NAME = CASE_INSENSITIVE ON_ERROR = ABORT_STATEMENT FORCE = TRUE",
+            load.stage.sql(system),
+            files.join(", ")
+        ));
+        if several {
+            let count = format!("drawoff_rows_{}", counts.len() + 1);
+            script.load.push(format!("SET {count} = (SELECT SUM(\"rows_loaded\") FROM {inserted})"));
+            counts.push(format!("${count}"));
+        }
+    }
+    let (sum, from) = match several {
+        true => (counts.join(" + "), "(SELECT 1 AS one)"),
+        false => ("SUM(\"rows_loaded\")".to_owned(), inserted),
+    };
+    let rows = load.entry.rows;
+    script.load.push(guard(system, &format!("{sum} = {rows}"), &other_count(rows), None, from));
+    script.load.push("COMMIT".to_owned());
+}
+
+fn other_count(rows: u64) -> String {
+    format!("the table got another number of rows than {rows}")
+}
+
+/// Returns the checks of the table: it has all columns, of types that keep every value. COPY rounds numbers and times without
+/// a word.
+fn snowflake_columns(load: &CopyLoad<'_>) -> Vec<String> {
+    let system = CloudSystem::Snowflake;
+    let [database, schema, table] = load.table.parts() else { return Vec::new() };
+    let columns = format!(
+        "{}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        system.quoted(database),
+        system.literal(schema),
+        system.literal(table)
+    );
+    let names: Vec<String> = load.columns.iter().map(|column| system.literal(&column.name)).collect();
+    let all = format!("{columns} AND COLUMN_NAME IN ({})", names.join(", "));
+    let here = "LISTAGG(COLUMN_NAME, ', ')";
+    let count = format!("COUNT(*) = {}", load.columns.len());
+    let unfit: Vec<String> = load
+        .columns
+        .iter()
+        .filter_map(|column| {
+            let fits = snowflake_accepts(&column.ty)?;
+            Some(format!("(COLUMN_NAME = {} AND NOT ({fits}))", system.literal(&column.name)))
+        })
+        .collect();
+    let mut guards = vec![guard(system, &count, "of the columns of the rows, the table has only: ", Some(here), &all)];
+    if !unfit.is_empty() {
+        let unfit = format!("{columns} AND ({})", unfit.join(" OR "));
+        let shown = "LISTAGG(COLUMN_NAME || ' ' || DATA_TYPE, ', ')";
+        let why = "the table has columns of types that do not keep the values: ";
+        guards.push(guard(system, "COUNT(*) = 0", why, Some(shown), &unfit));
+    }
+    guards
+}
+
+/// Returns the condition on a column of `INFORMATION_SCHEMA.COLUMNS` that keeps every value of `ty`; `None` if all do.
+fn snowflake_accepts(ty: &Type) -> Option<String> {
+    let digits = |unit: &Unit| match unit {
+        Unit::Millis => 3,
+        Unit::Micros => 6,
+        Unit::Nanos => 9,
+    };
+    let number = |scale: u8| format!("DATA_TYPE = 'NUMBER' AND NUMERIC_SCALE >= {scale}");
+    Some(match ty {
+        Type::Null => return None,
+        Type::Number(_) => return snowflake_accepts(&ty.resolved()),
+        Type::Bool => "DATA_TYPE = 'BOOLEAN'".to_owned(),
+        Type::Int { fits_double: true } => format!("DATA_TYPE = 'FLOAT' OR {}", number(0)),
+        Type::Int { .. } | Type::Decimal => number(0),
+        Type::Float => "DATA_TYPE = 'FLOAT'".to_owned(),
+        Type::Fixed(Fixed::Date) => "DATA_TYPE = 'DATE'".to_owned(),
+        Type::Fixed(Fixed::Timestamp { unit, local: true }) => {
+            format!("DATA_TYPE = 'TIMESTAMP_NTZ' AND DATETIME_PRECISION >= {}", digits(unit))
+        }
+        Type::Fixed(Fixed::Timestamp { unit, local: false }) => {
+            format!("DATA_TYPE IN ('TIMESTAMP_LTZ', 'TIMESTAMP_TZ') AND DATETIME_PRECISION >= {}", digits(unit))
+        }
+        Type::Fixed(Fixed::Decimal { scale, .. }) => number(*scale),
+        ty if ty.is_text_like() => "DATA_TYPE = 'TEXT'".to_owned(),
+        ty => match ty.container() {
+            Some(Container::List) => "DATA_TYPE IN ('VARIANT', 'ARRAY')".to_owned(),
+            _ => "DATA_TYPE IN ('VARIANT', 'OBJECT')".to_owned(),
+        },
+    })
+}
+
+/// Rows go through a table of their own: files are loaded outside of transactions only. INSERT converts integers alone.
+fn bigquery(load: &CopyLoad<'_>, script: &mut CopyScript) -> Result<(), LoadError> {
+    let system = CloudSystem::BigQuery;
+    let table = load.table.sql();
+    let has_inner_map = |column: &&CloudColumn| match &column.ty {
+        Type::Map(value) => has_map(value),
+        ty => has_map(ty),
+    };
+    if let Some(column) = load.columns.iter().find(has_inner_map) {
+        let what = "has maps in objects or lists, which a job loads, and no statement".to_owned();
+        let misfits = vec![Misfit { column: column.name.clone(), what }];
+        return Err(LoadError::Misfits { table: load.table.shown(), misfits });
+    }
+    script.before.extend(bigquery_columns(load));
+    let rows = load.entry.rows;
+    let name = format!("{}__drawoff_{}", load.table.name(), load.entry.key.get(..8).unwrap_or_default());
+    let staged = load.table.beside(&name).sql();
+    let uris: Vec<String> = job_uris(load).iter().map(|uri| system.literal(uri)).collect();
+    script.before.push(format!(
+        "LOAD DATA OVERWRITE {staged} FROM FILES (format = 'PARQUET', enable_list_inference = TRUE, decimal_target_types = \
+         ['NUMERIC', 'BIGNUMERIC'], uris = [{}])",
+        uris.join(", ")
+    ));
+    let names: Vec<String> = load.columns.iter().map(|column| system.quoted(&column.name)).collect();
+    let values: Vec<String> = load
+        .columns
+        .iter()
+        .map(|column| match column.ty {
+            Type::Map(_) => format!("{0}.key_value AS {0}", system.quoted(&column.name)),
+            _ => system.quoted(&column.name),
+        })
+        .collect();
+    let assert = |why: &str, condition: &str| {
+        format!("SELECT IF({condition}, 1, ERROR({}))", system.literal(&format!("{GUARD}{why}")))
+    };
+    script.load = vec![
+        "BEGIN TRANSACTION".to_owned(),
+        merge_entry(load),
+        assert(LOADED_ALREADY, "@@row_count = 1"),
+        format!("INSERT INTO {table} ({}) SELECT {} FROM {staged}", names.join(", "), values.join(", ")),
+        assert(&other_count(rows), &format!("@@row_count = {rows}")),
+        "COMMIT TRANSACTION".to_owned(),
+    ];
+    script.after.push(format!("DROP TABLE IF EXISTS {staged}"));
+    Ok(())
+}
+
+fn has_map(ty: &Type) -> bool {
+    match ty {
+        Type::Map(_) => true,
+        Type::List(item) => has_map(item),
+        Type::Struct(fields) => fields.iter().any(|field| has_map(&field.ty)),
+        _ => false,
+    }
+}
+
+/// Returns the statements that make the table of loads and the table, if they are missing.
+pub(super) fn create_tables(load: &CopyLoad<'_>) -> Vec<String> {
+    vec![create_ledger(load.table), create_table(load.table, load.columns, true)]
+}
+
+/// Returns the statement that adds the columns that the table does not have, if it may get any.
+fn bigquery_columns(load: &CopyLoad<'_>) -> Option<String> {
+    let system = CloudSystem::BigQuery;
+    let add =
+        |column: &CloudColumn| format!("ADD COLUMN IF NOT EXISTS {} {}", system.quoted(&column.name), column.sql_type);
+    let added: Vec<String> = load.columns.iter().map(add).collect();
+    (load.widening == Widening::Evolve).then(|| format!("ALTER TABLE {} {}", load.table.sql(), added.join(", ")))
+}
+
+/// Returns the URIs of the files: a pattern where there are more than a job takes.
+pub(super) fn job_uris(load: &CopyLoad<'_>) -> Vec<String> {
+    let Stage::Url(url, _) = load.stage else { return Vec::new() };
+    match load.files.len() > MAX_FILES {
+        true => vec![format!("{url}{}*", file_prefix(load.files))],
+        false => load.files.iter().map(|file| format!("{url}{file}")).collect(),
+    }
+}
+
+/// Returns the beginning of the names of all files, which no others have: names end with a hyphen, a number and the extension.
+fn file_prefix(files: &[String]) -> &str {
+    let first = files.first().map_or("", String::as_str);
+    first.rfind('-').map_or(first, |hyphen| &first[..=hyphen])
+}
+
+/// COPY INTO remembers the files that it has copied, whose names have the commit key in them; there is no transaction over
+/// several statements.
+fn databricks(load: &CopyLoad<'_>, script: &mut CopyScript) {
+    let system = CloudSystem::Databricks;
+    let merge = load.widening == Widening::Evolve;
+    // One statement in any case: two would be seen apart.
+    let files = match load.files.len() > MAX_FILES {
+        true => format!("PATTERN = {}", system.literal(&format!("{}*", file_prefix(load.files)))),
+        false => {
+            let files: Vec<String> = load.files.iter().map(|file| system.literal(file)).collect();
+            format!("FILES = ({})", files.join(", "))
+        }
+    };
+    script.load.push(format!(
+        "COPY INTO {} FROM {}\nFILEFORMAT = PARQUET\n{files}\nCOPY_OPTIONS ('mergeSchema' = '{merge}', 'force' = 'false')",
+        load.table.sql(),
+        load.stage.sql(system),
+    ));
+    script.load.push(merge_entry(load));
+}
+
+/// COPY takes the columns of Parquet in their order, and all files whose names begin alike.
+fn redshift(load: &CopyLoad<'_>, script: &mut CopyScript) {
+    let system = CloudSystem::Redshift;
+    let (table, ledger) = (load.table.sql(), ledger_of(load.table).sql());
+    let names: Vec<String> = load.columns.iter().map(|column| system.quoted(&column.name)).collect();
+    let from = match load.stage {
+        Stage::Url(url, rights) => format!("{} {rights}", system.literal(&format!("{url}{}", file_prefix(load.files)))),
+        Stage::Named(name) => name.clone(),
+    };
+    let nested = if load.columns.iter().any(|column| column.sql_type == "SUPER") { " SERIALIZETOJSON" } else { "" };
+    let rows = load.entry.rows;
+    let here = format!("{ledger} WHERE commit_key = {}", system.literal(&load.entry.key));
+    script.load = vec![
+        "BEGIN".to_owned(),
+        // A second loader waits here for the first.
+        format!("LOCK {ledger}"),
+        guard(system, "COUNT(*) = 0", LOADED_ALREADY, None, &here),
+        format!("INSERT INTO {ledger} ({}) VALUES ({})", LEDGER_COLUMNS.join(", "), entry_values(load)),
+        format!("COPY {table} ({}) FROM {from}\nFORMAT AS PARQUET{nested}", names.join(", ")),
+        guard(system, &format!("MAX(pg_last_copy_count()) = {rows}"), &other_count(rows), None, &here),
+        "COMMIT".to_owned(),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ddl::cloud_columns;
+    use super::*;
+    use crate::column::{Field, Schema};
+
+    fn script(system: CloudSystem, files: usize, widening: Widening) -> CopyScript {
+        let schema = Schema::new(vec![
+            Field::new("domain", Type::Text),
+            Field::new("score", Type::Float),
+            Field::new("tags", Type::map(Type::Text)),
+        ]);
+        let (table, stage) = match system {
+            CloudSystem::Snowflake => ("db.crm.people", Stage::Named("@DB.CRM.STAGE/a/".to_owned())),
+            CloudSystem::BigQuery => ("p.crm.people", Stage::Url("gs://b/a/".to_owned(), String::new())),
+            CloudSystem::Databricks => ("main.crm.people", Stage::Url("s3://b/a/".to_owned(), String::new())),
+            CloudSystem::Redshift => ("crm.people", Stage::Url("s3://b/a/".to_owned(), "IAM_ROLE DEFAULT".to_owned())),
+        };
+        let entry =
+            CopyEntry { key: "0123456789abcdef".into(), source: "it's".into(), rows: 7, ..CopyEntry::default() };
+        copy_script(&CopyLoad {
+            table: &CloudTable::parse(system, table).unwrap(),
+            columns: &cloud_columns(system, &schema).unwrap(),
+            widening,
+            stage: &stage,
+            files: &(1..=files).map(|n| format!("drawoff_0123-{n:05}.parquet")).collect::<Vec<_>>(),
+            entry: &entry,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_and_their_record_are_one_transaction_where_there_are_any() {
+        for system in [CloudSystem::Snowflake, CloudSystem::BigQuery, CloudSystem::Redshift] {
+            let CopyScript { load, .. } = script(system, 2, Widening::Evolve);
+            assert!(load[0].starts_with("BEGIN") && load.last().unwrap().starts_with("COMMIT"), "{load:?}");
+            let at = |word: &str| {
+                load.iter().position(|sql| sql.contains(word)).unwrap_or_else(|| panic!("{word}: {load:?}"))
+            };
+            let rows = if system == CloudSystem::BigQuery { "INSERT INTO `p`.`crm`.`people`" } else { "COPY" };
+            assert!(at(LOADED_ALREADY) < at(rows) && at(rows) < at("another number of rows"), "{load:?}");
+        }
+        let load = script(CloudSystem::Databricks, 2, Widening::Evolve).load;
+        assert!(load[0].starts_with("COPY INTO") && load[1].starts_with("MERGE INTO"), "{load:?}");
+    }
+
+    #[test]
+    fn more_files_than_one_copy_takes_are_copied_by_several() {
+        let copies = |system, files| {
+            let load = script(system, files, Widening::Evolve).load;
+            load.iter().filter(|sql| sql.starts_with("COPY")).count()
+        };
+        for (system, expected) in
+            [(CloudSystem::Snowflake, 3), (CloudSystem::Databricks, 3), (CloudSystem::Redshift, 1)]
+        {
+            assert_eq!((copies(system, 1000), copies(system, 2001)), (1, expected), "{system}");
+        }
+        let text = script(CloudSystem::Snowflake, 2001, Widening::Evolve).text();
+        assert!(text.contains("$drawoff_rows_1 + $drawoff_rows_2 + $drawoff_rows_3 = 7"), "{text}");
+        let text = script(CloudSystem::Databricks, 1001, Widening::Evolve).text();
+        assert!(text.contains("PATTERN = 'drawoff_0123-*'") && !text.contains("00001.parquet"), "{text}");
+        let text = script(CloudSystem::BigQuery, 1001, Widening::Evolve).text();
+        assert!(text.contains("'gs://b/a/drawoff_0123-*'") && !text.contains("00001.parquet"), "{text}");
+    }
+
+    #[test]
+    fn a_table_that_may_not_change_gets_no_columns() {
+        for system in CloudSystem::ALL {
+            let text = script(system, 1, Widening::Fixed).text();
+            assert!(!text.contains("ADD COLUMN") && !text.contains("'mergeSchema' = 'true'"), "{text}");
+        }
+    }
+}
