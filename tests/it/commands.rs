@@ -7,11 +7,12 @@ use crate::support::api::Script;
 use crate::support::{Done, MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "run",
     "pull",
     "sync",
     "loads ls",
+    "loads gc",
     "convert",
     "schema",
     "bulk people",

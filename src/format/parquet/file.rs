@@ -47,6 +47,12 @@ pub struct ParquetFileWriter<W: Write + Send> {
     rows: u64,
 }
 
+/// Returns true if the columns of each of `schemas` have the same types in `joined`.
+pub(super) fn keeps_types<'a>(mut schemas: impl Iterator<Item = &'a Schema>, joined: &Schema) -> bool {
+    let is_kept = |field: &Field| joined.position(&field.name).is_some_and(|i| joined.fields[i].ty.is_like(&field.ty));
+    schemas.all(|schema| schema.fields.iter().all(is_kept))
+}
+
 /// The most rows of a row group. Readers take a row group as their unit of work, and more rows make it no better.
 const MAX_ROW_GROUP_ROWS: usize = 1 << 20;
 
@@ -265,6 +271,13 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         self.entries.push(&entry)?;
         self.groups.push(ClosedGroup { schema: layout.schema.clone(), rows, is_sorted, entry_bytes: entry.len() });
         Ok(())
+    }
+
+    /// Writes the open parts as a row group. Returns true if no value of the row groups would be encoded again under the
+    /// columns so far: `1` becomes `1.0` in a column of numbers with fractions, and would stay so if that became text later.
+    pub fn keeps_types(&mut self) -> Result<bool, Error> {
+        self.close_row_group()?;
+        Ok(keeps_types(self.groups.iter().map(|group| &*group.schema), &self.schema))
     }
 
     /// Returns the memory of the open parts, which are not written yet, in bytes.

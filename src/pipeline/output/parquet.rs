@@ -119,6 +119,11 @@ impl FileWriter for ParquetFile {
         if !has_columns || !sink.can_truncate() {
             return self.close_row_group();
         }
+        // What would be encoded again waits for the final types.
+        if !writer.keeps_types()? {
+            return Ok(());
+        }
+        let sink = writer.get_mut().get_mut();
         let reread = sink.rereader()?;
         if let State::Open(writer) = std::mem::replace(&mut self.state, State::Broken) {
             let (sink, summary) = finish(*writer, reread)?;

@@ -509,7 +509,7 @@ mod tests {
             load.iter().filter(|sql| sql.starts_with("COPY")).count()
         };
         for (system, expected) in
-            [(CloudSystem::Snowflake, 3), (CloudSystem::Databricks, 3), (CloudSystem::Redshift, 1)]
+            [(CloudSystem::Snowflake, 3), (CloudSystem::Databricks, 1), (CloudSystem::Redshift, 1)]
         {
             assert_eq!((copies(system, 1000), copies(system, 2001)), (1, expected), "{system}");
         }
