@@ -40,6 +40,7 @@ impl Screen {
     }
 
     /// Returns true if notes and progress are suppressed.
+    #[cfg(feature = "serve")]
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
     }

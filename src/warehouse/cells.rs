@@ -69,6 +69,10 @@ pub(super) enum Values<'a> {
         /// As the records have it.
         as_read: &'a StringViewArray,
         /// In the form that values have which were typed before the column became one of several types.
+        #[cfg_attr(
+            not(any(feature = "sqlite", feature = "clickhouse")),
+            expect(dead_code, reason = "jsonb has one form")
+        )]
         canonical: &'a StringViewArray,
     },
     Fixed(&'a dyn Array, Fixed),
@@ -123,6 +127,7 @@ impl<'a> Cells<'a> {
     }
 
     /// Returns true if texts of the column are cells of CSV, of which each may be a number or a boolean by itself.
+    #[cfg(feature = "sqlite")]
     pub(super) fn has_undecided_texts(&self) -> bool {
         matches!(self.values, Values::Text(_)) && self.spelled.is_some()
     }
@@ -192,6 +197,7 @@ impl<'a> Cells<'a> {
     }
 
     /// Returns true if a number of the column is NaN.
+    #[cfg(feature = "sqlite")]
     pub(super) fn has_nan(&self) -> bool {
         matches!(&self.values, Values::Float(values) if values.values().iter().any(|value| value.is_nan()))
     }

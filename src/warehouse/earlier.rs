@@ -3,9 +3,12 @@
 use super::error::LoadError;
 use super::identity::LoadClaim;
 use super::ledger::LedgerRow;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use super::load::TableTarget;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use super::modes::LoadMode;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl LoadClaim {
     /// Returns the key that a column for commit keys has in the rows of the load.
     pub(super) fn row_key(&self) -> &str {
@@ -17,6 +20,7 @@ impl LoadClaim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaceable {
     /// It cannot.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     Never,
     /// By the key in a column: that of all runs that were loaded together.
     ByKey,
@@ -26,6 +30,7 @@ pub(super) enum Replaceable {
 
 impl Replaceable {
     /// Returns the way of loads with these options.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(super) fn of(target: &TableTarget) -> Self {
         match (&target.mode, &target.load_column) {
             (LoadMode::Append, None) => Replaceable::Never,
@@ -38,6 +43,7 @@ impl Replaceable {
     pub(super) fn takes<'a>(self, rows: impl Iterator<Item = &'a LedgerRow> + Clone) -> bool {
         let together = |row: &LedgerRow| rows.clone().filter(|other| other.row_key() == row.row_key()).count() as u64;
         match self {
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
             Replaceable::Never => false,
             Replaceable::ByKey => {
                 rows.clone().all(|row| row.set.as_ref().is_none_or(|set| set.members == together(row)))
