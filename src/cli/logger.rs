@@ -2,7 +2,7 @@
 //! dependencies are left out, because they may contain secrets.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,11 @@ use log::{LevelFilter, Log, Metadata, Record};
 use super::error::{Error, Failure};
 use super::print::Screen;
 use crate::net::request_log::TARGET;
+use crate::sink::TargetKind;
 use crate::text::escape_for_terminal;
+
+/// The beginning of every line.
+const BEGINNING: &str = "time=";
 
 /// Writes the lines to standard error, or appends them to a file.
 enum Logger {
@@ -25,6 +29,10 @@ enum Logger {
 pub(super) fn install(is_verbose: bool, file: Option<&Path>, screen: &Arc<Screen>) -> Result<(), Failure> {
     let logger = match file {
         Some(path) => {
+            if !is_log(path).map_err(|cause| Error::Write { path: path.to_owned(), cause })? {
+                let error = Error::Usage(format!("{} is not a log of earlier commands", path.display()));
+                return Err(Failure::new(error, "give `--log` a file of its own"));
+            }
             // Of the user alone: addresses are in it.
             let file = File::options().append(true).create(true).mode(0o600).open(path);
             Logger::File(file.map_err(|cause| Error::Write { path: path.to_owned(), cause })?)
@@ -39,6 +47,14 @@ pub(super) fn install(is_verbose: bool, file: Option<&Path>, screen: &Arc<Screen
     Ok(())
 }
 
+/// Returns true for an empty or missing file, a stream, and a file that begins as the lines do: none of anything else is added to.
+fn is_log(path: &Path) -> io::Result<bool> {
+    let Some(file) = TargetKind::existing_file(path) else { return Ok(true) };
+    let mut beginning = Vec::new();
+    File::open(file)?.take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
+    Ok(beginning.is_empty() || beginning == BEGINNING.as_bytes())
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == TARGET
@@ -49,7 +65,7 @@ impl Log for Logger {
             return;
         }
         let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-        let line = format!("time={time} {}", record.args());
+        let line = format!("{BEGINNING}{time} {}", record.args());
         match self {
             Logger::Screen(screen) => screen.always(&line),
             // One write for each line, so that those of several processes do not mix. A full disk must not end the command.

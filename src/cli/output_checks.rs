@@ -21,7 +21,6 @@ const STDIN_PATH: &str = "/dev/stdin";
 /// Checks all outputs and the rejects file. `inputs` are the files that are read; `-` is standard input.
 pub(super) fn check(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
     outputs.iter().try_for_each(|output| check_writable(output, inputs))?;
-    check_result_file(args, outputs)?;
     check_rejects(args, outputs, inputs)
 }
 
@@ -145,11 +144,10 @@ fn local_path(target: &Target) -> Option<&Path> {
     }
 }
 
-/// Fails if the rejects file cannot be written.
 /// Fails if the result file is an output or the rejects file. An input is none, as the file does not exist at this time.
-fn check_result_file(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Failure> {
+fn check_result_file(args: &PipelineArgs, outputs: &[Output], rejects: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = &args.result_file else { return Ok(()) };
-    let others = outputs.iter().filter_map(|output| local_path(&output.target)).chain(args.rejects.as_deref());
+    let others = outputs.iter().filter_map(|output| local_path(&output.target)).chain(rejects);
     match others.into_iter().find(|other| TargetKind::is_same(path, other)) {
         Some(_) => {
             let error = Error::Usage(format!("{} is an output and cannot be the result file, too", path.display()));
@@ -159,8 +157,11 @@ fn check_result_file(args: &PipelineArgs, outputs: &[Output]) -> Result<(), Fail
     }
 }
 
+/// Fails if the rejects file or the result file cannot be written.
 fn check_rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path]) -> Result<(), Failure> {
-    match rejects(args, outputs, inputs)? {
+    let rejects = rejects(args, outputs, inputs)?;
+    check_result_file(args, outputs, rejects.as_deref())?;
+    match rejects {
         // It may never be needed.
         Some(path) => TargetKind::check_writable(&path, false).map_err(|cause| Error::Write { path, cause }.into()),
         None => Ok(()),

@@ -17,6 +17,7 @@ use super::exit::Exit;
 use crate::api::RunId;
 use crate::net::Recoveries;
 use crate::pipeline::Report;
+use crate::sink::TargetKind;
 use crate::text::hex;
 
 /// The version of the object. A member that goes, or means another thing, makes a new one; one that comes does not.
@@ -47,28 +48,27 @@ impl ResultFile {
     /// there, or if another file is there.
     pub(super) fn begin(&self, path: &Path, command: &'static str) -> Result<(), Failure> {
         let fail = |cause| Error::Write { path: path.to_owned(), cause };
-        match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => {
+        let path = match TargetKind::of(path).map_err(fail)? {
+            TargetKind::Directory => {
                 return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")).into());
             }
-            Ok(found) if found.is_file() => {
-                if !is_result_file(path).map_err(fail)? {
-                    let error = Error::Usage(format!("{} is not the result of an earlier command", path.display()));
-                    return Err(Failure::new(error, "give `--result` a file of its own"));
+            TargetKind::File(file) => {
+                if file.existing.is_some() {
+                    if !is_result_file(&file.path).map_err(fail)? {
+                        let error = Error::Usage(format!("{} is not the result of an earlier command", path.display()));
+                        return Err(Failure::new(error, "give `--result` a file of its own"));
+                    }
+                    std::fs::remove_file(&file.path).map_err(fail)?;
                 }
-                std::fs::remove_file(path).map_err(fail)?;
+                // Found now rather than after the run.
+                temporary_file(&file.path).map_err(fail)?;
+                file.path
             }
-            // A pipe or a device is written at the end.
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail(error).into()),
-        }
-        if !path.exists() {
-            // Found now rather than after the run.
-            temporary_file(path).map_err(fail)?;
-        }
+            // Written at the end, where they stand.
+            TargetKind::Descriptor(_) | TargetKind::Device => path.to_owned(),
+        };
         let facts = Facts {
-            path: path.to_owned(),
+            path,
             command,
             started_at: Utc::now(),
             start: Instant::now(),
@@ -178,11 +178,11 @@ fn digest_of(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Returns true for an empty file and for a result.
+/// Returns true for a result.
 fn is_result_file(path: &Path) -> io::Result<bool> {
     let mut beginning = Vec::new();
     File::open(path)?.take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
-    Ok(beginning.is_empty() || beginning == BEGINNING.as_bytes())
+    Ok(beginning == BEGINNING.as_bytes())
 }
 
 /// Creates the file that becomes `path`. It is removed when it is dropped.
@@ -196,8 +196,8 @@ fn temporary_file(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 /// Writes `json` as one line, whole or not at all; into a pipe or a device as it is.
 fn write_whole(path: &Path, json: &Value) -> io::Result<()> {
     let line = format!("{json}\n");
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return File::options().write(true).open(path)?.write_all(line.as_bytes());
+    if TargetKind::is_stream(path) {
+        return TargetKind::open_stream(path)?.write_all(line.as_bytes());
     }
     let mut file = temporary_file(path)?;
     file.write_all(line.as_bytes())?;

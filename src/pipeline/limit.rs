@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::Error;
 use super::input::{Item, SourceReader};
 use super::message::{ItemResult, UnorderedRows};
-use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, Target};
+use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, SchemaSource, Target};
 use super::prepared::{ExecutionState, Prepared};
 use super::progress::Control;
 use super::schema::{full_schema, schema_of_sample};
@@ -63,7 +63,8 @@ impl LimitFinder {
             steps,
             on_bad_cast: plan.on_bad_cast,
             outputs: vec![Output { format, compression: Compression::None, target: Target::Stdout }],
-            schema: plan.schema.clone(),
+            // The text of all keys is kept here anyway; a column for those that have none is of typed outputs.
+            schema: SchemaSource { extra_column: None, ..plan.schema.clone() },
             on_bad_record: OnBadRecord::Skip,
             // Columns may come late.
             whole_streams: true,

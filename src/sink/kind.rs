@@ -8,7 +8,7 @@
 //! | device, named pipe, socket | directly | never, and never read |
 //! | directory | file by file | its files are |
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -73,6 +73,16 @@ impl TargetKind {
     /// Returns true if the output at `path` is written where it stands, so that a reader may wait for each write.
     pub fn is_stream(path: &Path) -> bool {
         matches!(TargetKind::of(path), Ok(TargetKind::Descriptor(_) | TargetKind::Device))
+    }
+
+    /// Opens the stream at `path` for writing where it stands: a descriptor shares its position with other programs. Fails
+    /// with [`io::ErrorKind::InvalidInput`] for other paths.
+    pub fn open_stream(path: &Path) -> io::Result<File> {
+        match TargetKind::of(path)? {
+            TargetKind::Descriptor(number) => descriptor::duplicate(number),
+            TargetKind::Device => File::options().write(true).open(path),
+            TargetKind::File(_) | TargetKind::Directory => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Returns the file at `path` if there is a regular one; `None` for other outputs, which must not be read.

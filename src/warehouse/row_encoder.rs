@@ -17,7 +17,7 @@ pub trait RowEncoder: Send + Sync + Debug {
         Err(LoadError::Bug("the rows of data files are encoded as Parquet".to_owned()))
     }
 
-    /// Returns `columns` with the types that data files have for them. [`FilesLoad::file_columns`] agrees with it.
+    /// Returns `columns` with the types that data files have for them. The load of the files agrees with it.
     fn file_columns(&self, columns: &Schema) -> Schema {
         columns.clone()
     }

@@ -531,3 +531,51 @@ fn runs_go_into_a_table_once() {
     place.run(&[&args[..], &["-o", "delta:one"]].concat()).code(exit::USAGE).says("newer than drawoff knows");
     assert_eq!(place.run_line("runs ls -o ndjson").ok().records().len(), runs_before);
 }
+
+/// A column of objects without members is text in the table; the first members do not change that.
+#[test]
+fn objects_that_had_no_members_stay_text() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1,\"o\":{},\"n\":{\"i\":{}},\"l\":[{}]}\n");
+    place.write("b.ndjson", "{\"id\":2,\"o\":{\"a\":7},\"n\":{\"i\":{\"a\":7}},\"l\":[{\"b\":1}]}\n");
+    place.run_line("convert a.ndjson -o delta:t").ok();
+    place.run_line("convert b.ndjson -o delta:t").ok();
+    place.run_line("convert a.ndjson -o delta:t --load-key again").ok();
+    let Some(rows) = rows_of(&place, "t") else { return };
+    let texts: Vec<&Value> = rows.iter().map(|row| &row["o"]).collect();
+    assert!(rows.len() == 3 && texts.contains(&&json!("{\"a\":7}")) && texts.contains(&&json!("{}")), "{rows:?}");
+}
+
+/// Objects with hundreds of members in all fit the table's object one by one, and no file could hold them: the load is refused
+/// rather than committed with files that readers fail on.
+#[test]
+fn objects_that_become_maps_are_refused() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1,\"o\":{\"a\":1}}\n");
+    let keys: String = (0..300).map(|i| format!("{{\"id\":{i},\"o\":{{\"k{i}\":{i}}}}}\n")).collect();
+    place.write("b.ndjson", keys);
+    place.run_line("convert a.ndjson -o delta:t").ok();
+    for morsel in ["64", "256", "4000", "1000000"] {
+        let mut command = place.command(&["convert", "b.ndjson", "-o", "delta:t"]);
+        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        let done = crate::support::Done::of(command);
+        assert!([exit::LOAD_REFUSED, exit::BAD_DATA].contains(&done.code), "{morsel}: {}", done.stderr);
+    }
+    assert!(rows_of(&place, "t").is_none_or(|rows| rows.len() == 1));
+}
+
+/// No row for a table that exists is no error: a workflow may have had none.
+#[test]
+fn no_rows_for_a_table_that_exists_are_a_load() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1}\n");
+    place.write("none.ndjson", "");
+    place.run_line("convert a.ndjson -o delta:t").ok();
+    place.run_line("convert none.ndjson -o delta:t").ok();
+    assert!(rows_of(&place, "t").is_none_or(|rows| rows.len() == 1));
+}
+
+/// The rows as other readers have them; `None` if they are not installed.
+fn rows_of(place: &Place, table: &str) -> Option<Vec<Value>> {
+    Readers::find().map(|readers| readers.rows(place, table))
+}

@@ -317,3 +317,16 @@ fn a_stream_follows_changes_that_its_steps_hide() {
     let refused = place.run_with_stdin(&["convert", "-", "-o", "-", "--to", "csv"], b"{\"a\":1}\n{\"a\":2,\"o\":1}\n");
     assert!(refused.code(6).stderr.contains("new key `o`"));
 }
+
+/// The column for keys without one does not make records behind the limit count.
+#[test]
+fn records_behind_a_limit_make_no_column_beside_an_extra_one() {
+    let place = Place::new();
+    place.write("l.ndjson", "{\"a\":1}\n{\"b\":2}\n");
+    for morsel in ["4", "1000000"] {
+        let args = ["convert", "l.ndjson", "-o", "-", "--to", "csv", "--limit", "1", "--extra-column", "rest"];
+        let mut command = place.command(&args);
+        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        assert_eq!(crate::support::Done::of(command).ok().text(), "a,rest\n1,\n", "{morsel}");
+    }
+}

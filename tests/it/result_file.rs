@@ -75,6 +75,15 @@ fn no_other_file_is_replaced() {
     refused("convert in.csv -o out.csv --result ./out.csv", exit::USAGE).says("is an output");
     refused("convert in.csv -o out.csv --result none/result.json", exit::CANNOT_WRITE);
     refused("convert in.csv -o out.csv --result .", exit::CANNOT_WRITE);
+    refused("convert in.csv -o out.csv --on-bad-record skip --result out.rejects.ndjson", exit::USAGE)
+        .says("is an output");
+    refused("convert in.csv -o out.csv --log in.csv", exit::USAGE).says("not a log of earlier commands");
+    assert_eq!(place.read("in.csv"), b"a\n1\n");
+    // A link is followed, also one to a descriptor.
+    std::os::unix::fs::symlink("/proc/self/fd/1", place.path("stdout")).unwrap();
+    let done = place.run_line("convert in.csv -o out.csv --result stdout").ok();
+    assert!(done.text().starts_with("{\"drawoff_result\":1,"), "{}", done.text());
+    assert!(place.path("stdout").is_symlink());
     // A stream gets the line behind all else.
     let done = place.run_line("convert in.csv -o - --to csv --result /dev/stderr").ok();
     assert_eq!(done.text(), "a\n1\n");

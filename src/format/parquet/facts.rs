@@ -1,11 +1,14 @@
 //! Facts about a finished file that a table of data files records beside it: the bytes, nulls and bounds of each leaf, taken
 //! from the entries of its footer. Reads no data.
 
+use std::sync::Arc;
+
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::Layout;
+use crate::column::Schema;
 
 /// Facts about the columns of one finished file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +17,8 @@ pub struct FileFacts {
     pub leaves: Vec<LeafFacts>,
     /// Byte at which each row group begins.
     pub row_group_offsets: Vec<i64>,
+    /// The columns that it has.
+    pub columns: Arc<Schema>,
 }
 
 /// Facts about one leaf column of a file, over all row groups.
@@ -59,7 +64,11 @@ impl FileFacts {
             bounds: None,
             is_unbounded: false,
         };
-        FileFacts { leaves: last.descriptor.columns().iter().map(leaf).collect(), row_group_offsets: Vec::new() }
+        FileFacts {
+            leaves: last.descriptor.columns().iter().map(leaf).collect(),
+            row_group_offsets: Vec::new(),
+            columns: last.schema.clone(),
+        }
     }
 
     /// Adds those of a row group, whose chunks these are.

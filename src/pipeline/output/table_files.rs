@@ -11,7 +11,7 @@ use super::partition::partition_values;
 use super::rows::PartitionRows;
 use super::table::SourcesEnd;
 use super::writer::WriterOptions;
-use crate::column::Schema;
+use crate::column::{Field, Schema};
 use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::sink::{Sink, Staging, sync_all};
@@ -137,11 +137,28 @@ impl FilesWriter {
                 let (staging, mut files) = parts.finish(&columns)?.into_staged()?;
                 // Such a file is begun for columns without rows.
                 files.retain(|(_, file)| file.rows > 0);
+                let facts = files.iter().filter_map(|(_, file)| file.facts.as_ref());
+                if let Some(column) = facts.filter_map(|facts| other_type(&facts.columns, &columns)).next() {
+                    let cause = format!(
+                        "the values of column `{column}` fit the column of the table one by one and not together, such as objects with hundreds of different members"
+                    );
+                    return Err(LoadError::Refused { table, cause, hint: None, is_transient: false }.into());
+                }
                 FinishedState::Staged(Box::new(Staged { load, staging, files, partition_by, columns, end }))
             }
         };
         Ok(FinishedFiles { state, table, rows })
     }
+}
+
+/// Returns the name of a column that has another type in a file than in the table, whose readers would fail on it; `None` if
+/// there is none.
+fn other_type<'a>(file: &'a Schema, table: &Schema) -> Option<&'a str> {
+    let differs = |field: &&Field| match table.position(&field.name).map(|i| &table.fields[i].ty) {
+        Some(ty) => !ty.is_like(&field.ty) && !(ty.is_text_like() && field.ty.is_text_like()),
+        None => true,
+    };
+    file.fields.iter().find(differs).map(|field| &*field.name)
 }
 
 /// A load whose files are complete.

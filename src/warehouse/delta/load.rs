@@ -282,13 +282,14 @@ impl FilesLoad for DeltaLoad {
                 None => return refuse(name, "divides the table, and no row has it"),
             }
         }
-        if columns.fields.is_empty() {
+        if columns.fields.is_empty() && self.snapshot.version.is_none() {
             return Err(self.target.unsupported(
                 "no column is known, so that the table cannot be created",
                 "load rows, or declare the columns in an explicit schema",
             ));
         }
-        if columns.fields.iter().all(|field| self.partition_by.contains(&field.name)) {
+        let divides = |field: &Field| self.partition_by.contains(&field.name);
+        if !columns.fields.is_empty() && columns.fields.iter().all(divides) {
             return Err(self.target.unsupported(
                 "all columns divide the table, so that its files would have none",
                 "divide it by fewer columns",

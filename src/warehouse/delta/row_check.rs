@@ -82,7 +82,7 @@ impl TableRows {
     /// Returns the type of the table with the members of objects that rows of type `found` add to it.
     fn pinned(&self, table: &Type, found: &Type) -> Type {
         match (table, found) {
-            (Type::Struct(known), Type::Struct(found)) if self.may_widen => {
+            (Type::Struct(known), Type::Struct(found)) if self.may_widen && !known.is_empty() => {
                 let mut fields = known.clone();
                 for field in found {
                     match fields.iter_mut().find(|known| known.name == field.name) {
@@ -292,7 +292,8 @@ fn narrowed(array: &ArrayRef, from: &Type, to: &Type) -> Result<Narrowed, String
     match (from, to) {
         (Type::Float, Type::Int { .. }) => {
             let floats = array.as_primitive::<Float64Type>();
-            let fits = |value: f64| value.fract() == 0.0 && value.abs() <= EXACT_IN_DOUBLE as f64;
+            // 2^53 itself may stand for the number after it.
+            let fits = |value: f64| value.fract() == 0.0 && value.abs() < EXACT_IN_DOUBLE as f64;
             let ints: Int64Array = floats.iter().map(|value| value.filter(|v| fits(*v)).map(|v| v as i64)).collect();
             let unfit = unfit_rows(array, &ints);
             Ok(Narrowed { array: Arc::new(ints), unfit })

@@ -100,6 +100,9 @@ fn type_of(ty: &Value) -> Option<Type> {
             };
             Some(Type::Struct(ty.get("fields")?.as_array()?.iter().map(field).collect::<Option<_>>()?))
         }
+        // Items or values that take no null are not checked one by one.
+        "array" if ty.get("containsNull").and_then(Value::as_bool) == Some(false) => None,
+        "map" if ty.get("valueContainsNull").and_then(Value::as_bool) == Some(false) => None,
         "array" => Some(Type::List(Box::new(type_of(ty.get("elementType")?)?))),
         "map" if ty.get("keyType")?.as_str()? == "string" => Some(Type::Map(Box::new(type_of(ty.get("valueType")?)?))),
         _ => None,
@@ -307,6 +310,12 @@ mod tests {
         let back: Vec<Field> = columns.iter().map(|c| Field::new(c.name.clone(), c.ty.clone().unwrap())).collect();
         assert_eq!(back, fields);
         assert!(columns.iter().all(|column| column.nullable));
+        for required in [
+            r#"{"type":"array","elementType":"long","containsNull":false}"#,
+            r#"{"type":"map","keyType":"string","valueType":"long","valueContainsNull":false}"#,
+        ] {
+            assert_eq!(type_of(&serde_json::from_str(required).unwrap()), None);
+        }
         assert_eq!(columns[9].shown, "struct");
         assert_eq!(columns[10].shown, "map<string, long>");
     }

@@ -179,6 +179,7 @@ mod tests {
         let facts = FileFacts {
             leaves: vec![leaf(&["a"], 0), leaf(&["s", "x"], 1), leaf(&["l", "list", "element"], 9), leaf(&["z"], 2)],
             row_group_offsets: vec![4],
+            ..FileFacts::default()
         };
         let file = DataFile { name: "f".into(), rows: 3, bytes: 9, partition: Vec::new(), facts };
         let int = Type::Int { fits_double: true };
