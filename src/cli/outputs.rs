@@ -23,6 +23,7 @@ use crate::format::{
 use crate::pipeline::{
     Directory, ExecutionPlan, Output, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource, Target, check_steps,
 };
+use crate::secret::SecretUrl;
 use crate::sink::ObjectLocation;
 use crate::source::{Input, Source};
 
@@ -193,6 +194,12 @@ fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings:
     Ok(Output { format, compression, target })
 }
 
+/// Returns the name of an output for messages: a URL that is none of ours, such as a signed one, without its secrets.
+fn shown_name(path: &Path) -> String {
+    let name = path.display().to_string();
+    if name.contains("://") { SecretUrl::new(name).to_string() } else { name }
+}
+
 /// Returns the format and compression of a file: the format of `--to`, else that of its name. Fails if there is
 /// neither, or if the name asks for the compression of a format that is not compressed as a whole.
 fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
@@ -204,7 +211,7 @@ fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compress
     };
     let Some(format) = to.or(named) else {
         return Err(Failure::new(
-            Error::Usage(format!("cannot infer an output format from `{}`", path.display())),
+            Error::Usage(format!("cannot infer an output format from `{}`", shown_name(path))),
             "specify `--to parquet`, csv, tsv, ndjson, json, arrow or arrow-stream; end the name of a directory with a slash",
         ));
     };
@@ -553,6 +560,7 @@ pub(super) mod tests {
         for (flags, words) in [
             ("", "no output"),
             ("-o x.bin", "cannot infer an output format from `x.bin`"),
+            ("-o https://u:p@h/x.bin?sig=s", "cannot infer an output format from `https://h/x.bin?[redacted]`"),
             ("-o x.parquet.gz", "inside"),
         ] {
             let failure = made(flags).unwrap_err();

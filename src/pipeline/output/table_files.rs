@@ -155,7 +155,7 @@ impl FilesWriter {
 /// there is none.
 fn other_type<'a>(file: &'a Schema, table: &Schema) -> Option<&'a str> {
     let differs = |field: &&Field| match table.position(&field.name).map(|i| &table.fields[i].ty) {
-        Some(ty) => !ty.is_like(&field.ty) && !(ty.is_text_like() && field.ty.is_text_like()),
+        Some(ty) => !(ty.is_like(&field.ty) || ty.is_text_like() && field.ty.is_text_like()),
         None => true,
     };
     file.fields.iter().find(differs).map(|field| &*field.name)
