@@ -10,6 +10,9 @@ use crate::sink::{remove_ended, running_attempts};
 use crate::warehouse::storage::{StoredFile, TableStorage, age};
 use crate::warehouse::{FilesPlace, LoadError, Orphans};
 
+/// Age from which the temporary file of an entry was left by a process that has ended: it gets its name at once.
+const ENTRY_IS_LEFT: Duration = Duration::from_secs(600);
+
 /// Removes the files of loads that no entry names and that are at least as old as `least`, or lists them if `only_list`.
 ///
 /// The files are listed before the log is read: an entry that was written in between names its files. A load that is running
@@ -31,7 +34,10 @@ pub(super) fn remove_orphans(
     };
     let mut orphans = Orphans::default();
     for file in candidates.into_iter().filter(|file| !named.contains(&file.name)) {
-        let is_running = attempt_of(&file.name).is_some_and(|attempt| running.contains(attempt));
+        let is_running = match attempt_of(&file.name) {
+            Some("") | None => age(file.modified) < ENTRY_IS_LEFT,
+            Some(attempt) => running.contains(attempt),
+        };
         if is_running || age(file.modified) < least {
             orphans.kept += 1;
             continue;
