@@ -196,3 +196,16 @@ fn flags_come_from_the_environment_and_the_file() {
     let wrong = place.env("DRAWOFF_SERVE_MAX_RUNS", "none");
     wrong.run_line("serve --port 0").code(exit::USAGE).says("environment DRAWOFF_SERVE_MAX_RUNS: invalid value 'none'");
 }
+
+/// A place where the state cannot be kept is found before the work; a command that failed keeps its exit code.
+#[test]
+fn an_export_that_cannot_be_written_is_found_at_the_start() {
+    let place = Place::new();
+    let serve = |script: &str| {
+        place.run(&["serve", "--port", "0", "--export-on-exit", "kept/state.tar", "--", "sh", "-c", script])
+    };
+    let done = serve("echo ran").code(exit::CANNOT_WRITE);
+    assert!(!done.text().contains("ran"), "{}", done.text());
+    std::fs::create_dir(place.path("kept")).unwrap();
+    serve("rmdir kept; exit 5").code(5).says("error: ");
+}

@@ -22,6 +22,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     use crate::cli::table;
     use crate::secret::ApiKey;
     use crate::service::{Config, Seeded};
+    use crate::sink::TargetKind;
     use crate::text::escape_for_terminal;
 
     // An export and the description need no running service.
@@ -32,6 +33,10 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     }
     if let (Some(data), Some(path)) = (&args.data, &args.engine.export) {
         return archives::export(context, data, path).await;
+    }
+    if let Some(path) = &args.seeds.export_on_exit {
+        // Found now rather than when the work is done.
+        TargetKind::check_writable(path, false).map_err(|cause| Error::Write { path: path.clone(), cause })?;
     }
     // Before anything that takes time: a parent that ends meanwhile must be noticed.
     let parent = args.exit_with_parent.then(Parent::of_this_process);
@@ -119,19 +124,27 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     if is_server {
         log.note("stopping");
     }
-    match args.seeds.export_on_exit {
-        None => local.stop().await,
-        Some(path) => {
-            let summary = local.stop_and_export(path).await?;
-            archives::moved_items("exported", &summary).iter().for_each(|line| log.note(line));
+    let exported = match args.seeds.export_on_exit {
+        None => {
+            local.stop().await;
+            Ok(())
         }
-    }
+        Some(path) => {
+            let summary = local.stop_and_export(path).await;
+            summary.map(|summary| archives::moved_items("exported", &summary).iter().for_each(|line| log.note(line)))
+        }
+    };
     log.finish();
-    match exit_code {
-        None => Ok(Exit::Success),
-        Some(Err(failure)) => Err(failure),
+    match (exit_code, exported) {
+        // That the command failed is more than that its state is not kept.
+        (Some(Ok(code)), Err(failure)) if code != 0 => {
+            failure.lines().iter().for_each(|line| context.screen.always(line));
+            std::process::exit(code)
+        }
+        (Some(Err(failure)), _) | (_, Err(failure)) => Err(failure),
+        (None, Ok(())) => Ok(Exit::Success),
         // The exit code is that of another program, so it is none of ours.
-        Some(Ok(code)) => std::process::exit(code),
+        (Some(Ok(code)), Ok(())) => std::process::exit(code),
     }
 }
 
