@@ -2,7 +2,7 @@
 //! dependencies are left out, because they may contain secrets.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::error::{Error, Failure};
 use super::print::Screen;
+use super::result_file::begins_with;
 use crate::net::request_log::TARGET;
 use crate::sink::TargetKind;
 use crate::text::escape_for_terminal;
@@ -50,9 +51,7 @@ pub(super) fn install(is_verbose: bool, file: Option<&Path>, screen: &Arc<Screen
 /// Returns true for an empty or missing file, a stream, and a file that begins as the lines do: none of anything else is added to.
 fn is_log(path: &Path) -> io::Result<bool> {
     let Some(file) = TargetKind::existing_file(path) else { return Ok(true) };
-    let mut beginning = Vec::new();
-    File::open(file)?.take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
-    Ok(beginning.is_empty() || beginning == BEGINNING.as_bytes())
+    Ok(std::fs::metadata(&file)?.len() == 0 || begins_with(&file, BEGINNING)?)
 }
 
 impl Log for Logger {

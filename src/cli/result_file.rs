@@ -10,15 +10,14 @@ use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use crate::api::RunId;
+use crate::client::digest_of_file;
 use crate::net::Recoveries;
 use crate::pipeline::Report;
 use crate::sink::TargetKind;
-use crate::text::hex;
 
 /// The version of the object. A member that goes, or means another thing, makes a new one; one that comes does not.
 const VERSION: u32 = 1;
@@ -54,7 +53,7 @@ impl ResultFile {
             }
             TargetKind::File(file) => {
                 if file.existing.is_some() {
-                    if !is_result_file(&file.path).map_err(fail)? {
+                    if !begins_with(&file.path, BEGINNING).map_err(fail)? {
                         let error = Error::Usage(format!("{} is not the result of an earlier command", path.display()));
                         return Err(Failure::new(error, "give `--result` a file of its own"));
                     }
@@ -164,25 +163,16 @@ impl Facts {
 
 /// Returns path, size and digest of a file that was written. Objects of a store, and what cannot be read, have no digest.
 fn file_json(path: &Path, bytes: u64) -> Value {
-    let digest = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|_| digest_of(path).ok());
+    let digest =
+        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|_| digest_of_file(path).ok());
     json!({"path": path.display().to_string(), "bytes": bytes, "sha256": digest})
 }
 
-fn digest_of(path: &Path) -> io::Result<String> {
-    let (mut file, mut hasher, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 18]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-}
-
-/// Returns true for a result.
-fn is_result_file(path: &Path) -> io::Result<bool> {
+/// Returns true if the file at `path` begins with `text`: a log or a result of an earlier command is known by that.
+pub(super) fn begins_with(path: &Path, text: &str) -> io::Result<bool> {
     let mut beginning = Vec::new();
-    File::open(path)?.take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
-    Ok(beginning == BEGINNING.as_bytes())
+    File::open(path)?.take(text.len() as u64).read_to_end(&mut beginning)?;
+    Ok(beginning == text.as_bytes())
 }
 
 /// Creates the file that becomes `path`. It is removed when it is dropped.

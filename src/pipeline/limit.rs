@@ -63,7 +63,7 @@ impl LimitFinder {
             steps,
             on_bad_cast: plan.on_bad_cast,
             outputs: vec![Output { format, compression: Compression::None, target: Target::Stdout }],
-            // The text of all keys is kept here anyway; a column for those that have none is of typed outputs.
+            // NDJSON has no such column, and it decides on no row.
             schema: SchemaSource { extra_column: None, ..plan.schema.clone() },
             on_bad_record: OnBadRecord::Skip,
             // Columns may come late.

@@ -85,14 +85,22 @@ impl RowCounter {
         }
     }
 
-    fn value(&mut self, byte: u8) {
-        if self.quoted {
+    /// Returns true for a byte inside a JSON string, which only its end and its escapes matter of.
+    fn is_in_string(&mut self, byte: u8) -> bool {
+        let is_inside = self.quoted;
+        if is_inside {
             match byte {
                 _ if self.escaped => self.escaped = false,
                 b'\\' => self.escaped = true,
                 b'"' => self.quoted = false,
                 _ => {}
             }
+        }
+        is_inside
+    }
+
+    fn value(&mut self, byte: u8) {
+        if self.is_in_string(byte) {
             return;
         }
         match byte {
@@ -118,13 +126,7 @@ impl RowCounter {
     }
 
     fn array(&mut self, byte: u8) {
-        if self.quoted {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.quoted = false,
-                _ => {}
-            }
+        if self.is_in_string(byte) {
             return;
         }
         match byte {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::thread;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -227,21 +226,8 @@ fn rows_are_there_once_after_every_kill() {
         let table = format!("p{plan}");
         let url = format!("delta:{table}");
         let args = [&["convert", "in.ndjson", "-o", &url][..], modes[plan as usize % modes.len()]].concat();
-        let start = || {
-            let mut command = place.command(&args);
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            command.spawn().unwrap()
-        };
-        let mut children = vec![start()];
-        if plan % 3 == 1 {
-            children.push(start());
-        }
-        thread::sleep(whole.mul_f64(rng.fraction() * 1.2));
-        for child in &mut children {
-            killed += u32::from(child.try_wait().unwrap().is_none());
-            let _ = child.kill();
-            child.wait().unwrap();
-        }
+        let commands = if plan % 3 == 1 { 2 } else { 1 };
+        killed += place.kill_after(&args, commands, whole.mul_f64(rng.fraction() * 1.2));
         place.run(&args).ok();
         place.run(&args).ok().says("nothing was changed");
         let found = DeltaTable::of(&place, &table);

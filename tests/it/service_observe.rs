@@ -9,25 +9,6 @@ use crate::support::{MARKED_KEY, Place, Service, block_on, exit, wait_for};
 
 const ADMIN: [&str; 1] = ["--admin"];
 
-/// Creates a workflow of a chain of blocks and returns its id.
-fn chain(service: &Service, blocks: &[(&str, Value)]) -> String {
-    let id = |i: usize| format!("b{i}");
-    let all: Vec<Value> = blocks
-        .iter()
-        .enumerate()
-        .map(|(i, (name, specs))| {
-            json!({ "sequence_number": i + 1, "block_type": "x", "block_name": name, "block_id": id(i), "specs": specs })
-        })
-        .collect();
-    let edges: Vec<Value> =
-        (1..blocks.len()).map(|i| json!({ "from_block_id": id(i - 1), "to_block_id": id(i) })).collect();
-    let body = json!({ "workflow_name": "W", "workflow_description": "",
-        "workflow_definition": { "blocks": all, "edges": edges } });
-    let (status, made) = service.call("POST", "/workflows/create_workflow", Some(body));
-    assert_eq!(status, 200, "{made}");
-    made["id"].as_str().unwrap().to_owned()
-}
-
 fn rows(n: usize) -> Value {
     json!({ "webhook_payload": (0..n).map(|i| json!({ "n": i })).collect::<Vec<_>>() })
 }
@@ -109,7 +90,7 @@ fn each_request_is_a_line_on_standard_error() {
     let place = Place::new();
     let service = Service::start(&place, "data", &["--fault", "503,on=start"]);
     service.says("faults: 503,on=start");
-    let workflow = chain(&service, &[("webhook", json!({}))]);
+    let workflow = service.chain(&[("webhook", json!({}))]);
     assert_eq!(service.call("POST", &run_path(&workflow), Some(rows(1))).0, 503);
     let line = service.says("/workflows/run?");
     assert!(line.contains(" POST ") && line.contains(" 503 ") && line.ends_with(" fault=503,on=start"), "{line}");
@@ -156,7 +137,7 @@ fn a_log_that_is_not_read_never_stops_the_service() {
 fn requests_can_be_asserted_on() {
     let place = Place::new();
     let service = Service::start(&place, "data", &ADMIN);
-    let workflow = chain(&service, &[("webhook", json!({}))]);
+    let workflow = service.chain(&[("webhook", json!({}))]);
     let key = [("idempotency-key", "one"), ("user-agent", "test/1")];
     let (_, first) = service.call_with("POST", &run_path(&workflow), &key, Some(rows(2)));
     let run = first["job_id"].as_str().unwrap();
@@ -202,7 +183,7 @@ fn requests_can_be_asserted_on() {
 fn faults_are_set_and_removed_while_it_runs() {
     let place = Place::new();
     let service = Service::start(&place, "data", &["--admin", "--fault", "500,on=links,times=always"]);
-    let workflow = chain(&service, &[("webhook", json!({}))]);
+    let workflow = service.chain(&[("webhook", json!({}))]);
     let fault = json!({ "kind": "402", "on": "start", "times": 1 });
     let (status, faults) = service.call("POST", "/admin/faults", Some(fault));
     assert_eq!(status, 200, "{faults}");
@@ -274,7 +255,7 @@ fn one_request_can_ask_for_faults() {
     }
     // The end of the run that the request starts, and its speed.
     let workflow =
-        chain(&service, &[("webhook", json!({})), ("deduplicate", json!({})), ("filter", json!({ "filters": [] }))]);
+        service.chain(&[("webhook", json!({})), ("deduplicate", json!({})), ("filter", json!({ "filters": [] }))]);
     let (status, started) = with("POST", &run_path(&workflow), "fail-block=deduplicate,text=no luck", Some(rows(3)));
     assert_eq!(status, 200, "{started}");
     let failed = ended(&service, started["job_id"].as_str().unwrap());
@@ -301,7 +282,7 @@ fn one_request_can_ask_for_faults() {
 fn a_slow_run_shows_real_progress_and_can_be_cancelled() {
     let place = Place::new();
     let service = Service::start(&place, "data", &ADMIN);
-    let workflow = chain(&service, &[("webhook", json!({})), ("deduplicate", json!({}))]);
+    let workflow = service.chain(&[("webhook", json!({})), ("deduplicate", json!({}))]);
     let slow = json!({ "kind": "rows-per-second", "value": 100 });
     assert_eq!(service.call("POST", "/admin/faults", Some(slow)).0, 200);
     let run = start(&service, &workflow, rows(100_000));
@@ -325,7 +306,7 @@ fn a_reset_returns_to_the_state_after_the_start() {
     let seeds = ["--workflow", "testdata/workflows/webhook-leads.json", "--upload", "testdata/companies.csv"];
     // Items of an earlier service stay, too.
     let earlier = Service::start(&place, "data", &[]);
-    let old_workflow = chain(&earlier, &[("webhook", json!({}))]);
+    let old_workflow = earlier.chain(&[("webhook", json!({}))]);
     let old_run = start(&earlier, &old_workflow, rows(1));
     ended(&earlier, &old_run);
     earlier.stop();
@@ -337,7 +318,7 @@ fn a_reset_returns_to_the_state_after_the_start() {
     let before = state();
     let files = |kind: &str| std::fs::read_dir(place.path("data").join(kind)).unwrap().count();
     let files_before = (files("runs"), files("uploads"), files("notebooks"));
-    let workflow = chain(&service, &[("webhook", json!({})), ("append_to_notebook", json!({ "notebook_id": "all" }))]);
+    let workflow = service.chain(&[("webhook", json!({})), ("append_to_notebook", json!({ "notebook_id": "all" }))]);
     let key = [("idempotency-key", "k")];
     let (_, first) = service.call_with("POST", &run_path(&workflow), &key, Some(rows(3)));
     ended(&service, first["job_id"].as_str().unwrap());

@@ -4,24 +4,6 @@ use serde_json::{Value, json};
 
 use crate::support::{MARKED_KEY, Place, Service, block_on, wait_for};
 
-fn chain(service: &Service, blocks: &[(&str, Value)]) -> String {
-    let id = |i: usize| format!("b{i}");
-    let all: Vec<Value> = blocks
-        .iter()
-        .enumerate()
-        .map(|(i, (name, specs))| {
-            json!({ "sequence_number": i + 1, "block_type": "x", "block_name": name, "block_id": id(i), "specs": specs })
-        })
-        .collect();
-    let edges: Vec<Value> =
-        (1..blocks.len()).map(|i| json!({ "from_block_id": id(i - 1), "to_block_id": id(i) })).collect();
-    let body = json!({ "workflow_name": "W", "workflow_description": "",
-        "workflow_definition": { "blocks": all, "edges": edges } });
-    let (status, made) = service.call("POST", "/workflows/create_workflow", Some(body));
-    assert_eq!(status, 200, "{made}");
-    made["id"].as_str().unwrap().to_owned()
-}
-
 fn upload(service: &Service, name: &str, text: &str) -> String {
     block_on(async {
         let part = reqwest::multipart::Part::text(text.to_owned()).file_name(name.to_owned());
@@ -65,8 +47,7 @@ fn a_float_keeps_its_digits_in_every_block_and_format() {
     place.write("facts.ndjson", "{\"k\":\"a\",\"t\":\"12345678901234567.89\",\"n\":0.1000000000000000055511}\n");
     let service = Service::start(&place, "data", &["--enrich", "company_enrichment=facts.ndjson:k"]);
     let fields = json!({ "return_fields": { "t": { "type": "float" }, "n": { "type": "float" } } });
-    let workflow =
-        chain(&service, &[("webhook", json!({})), ("company_enrichment", fields), ("deduplicate", json!({}))]);
+    let workflow = service.chain(&[("webhook", json!({})), ("company_enrichment", fields), ("deduplicate", json!({}))]);
     let body = json!({ "webhook_payload": [{ "k": "a" }, { "k": "b" }] });
     for (format, expected) in [
         ("csv", "a,12345678901234567.89,0.1000000000000000055511\n"),
@@ -83,7 +64,7 @@ fn a_float_keeps_its_digits_in_every_block_and_format() {
 fn json_may_have_any_layout() {
     let place = Place::new();
     let service = Service::start(&place, "data", &[]);
-    let workflow = chain(&service, &[("read_csv", json!({}))]);
+    let workflow = service.chain(&[("read_csv", json!({}))]);
     let expected = "{\"a\":1,\"b\":[1,\"}{\"]}\n{\"a\":2.50,\"b\":null}\n";
     for text in [
         "{\n  \"a\": 1,\n  \"b\": [\n    1,\n    \"}{\"\n  ]\n}\n{\n  \"a\": 2.50,\n  \"b\": null\n}\n",
@@ -150,17 +131,17 @@ fn blocks_without_rows_keep_their_columns() {
         ),
     ];
     for (blocks, expected) in chains {
-        let workflow = chain(&service, blocks);
+        let workflow = service.chain(blocks);
         let body = json!({ "webhook_payload": [{ "n": 1, "m": "q", "k": { "a": 1 } }] });
         assert_eq!(run(&service, &workflow, body.clone(), "csv").unwrap(), expected);
         assert_eq!(run(&service, &workflow, body, "json").unwrap().last().unwrap(), "[]\n");
     }
     // An empty payload has the declared columns, and an upload those of its header.
     let schema = json!({ "input_schema": { "email": "string", "score": "int" } });
-    let workflow = chain(&service, &[("webhook", schema), ("remove_columns", json!({ "columns": ["email"] }))]);
+    let workflow = service.chain(&[("webhook", schema), ("remove_columns", json!({ "columns": ["email"] }))]);
     let found = run(&service, &workflow, json!({ "webhook_payload": [] }), "csv").unwrap();
     assert_eq!(found, ["email,score\n", "score\n"]);
     let handle = upload(&service, "a.csv", "a,b\n");
-    let workflow = chain(&service, &[("read_csv", json!({})), ("deduplicate", json!({}))]);
+    let workflow = service.chain(&[("read_csv", json!({})), ("deduplicate", json!({}))]);
     assert_eq!(run(&service, &workflow, of_upload(&handle), "csv").unwrap(), ["a,b\n", "a,b\n"]);
 }

@@ -1,7 +1,7 @@
 //! Loads into SQLite files: every row is in the table once, whatever is killed, with the value that it had.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -418,21 +418,8 @@ fn rows_are_there_once_after_every_kill() {
         drop(db);
         let args =
             [&["convert", "in.ndjson", "-o", &url, "--into", "t"][..], modes[plan as usize % modes.len()]].concat();
-        let start = || {
-            let mut command = place.command(&args);
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            command.spawn().unwrap()
-        };
-        let mut children = vec![start()];
-        if plan % 4 == 1 {
-            children.push(start());
-        }
-        thread::sleep(whole.mul_f64(rng.fraction() * 1.2));
-        for child in &mut children {
-            killed += u32::from(child.try_wait().unwrap().is_none());
-            let _ = child.kill();
-            child.wait().unwrap();
-        }
+        let commands = if plan % 4 == 1 { 2 } else { 1 };
+        killed += place.kill_after(&args, commands, whole.mul_f64(rng.fraction() * 1.2));
         place.run(&args).ok();
         place.run(&args).ok().says("nothing was changed");
         let db = open(&place.path(&file));

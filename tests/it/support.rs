@@ -202,6 +202,24 @@ impl Place {
     }
 
     /// Runs drawoff with the words of `line` as arguments.
+    /// Starts so many of one command at once, and kills them after a while. Returns how many had not ended by then.
+    pub fn kill_after(&self, args: &[&str], commands: usize, wait: Duration) -> u32 {
+        let start = |_| {
+            let mut command = self.command(args);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        };
+        let mut children: Vec<Child> = (0..commands).map(start).collect();
+        thread::sleep(wait);
+        let kill = |child: &mut Child| {
+            let is_active = child.try_wait().unwrap().is_none();
+            let _ = child.kill();
+            child.wait().unwrap();
+            u32::from(is_active)
+        };
+        children.iter_mut().map(kill).sum()
+    }
+
     pub fn run_line(&self, line: &str) -> Done {
         self.run(&line.split_whitespace().collect::<Vec<_>>())
     }
@@ -360,6 +378,27 @@ impl Service {
                 Err(error) => panic!("the service never printed {text:?} ({error}):\n{seen}"),
             }
         }
+    }
+
+    /// Creates a workflow of a chain of blocks, by their names and specs, and returns its id.
+    #[track_caller]
+    pub fn chain(&self, blocks: &[(&str, serde_json::Value)]) -> String {
+        let id = |i: usize| format!("b{i}");
+        let all: Vec<serde_json::Value> = blocks
+            .iter()
+            .enumerate()
+            .map(|(i, (name, specs))| {
+                serde_json::json!({ "sequence_number": i + 1, "block_type": "x", "block_name": name, "block_id": id(i), "specs": specs })
+            })
+            .collect();
+        let edges: Vec<serde_json::Value> = (1..blocks.len())
+            .map(|i| serde_json::json!({ "from_block_id": id(i - 1), "to_block_id": id(i) }))
+            .collect();
+        let body = serde_json::json!({ "workflow_name": "W", "workflow_description": "",
+            "workflow_definition": { "blocks": all, "edges": edges } });
+        let (status, made) = self.call("POST", "/workflows/create_workflow", Some(body));
+        assert_eq!(status, 200, "{made}");
+        made["id"].as_str().unwrap().to_owned()
     }
 
     /// Sends one request with a key; status and JSON body, null if it is none.

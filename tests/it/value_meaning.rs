@@ -1,4 +1,4 @@
-//! What a table does with a value depends on the value and the table alone: not on the records beside it, the size of the
+//! A table takes, changes or rejects a value by the value and the table alone: not by the records beside it, the size of the
 //! morsels, the number of workers, or the moment at which one of them began.
 
 use std::collections::BTreeMap;

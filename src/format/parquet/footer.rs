@@ -121,7 +121,7 @@ struct Parts {
     rows: Range<usize>,
     /// The entries of the row groups.
     row_groups: Vec<Range<usize>>,
-    /// What follows the row groups.
+    /// The members behind the row groups.
     tail: Range<usize>,
 }
 

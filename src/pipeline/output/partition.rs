@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
+
 use super::rows::PartitionPath;
 use crate::column::Batch;
 use crate::format::json_text::{JsonValues, unescape};
@@ -135,29 +137,13 @@ pub(super) fn partition_values(path: &str, n: usize) -> Result<Vec<Option<String
         let (_, value) = directory.split_once('=').ok_or_else(unreadable)?;
         match value {
             NULL_DIRECTORY => Ok(None),
-            value => unescape_percent(value).map(Some).ok_or_else(unreadable),
+            value => {
+                percent_decode_str(value).decode_utf8().map(|value| Some(value.into_owned())).map_err(|_| unreadable())
+            }
         }
     };
     let values = path.split('/').filter(|_| n > 0).map(value).collect::<Result<Vec<_>, Error>>()?;
     if values.len() == n { Ok(values) } else { Err(unreadable()) }
-}
-
-/// Decodes what [`escape`] has made; `None` for other text.
-fn unescape_percent(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match first {
-            b'%' => {
-                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-                rest = &rest[2..];
-                u8::from_str_radix(digits, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn escape(text: &[u8], out: &mut String) {

@@ -1,5 +1,5 @@
 //! BigQuery's REST interface: queries, and load jobs whose ids are made from the commit key. The service refuses a second
-//! job of an id, so the rows are loaded once, whoever asks and however often.
+//! job of an id, so that repeated and racing commands load the rows once.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

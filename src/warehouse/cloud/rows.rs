@@ -1,4 +1,4 @@
-//! What the interfaces have in common: rows of text, errors of statements, and ids of requests.
+//! The parts that all interfaces share: rows of text, errors of statements, and ids of requests.
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

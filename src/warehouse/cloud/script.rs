@@ -1,8 +1,8 @@
 //! The statements of a load: the table of loads, the table, and the copy with its record under the commit key. The same
 //! statements are executed and printed; each may be repeated, and a second load of the key changes nothing.
 //!
-//! Where a system has transactions, a guard stands behind each step: a query that fails, and ends the transaction, unless the
-//! step did what it has to do. Its text begins with [`GUARD`], so that the reason is found in the error of the server.
+//! In systems with transactions a guard stands behind each step: a query that fails, and ends the transaction, unless the
+//! step did its work. Its text begins with [`GUARD`], so that the reason is found in the error of the server.
 
 use super::ddl::{CloudColumn, create_table};
 use super::names::CloudTable;

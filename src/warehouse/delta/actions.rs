@@ -1,8 +1,10 @@
 //! The actions of a Delta log, as far as a load reads or writes them: one JSON object a line, of one member.
 //! Members that are not known are ignored, as the protocol asks for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -185,20 +187,7 @@ pub(super) fn decoded_path(path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains("://") || path.starts_with("file:") {
         return None;
     }
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        let digits = rest.get(..2).filter(|_| first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[2..];
-            }
-            None => bytes.push(first),
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(path).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]

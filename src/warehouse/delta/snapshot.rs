@@ -18,7 +18,7 @@ use crate::warehouse::storage::TableStorage;
 /// The directory of the log, relative to the table.
 pub(super) const LOG: &str = "_delta_log";
 
-/// Where a checkpoint is said to be.
+/// The file that names the latest checkpoint.
 const LAST_CHECKPOINT: &str = "_delta_log/_last_checkpoint";
 
 /// The failure to read a table.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::{Done, Place, rows, tool};
@@ -26,7 +27,11 @@ impl DeltaTable {
         let mut table = DeltaTable::default();
         while let Some(entry) = read(&format!("_delta_log/{:020}.json", table.versions)) {
             for action in rows::ndjson(&entry) {
-                let path = |kind: &str| action[kind]["path"].as_str().map(decoded);
+                let path = |kind: &str| {
+                    action[kind]["path"]
+                        .as_str()
+                        .map(|text| percent_decode_str(text).decode_utf8().unwrap().into_owned())
+                };
                 if let Some(path) = path("add") {
                     table.files.insert(path, action["add"].clone());
                 }
@@ -86,19 +91,6 @@ impl DeltaTable {
     pub fn local_rows(&self, place: &Place, table: &str) -> Vec<Value> {
         self.rows(|name| std::fs::read(place.path(table).join(name)).ok())
     }
-}
-
-/// Decodes `%xx`, once.
-fn decoded(path: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.extend_from_slice(before.as_bytes());
-        out.push(u8::from_str_radix(&after[..2], 16).unwrap());
-        rest = &after[2..];
-    }
-    out.extend_from_slice(rest.as_bytes());
-    String::from_utf8(out).unwrap()
 }
 
 /// The readers and writers of Python.

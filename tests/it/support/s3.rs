@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::percent_decode_str;
+
 use super::{Place, wait_for};
 
 /// The reaction of the store to a request.
@@ -177,14 +179,17 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut key = decoded(path.strip_prefix("/b/").unwrap_or_default());
+    let decoded = percent_decode_str(path.strip_prefix("/b/").unwrap_or_default());
+    let mut key = decoded.decode_utf8().unwrap().into_owned();
     let value = |name: &str| {
         let found = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(found, _)| *found == name);
         found.map(|(_, value)| value.to_owned())
     };
     // The key of a list is its prefix.
     if query.contains("list-type=2") {
-        key = value("prefix").map(|prefix| decoded(&prefix)).unwrap_or_default();
+        key = value("prefix")
+            .map(|prefix| percent_decode_str(&prefix).decode_utf8().unwrap().into_owned())
+            .unwrap_or_default();
     }
     let upload = value("uploadId");
     let exists = upload.as_ref().is_some_and(|id| shared.state.lock().unwrap().uploads.contains_key(id));
@@ -363,19 +368,6 @@ fn respond(
         stream.write_all(body)?;
     }
     stream.flush()
-}
-
-/// Decodes `%xx`, once.
-fn decoded(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.extend_from_slice(before.as_bytes());
-        out.push(u8::from_str_radix(&after[..2], 16).unwrap());
-        rest = &after[2..];
-    }
-    out.extend_from_slice(rest.as_bytes());
-    String::from_utf8(out).unwrap()
 }
 
 /// Moto's S3 in a process of Python, with the bucket `bucket`; killed on drop.
