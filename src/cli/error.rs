@@ -343,7 +343,7 @@ fn load_exit(error: &LoadError) -> Exit {
     match error {
         error if error.is_transient() => Exit::TargetUnreachable,
         LoadError::Write { cause, .. } => write_exit(cause),
-        LoadError::RowCount { .. } => Exit::Mismatch,
+        LoadError::RowCount { .. } | LoadError::RowCountKept { .. } => Exit::Mismatch,
         LoadError::Unknown { .. } => Exit::LoadUnknown,
         LoadError::Unsupported { .. } => Exit::Usage,
         LoadError::Cancelled => Exit::Interrupted,
@@ -387,6 +387,9 @@ fn load_hint(error: &LoadError) -> Option<String> {
                 false => others,
             })
         }
+        LoadError::RowCountKept { .. } => Some(
+            "delete these rows from the table, and load them under a name of their own: `--load-key TEXT`".to_owned(),
+        ),
         LoadError::RowCount { .. } => {
             Some("look for a trigger or a rule of the table that drops or adds rows".to_owned())
         }

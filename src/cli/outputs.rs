@@ -287,6 +287,7 @@ fn output_directory(
         max_file_rows: args.sink.max_file_rows,
         max_file_bytes: args.sink.max_file_bytes.or(args.load.copy_into.as_ref().map(|_| COPIED_FILE_BYTES)),
         partition_by: args.sink.partition_by.iter().map(|name| name.as_str().into()).collect(),
+        leaves_out_empty: args.load.copy_into.is_some(),
     });
     Ok(Output { format, compression: Compression::None, target })
 }

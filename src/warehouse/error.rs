@@ -117,6 +117,17 @@ pub enum LoadError {
         /// Rows that the target counts.
         found: u64,
     },
+    /// The target has another number of rows of this load than were sent to it, and cannot roll them back.
+    #[error("{sent} rows were sent to {table}, and it got {}, which it keeps; they are not recorded as a load",
+        found.map_or("another number".to_owned(), |found| found.to_string()))]
+    RowCountKept {
+        /// The table, with its target.
+        table: String,
+        /// Rows that were sent.
+        sent: u64,
+        /// Rows that the target says it has got; `None` if an earlier command was told.
+        found: Option<u64>,
+    },
     /// The response to the commit was lost, and the target cannot be asked whether the rows are there.
     #[error("the outcome of the load into {table} is unknown: {cause}")]
     Unknown {

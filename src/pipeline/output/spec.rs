@@ -40,6 +40,8 @@ pub(crate) struct OutputSpec {
     pub max_group_bytes: usize,
     /// The encoder of a table's rows; `None` for other outputs.
     pub table: Option<Arc<dyn RowEncoder>>,
+    /// True if its files have no columns without values.
+    leaves_out_empty: bool,
 }
 
 impl OutputSpec {
@@ -73,6 +75,7 @@ impl OutputSpec {
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),
             table: table.map(|table| table.encoder),
+            leaves_out_empty: matches!(&output.target, Target::Directory(directory) if directory.leaves_out_empty),
         }
     }
 
@@ -85,6 +88,7 @@ impl OutputSpec {
     pub(crate) fn file_columns<'a>(&self, columns: &'a Schema) -> Cow<'a, Schema> {
         match &self.table {
             Some(table) if self.format != OutputFormat::Table => Cow::Owned(table.file_columns(columns)),
+            None if self.leaves_out_empty => Cow::Owned(columns.without_empty().0),
             _ => Cow::Borrowed(columns),
         }
     }
@@ -93,6 +97,7 @@ impl OutputSpec {
     pub(crate) fn file_rows<'a>(&self, batch: &'a Batch) -> Result<Cow<'a, Batch>, Error> {
         match &self.table {
             Some(table) if self.format != OutputFormat::Table => Ok(Cow::Owned(table.file_rows(batch)?)),
+            None if self.leaves_out_empty => Ok(Cow::Owned(batch.without_empty())),
             _ => Ok(Cow::Borrowed(batch)),
         }
     }

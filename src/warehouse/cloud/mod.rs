@@ -31,7 +31,7 @@ mod token;
 mod types;
 
 #[cfg(feature = "object-store")]
-pub use client::{CloudClient, CloudOutcome};
+pub use client::{CloudClient, CloudOutcome, FoundLoad};
 pub use ddl::{CloudColumn, cloud_columns, ddl};
 pub use names::CloudTable;
 #[cfg(feature = "object-store")]
