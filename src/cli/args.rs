@@ -153,7 +153,7 @@ pub(super) enum Command {
     Convert(Box<ConvertArgs>),
     /// Infer and print the columns and types of files, standard input or URLs
     #[command(
-        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
+        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet\n  drawoff schema companies.ndjson --format dbt-source:postgres --into crm.companies > sources.yml"
     )]
     Schema(Box<SchemaArgs>),
     /// Print the steps, how each one runs, and the resulting columns, inferred from a sample
@@ -546,7 +546,7 @@ pub(super) struct SchemaArgs {
     /// Format of the printed schema
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: SchemaFormat,
-    /// Name of the table in the statement of `--format ddl:SYSTEM` [default: results]
+    /// Name of the table for `--format ddl:SYSTEM` and `dbt-source` [default: results]
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
     /// Records to read (auto: all records of files, the first records of other sources)

@@ -54,6 +54,7 @@ mod postgres_tls;
 mod request_log;
 mod result_file;
 mod roundtrip;
+mod schedulers;
 mod schema;
 mod secrets;
 mod service;

@@ -693,5 +693,10 @@ fn earlier_rows(
 
 /// Returns a column of a new table in SQL.
 pub(super) fn column_sql(name: &str, form: Option<Form>) -> String {
-    format!("{} {}", quoted(name), form.map_or(TYPE_WITHOUT_VALUES, Form::declared))
+    format!("{} {}", quoted(name), declared_type(form))
+}
+
+/// Returns the type with which a column of a new table is declared.
+pub(super) fn declared_type(form: Option<Form>) -> &'static str {
+    form.map_or(TYPE_WITHOUT_VALUES, Form::declared)
 }
