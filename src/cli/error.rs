@@ -383,13 +383,19 @@ fn load_hint(error: &LoadError) -> Option<String> {
             let go_on = "go on with it by the command that began it, with `--commit-every`";
             Some(if *may_replace { format!("{go_on}; or replace its rows with `--again`") } else { go_on.to_owned() })
         }
-        LoadError::OtherRecords { may_replace, .. } => {
-            let replace = if *may_replace { "replace its rows with `--again`; " } else { "" };
+        LoadError::OtherRecords { may_replace, again, .. } => {
+            let replace = match (may_replace, again) {
+                (false, _) => "",
+                (true, false) => "replace its rows with `--again`; ",
+                // The same command goes on behind the rows that it has replaced.
+                (true, true) => "replace its rows with `--again` without `--commit-every`; ",
+            };
             Some(format!(
                 "go on with the sources that the load began with, in their order; {replace}or load other rows under a key of \
                  their own"
             ))
         }
+        LoadError::SpellingLost { .. } => None,
         LoadError::LostChunks { .. } => {
             Some("run the same command again if the rows are to be loaded: it begins with the first of them".to_owned())
         }

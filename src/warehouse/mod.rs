@@ -27,6 +27,8 @@ mod claims;
 pub mod clickhouse;
 pub mod cloud;
 mod data_files;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod defaults;
 #[cfg(feature = "delta")]
 pub mod delta;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
