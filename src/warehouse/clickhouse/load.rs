@@ -223,7 +223,10 @@ impl TableLoad for ClickHouseLoad {
     fn columns_of_table(&self) -> Vec<Arc<str>> {
         let columns = self.mapping().table.iter().flatten();
         let taken = columns.filter(|column| {
-            !column.is_computed && column.ty.is_some() && self.mapping().load_column.as_ref() != Some(&column.name)
+            // Null would be sent for all rows, and replaced by the default at the end.
+            let is_default = column.has_default && column.ty.as_ref().is_some_and(ColumnType::is_nullable);
+            let is_load_column = self.mapping().load_column.as_ref() == Some(&column.name);
+            !column.is_computed && column.ty.is_some() && !is_default && !is_load_column
         });
         taken.map(|column| column.name.clone()).collect()
     }

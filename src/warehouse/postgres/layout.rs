@@ -249,7 +249,9 @@ impl Mapping {
         };
         if *ty == Type::Null {
             // A null is not the table's own value, and rows before and after the first value are alike.
-            let is_sent = column.has_default && !column.is_generated && !(self.is_open(column) && column.takes_no_null);
+            // Where the columns stay as they are, those of the table are columns of the rows, too, that mostly have no value.
+            let is_omitted = self.is_open(column) && (column.takes_no_null || self.widening == Widening::Fixed);
+            let is_sent = column.has_default && !column.is_generated && !is_omitted;
             return Ok(is_sent.then(|| (Wire::Text(None), column.base_type.clone(), None, None)));
         }
         if column.is_generated {
