@@ -26,6 +26,7 @@ mod object_options;
 mod output_checks;
 mod outputs;
 mod period;
+mod place_names;
 mod print;
 mod report;
 #[cfg(feature = "serve")]

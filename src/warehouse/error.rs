@@ -98,6 +98,8 @@ pub enum LoadError {
         what: String,
         /// True if a load of these records may replace the rows that are there.
         may_replace: bool,
+        /// True if the rows that are there have replaced earlier ones.
+        again: bool,
     },
     /// Rows of earlier chunks of the load are gone.
     #[error(
@@ -106,6 +108,17 @@ pub enum LoadError {
     LostChunks {
         /// The table, with its target.
         table: String,
+    },
+    /// Numbers that were sent as doubles are to become JSON, and have lost digits that the records have. Not for users: the
+    /// load begins again with the types of all records.
+    #[error(
+        "cannot keep the digits of the numbers in column `{column}` of {table}, which has values of other types, too"
+    )]
+    SpellingLost {
+        /// The table, with its target.
+        table: String,
+        /// The column.
+        column: String,
     },
     /// The target has another number of rows of this load than were sent to it. They were rolled back.
     #[error("{sent} rows were sent to {table}, and it has {found} of them; the load was rolled back")]

@@ -28,6 +28,8 @@ pub mod clickhouse;
 pub mod cloud;
 mod data_files;
 mod dbt_source;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod defaults;
 #[cfg(feature = "delta")]
 pub mod delta;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]

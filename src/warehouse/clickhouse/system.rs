@@ -130,7 +130,7 @@ impl Warehouse for ClickHouse {
 pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None };
+    let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None, first: Default::default() };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
     let columns = columns.fields.iter().zip(&names).map(|(field, name)| {
         NewColumn::new(&**name, new_type(&field.ty).unwrap_or_else(|| TYPE_WITHOUT_VALUES.to_owned()))

@@ -110,8 +110,14 @@ impl Warehouse for Postgres {
 pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping =
-        Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), nul: NulPolicy::Reject, load_column: None };
+    let mapping = Mapping {
+        table: None,
+        widening: Widening::Evolve,
+        key: Vec::new(),
+        nul: NulPolicy::Reject,
+        load_column: None,
+        first: Default::default(),
+    };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
     let columns = columns.fields.iter().zip(&names).map(|(field, name)| {
         let ty = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);

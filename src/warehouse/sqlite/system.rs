@@ -96,7 +96,14 @@ impl Warehouse for Sqlite {
 pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = table_name(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping = Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), load_column: None };
+    let mapping = Mapping {
+        table: None,
+        widening: Widening::Evolve,
+        key: Vec::new(),
+        load_column: None,
+        first: Default::default(),
+        is_staged: false,
+    };
     mapping.layout(columns).map_err(|misfits| refuse(misfits.first().map_or(String::new(), ToString::to_string)))?;
     let lines: Vec<String> =
         columns.fields.iter().map(|field| format!("    {}", column_sql(&field.name, Form::of(&field.ty)))).collect();
