@@ -25,6 +25,9 @@ pub struct Config {
     /// Host names that requests may have besides IP addresses and `localhost`. None by default; then a service with an
     /// `api_key` accepts every name.
     pub allow_hosts: Vec<String>,
+    /// Origins of web pages that may use the API from a browser, such as `http://localhost:3000`. None by default: pages of
+    /// other origins can neither read a response nor change anything.
+    pub allow_origins: Vec<String>,
     /// Reference tables of enrichment blocks; none by default.
     pub enrich: Vec<EnrichTable>,
     /// The user's own HTTP endpoints in place of providers; none by default.
@@ -135,6 +138,7 @@ impl Config {
             data_dir: data_dir.into(),
             api_key: None,
             allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
             enrich: Vec::new(),
             endpoints: Vec::new(),
             max_enrich_bytes: 256 << 20,

@@ -63,6 +63,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         bind: SocketAddr::from((args.host, args.port)),
         api_key,
         allow_hosts: args.allow_host,
+        allow_origins: args.allow_origin,
         enrich,
         endpoints,
         link_life: args.link_life,

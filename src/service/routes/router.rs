@@ -16,7 +16,7 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::compress::compressed;
-use super::host::check_host;
+use super::host::{check_host, permit_origins};
 use super::key::{limit_rate, require_key, require_key_or_token};
 use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
 use crate::api::routes as paths;
@@ -88,9 +88,12 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     all = compressed(all);
     all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     // The last layer is the outermost: rejected and panicked requests are counted too.
-    all.layer(CatchPanicLayer::custom(panic_response))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), check_host))
+    let all = all
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency));
+    let all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), check_host));
+    // Around all refusals, so that a permitted page can read them, and before any key is asked for.
+    permit_origins(all, &app.config.allow_origins)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), record_requests))
         .with_state(app)
 }
