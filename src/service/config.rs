@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Clock, OnRequest, Retain, Scenario};
+use super::{Clock, CommandLine, OnRequest, Retain, Scenario};
 use crate::api::CreateWorkflow;
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
@@ -83,6 +83,9 @@ pub struct Config {
     /// Called with each request once the head of its response is known; `None`, the default, calls nothing. It must not
     /// block: the response waits for it.
     pub on_request: Option<OnRequest>,
+    /// Writes the command lines of a client that the page shows beside those of curl; `None`, the default, shows those of
+    /// curl alone.
+    pub command_line: Option<CommandLine>,
 }
 
 /// An HTTP endpoint in place of a block's provider. It receives the block's rows in batches.
@@ -165,6 +168,7 @@ impl Config {
             stop_grace: Duration::from_secs(5),
             clock: Clock::default(),
             on_request: None,
+            command_line: None,
         }
     }
 }
