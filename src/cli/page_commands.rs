@@ -1,14 +1,15 @@
 //! Command lines of drawoff that the page of `serve` shows, for copying into a shell.
 
 use super::shell::joined;
-use crate::service::{ClientAct, CommandLine, RunInput};
+use crate::service::{ClientAct, CommandLine, CommandRequest, RunInput};
 
 /// Returns the writer of command lines for the page.
 pub(super) fn command_line() -> CommandLine {
     CommandLine::new(line)
 }
 
-fn line(base_url: &str, has_key: bool, act: ClientAct<'_>) -> String {
+fn line(request: CommandRequest<'_>) -> String {
+    let CommandRequest { base_url, has_key, act } = request;
     let mut words = vec!["drawoff", "--endpoint", base_url];
     match act {
         ClientAct::CreateWorkflow { file } => words.extend(["workflows", "create", file]),
@@ -67,13 +68,14 @@ mod tests {
             (ClientAct::Cancel { run: "r" }, "runs cancel r"),
             (ClientAct::Pull { run: "r" }, "pull r -o results.ndjson"),
         ] {
-            let line = line("http://127.0.0.1:8064", true, act);
+            let line = line(CommandRequest { base_url: "http://127.0.0.1:8064", has_key: true, act });
             assert!(line.starts_with("drawoff --endpoint http://127.0.0.1:8064 ") && line.contains(part), "{line}");
             // No word of these lines has a blank or a quote inside but the name of the file.
             let words = line.replace("'a b.csv'", "a.csv").replace('\'', "");
             Args::try_parse_from(words.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        let open = line("http://h:1", false, ClientAct::Pull { run: "it's" });
+        let act = ClientAct::Pull { run: "it's" };
+        let open = line(CommandRequest { base_url: "http://h:1", has_key: false, act });
         assert_eq!(open, r"SIXTYFOUR_API_KEY=any drawoff --endpoint http://h:1 pull 'it'\''s' -o results.ndjson");
     }
 }

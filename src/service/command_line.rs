@@ -59,20 +59,30 @@ pub enum RunInput<'a> {
     Nothing,
 }
 
-/// A function that writes the command line for an act against the service at a base URL. `true` says that the service has
-/// a key, which the command line must not contain.
+/// A command line to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandRequest<'a> {
+    /// Base URL of the service.
+    pub base_url: &'a str,
+    /// True if the service has a key, which the command line must not contain; without one it takes any key.
+    pub has_key: bool,
+    /// Act to do.
+    pub act: ClientAct<'a>,
+}
+
+/// A function that writes command lines.
 #[derive(Clone)]
-pub struct CommandLine(Arc<dyn Fn(&str, bool, ClientAct<'_>) -> String + Send + Sync>);
+pub struct CommandLine(Arc<dyn Fn(CommandRequest<'_>) -> String + Send + Sync>);
 
 impl CommandLine {
     /// Wraps a function.
-    pub fn new(write: impl Fn(&str, bool, ClientAct<'_>) -> String + Send + Sync + 'static) -> Self {
+    pub fn new(write: impl Fn(CommandRequest<'_>) -> String + Send + Sync + 'static) -> Self {
         CommandLine(Arc::new(write))
     }
 
-    /// Returns the command line for `act`.
-    pub(super) fn of(&self, base_url: &str, has_key: bool, act: ClientAct<'_>) -> String {
-        (self.0)(base_url, has_key, act)
+    /// Returns the command line for a request.
+    pub(super) fn of(&self, request: CommandRequest<'_>) -> String {
+        (self.0)(request)
     }
 }
 

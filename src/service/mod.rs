@@ -65,7 +65,7 @@ mod webhook;
 
 pub use archive::{ArchiveSummary, Error as ArchiveError, export, import};
 pub use clock::Clock;
-pub use command_line::{ClientAct, CommandLine, RunInput};
+pub use command_line::{ClientAct, CommandLine, CommandRequest, RunInput};
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
 pub use faults::{

@@ -23,6 +23,8 @@
     const response = await fetch(url);
     const part = new DOMParser().parseFromString(await response.text(), "text/html").getElementById(id);
     if (!part) throw new Error(response.status);
+    // Several of them may be on one page.
+    part.removeAttribute("id");
     return document.adoptNode(part);
   };
   const load = async (details) => {
@@ -83,16 +85,20 @@
   let tag = "";
   let quiet = 1;
   let timer;
+  // An action is not disturbed, because it may have several requests and end on another page.
+  let acting = false;
   const refresh = async () => {
     clearTimeout(timer);
-    if (document.hidden) return;
+    if (document.hidden || acting) return;
     try {
       const response = await fetch(location.href, { headers: tag ? { "if-none-match": tag } : {} });
+      if (acting) return;
       if (response.status === 401 || response.status === 404) return location.reload();
       if (response.status === 304) {
         quiet = Math.min(quiet + 1, 15);
       } else {
         const text = await response.text();
+        if (acting) return;
         const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("main");
         if (!response.ok || !fresh) throw new Error(response.status);
         tag = response.headers.get("etag") || "";
@@ -109,6 +115,10 @@
     timer = setTimeout(refresh, isActive ? 1000 : 1000 * quiet);
   };
   document.addEventListener("visibilitychange", refresh);
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) acting = false;
+    refresh();
+  });
 
   // Actions: requests that no page of another origin can send, because of their header.
   const send = async (path, body) => {
@@ -121,21 +131,22 @@
     const texts = Array.isArray(detail) ? detail.map((e) => `${(e.loc || []).join(".")}: ${e.msg}`) : [detail];
     throw new Error(texts.join("\n") || `the service responded with ${response.status}`);
   };
-  // One action at a time, and its error in words.
+  // One action at a time, and its error in words. An action returns the page to go to, or nothing to stay.
   const act = async (control, action) => {
-    if (control.disabled) return;
-    control.disabled = true;
+    if (acting) return;
+    acting = control.disabled = true;
     say("action-error", "");
     try {
-      await action();
+      const path = await action();
+      if (path) return location.assign(path);
     } catch (error) {
       say("action-error", error.message);
       byId("action-error").scrollIntoView({ block: "nearest" });
-    } finally {
-      control.disabled = false;
     }
+    acting = control.disabled = false;
+    await refresh();
   };
-  const toRun = ({ job_id }) => location.assign(`/ui/runs/${encodeURIComponent(job_id)}`);
+  const toRun = ({ job_id }) => `/ui/runs/${encodeURIComponent(job_id)}`;
   const start = (workflow, body) =>
     send(`/ui/actions/run?workflow_id=${workflow}&result_formats=ndjson`, JSON.stringify(body)).then(toRun);
 
@@ -147,15 +158,13 @@
     if (example) {
       act(button, async () => {
         const { id } = await send("/ui/actions/create_workflow", example);
-        await start(encodeURIComponent(id), { webhook_payload: JSON.parse(rows) });
+        return start(encodeURIComponent(id), { webhook_payload: JSON.parse(rows) });
       });
     }
     if (!post || (question && !window.confirm(question))) return;
     act(button, async () => {
       const result = await send(post);
-      if (goto) location.assign(goto);
-      else if (result.status === "queued") toRun(result);
-      else await refresh();
+      return goto || (result.status === "queued" ? toRun(result) : undefined);
     });
   });
 
@@ -196,7 +205,7 @@
           const { handle_id } = await send("/ui/actions/upload", form);
           request.specs_override = { ...request.specs_override, resource_handle_id: handle_id };
         }
-        await start(runForm.dataset.workflow, request);
+        return start(runForm.dataset.workflow, request);
       });
     });
     // The commands have the rows of the form, quoted for a shell.
@@ -218,7 +227,7 @@
       event.preventDefault();
       act(createForm.querySelector("button"), async () => {
         const { id } = await send("/ui/actions/create_workflow", byId("definition").value);
-        location.assign(`/ui/workflows/${encodeURIComponent(id)}`);
+        return `/ui/workflows/${encodeURIComponent(id)}`;
       });
     });
   }
@@ -241,5 +250,4 @@
   noteOpen(main);
   openTarget();
   loadOpen();
-  timer = setTimeout(refresh, 1000);
 })();

@@ -141,7 +141,10 @@ impl Browser {
             }
             let event = &message["params"];
             match message["method"].as_str() {
-                Some("Log.entryAdded") => self.complaints.push(event["entry"].to_string()),
+                // A response with an error status is no complaint of the browser.
+                Some("Log.entryAdded") if event["entry"]["source"] != "network" => {
+                    self.complaints.push(event["entry"].to_string());
+                }
                 Some("Runtime.exceptionThrown") => self.complaints.push(event["exceptionDetails"].to_string()),
                 Some("Network.requestWillBeSent") => {
                     self.requested.push(event["request"]["url"].as_str().unwrap_or_default().to_owned());

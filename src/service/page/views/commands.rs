@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::service::command_line::{ClientAct, CommandLine};
+use crate::service::command_line::{ClientAct, CommandLine, CommandRequest};
 use crate::service::page::html::Html;
 
 /// Variable of the shell with the key, that of the vendor's clients.
@@ -46,7 +46,8 @@ impl Commands {
 
     /// Returns the call of drawoff; `None` if the service was handed no function for it.
     pub(super) fn drawoff(&self, act: ClientAct<'_>) -> Option<String> {
-        self.client.as_ref().map(|client| client.of(&self.base_url, self.has_key, act))
+        let request = CommandRequest { base_url: &self.base_url, has_key: self.has_key, act };
+        self.client.as_ref().map(|client| client.of(request))
     }
 }
 
@@ -125,7 +126,8 @@ mod tests {
         commands.has_key = true;
         let line = commands.curl("POST", "/a", None);
         assert_eq!(line, "curl -sS -H \"x-api-key: $SIXTYFOUR_API_KEY\" -X POST 'http://127.0.0.1:8064/a'");
-        commands.client = Some(CommandLine::new(|url, has_key, act| format!("{url} {has_key} {act:?}")));
+        commands.client =
+            Some(CommandLine::new(|request| format!("{} {} {:?}", request.base_url, request.has_key, request.act)));
         assert!(commands.drawoff(ClientAct::Pull { run: "r" }).unwrap().starts_with("http://127.0.0.1:8064 true Pull"));
     }
 }
