@@ -25,7 +25,9 @@ use super::serve_flags::{EngineFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size};
+use super::values::{
+    Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_origin, parse_positive_size,
+};
 use crate::pipeline::OnBadRecord;
 use crate::text::escape_for_terminal;
 
@@ -744,6 +746,10 @@ pub(super) struct ServeArgs {
     /// localhost are accepted besides, because any web page could read the service under a name of its own
     #[arg(long, value_parser = parse_host_name, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// Let web pages of this origin, such as http://localhost:3000, use the API from a browser; may be given several times.
+    /// Pages of other origins can neither read nor change anything
+    #[arg(long, value_parser = parse_origin, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
     /// Provider of an enrichment block: a reference table, or an endpoint that receives the rows (BLOCK=https://...)
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
     pub enrich: Vec<Enrich>,

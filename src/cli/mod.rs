@@ -25,6 +25,8 @@ mod logger;
 mod object_options;
 mod output_checks;
 mod outputs;
+#[cfg(feature = "serve")]
+mod page_commands;
 mod period;
 mod place_names;
 mod print;

@@ -41,6 +41,7 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod page_guard;
 mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]

@@ -20,6 +20,7 @@ SERVE_OWN = {
     "--host",
     "--api-key",
     "--allow-host",
+    "--allow-origin",
     "--print-openapi",
     "--export",
     "--import",

@@ -30,7 +30,7 @@ pub(super) async fn require_key_or_token(State(app): State<Arc<App>>, request: R
     }
 }
 
-fn is_accepted(app: &App, given: &str) -> bool {
+pub(super) fn is_accepted(app: &App, given: &str) -> bool {
     match &app.config.api_key {
         Some(key) => app.signer.same(given, key.reveal()),
         None => !given.is_empty(),

@@ -1,6 +1,7 @@
 //! The endpoints, one file per family. A handler reads the request and then does its work on a blocking thread, which
 //! runs to its end even if the client disconnects: a started change is never half done.
 
+mod actions;
 mod admin;
 mod bodies;
 mod bulk;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,9 +16,9 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::compress::compressed;
-use super::host::check_host;
+use super::host::{check_host, permit_origins};
 use super::key::{limit_rate, require_key, require_key_or_token};
-use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
+use super::{actions, admin, bulk, files, links, runs, uploads, webhooks, workflows};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
@@ -74,7 +74,7 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     // The login reads a body before any key is checked.
     let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
     let mut all = keyed.merge(open).merge(pages);
-    all = all.merge(admin::observe(&app));
+    all = all.merge(admin::observe(&app)).merge(actions::router(&app));
     if app.config.admin {
         all = all.merge(admin::control(&app));
     }
@@ -88,9 +88,12 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     all = compressed(all);
     all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     // The last layer is the outermost: rejected and panicked requests are counted too.
-    all.layer(CatchPanicLayer::custom(panic_response))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), check_host))
+    let all = all
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency));
+    let all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), check_host));
+    // Around all refusals, so that a permitted page can read them, and before any key is asked for.
+    permit_origins(all, &app.config.allow_origins)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), record_requests))
         .with_state(app)
 }
@@ -161,8 +164,8 @@ async fn openapi_description() -> Response {
     Json(openapi::document()).into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::not_found("Not Found")
+async fn not_found(uri: Uri) -> Response {
+    if page::is_page(uri.path()) { page::not_found() } else { ApiError::not_found("Not Found").into_response() }
 }
 
 async fn method_not_allowed() -> ApiError {
