@@ -1,5 +1,7 @@
 //! Statistics over the rows of a plan: reads them as batches, in order, and adds each to every column. Writes no output.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::error::Error;
 use super::execute::execute;
 use super::input::{can_be_reread, reopen};
@@ -8,9 +10,12 @@ use super::progress::Control;
 use super::read::TypedReader;
 use super::report::Report;
 use super::tables::Scratch;
-use crate::column::Schema;
-use crate::column::statistics::{ColumnSummary, Statistics, StatisticsOptions};
+use crate::column::statistics::{ColumnSummary, Statistics, StatisticsOptions, Widened};
+use crate::column::{Batch, Schema};
 use crate::source::Source;
+
+/// Cells that are added by one thread: with fewer, its start would cost more. By eye.
+const MIN_CELLS_PER_THREAD: usize = 1 << 14;
 
 /// The name of the temporary table of all rows.
 const ROWS: &str = "rows";
@@ -124,7 +129,7 @@ fn read(
     let mut reader = TypedReader::begin(plan, control)?;
     let mut statistics = Statistics::new(options);
     while let Some(batch) = reader.next_batch() {
-        if statistics.add(&batch, threads).is_err() {
+        if add(&mut statistics, &batch, threads).is_err() {
             // Ends the execution as a closed pipe does; the counts start again.
             return reader.finish().map(|_| None);
         }
@@ -134,4 +139,27 @@ fn read(
     statistics.set_columns(&report.schema);
     let rows = statistics.rows();
     Ok(Some(CollectedStatistics { columns: statistics.finish(), rows, report }))
+}
+
+/// Adds the rows of a batch, by at most `threads` threads.
+fn add(statistics: &mut Statistics, batch: &Batch, threads: usize) -> Result<(), Widened> {
+    let columns = statistics.begin(batch)?;
+    let threads = threads.min(batch.rows * columns.len() / MIN_CELLS_PER_THREAD).max(1);
+    if threads == 1 {
+        columns.for_each(|column| column.add(batch));
+        return Ok(());
+    }
+    // Each column is added by one thread, in the order of its rows.
+    let queue = Mutex::new(columns);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(column) = next() {
+                    column.add(batch);
+                }
+            });
+        }
+    });
+    Ok(())
 }

@@ -1,7 +1,7 @@
-//! What is kept of each column while batches are read, and how they are added.
+//! The state of each column while batches are read, and the adding of a batch to it.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
@@ -26,9 +26,6 @@ const COMPARED_BYTES: usize = 256;
 /// Examples of a column.
 const EXAMPLES: usize = 3;
 
-/// Columns that are added in one thread: below that, its start would cost more. By eye.
-const MIN_CELLS_PER_THREAD: usize = 1 << 14;
-
 /// The wishes of a user.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatisticsOptions {
@@ -40,7 +37,7 @@ pub struct StatisticsOptions {
 #[derive(Debug)]
 pub struct Statistics {
     options: StatisticsOptions,
-    columns: Vec<Accumulator>,
+    columns: Vec<ColumnStatistics>,
     rows: u64,
     /// The columns of the last batch.
     schema: Arc<Schema>,
@@ -56,34 +53,18 @@ impl Statistics {
         Statistics { options, columns: Vec::new(), rows: 0, schema: Arc::default() }
     }
 
-    /// Adds the rows of a batch, by at most `threads` threads. New columns are added, with nulls in the rows before.
+    /// Begins a batch: new columns are added, with nulls in the rows before. Returns all columns, each of which must then be
+    /// given the batch by [`ColumnStatistics::add`], in any order and on any thread.
     ///
     /// # Errors
     ///
     /// If the type of a column that had values has changed. The statistics are then of no use.
-    pub fn add(&mut self, batch: &Batch, threads: usize) -> Result<(), Widened> {
+    pub fn begin(&mut self, batch: &Batch) -> Result<std::slice::IterMut<'_, ColumnStatistics>, Widened> {
         if !Arc::ptr_eq(&self.schema, &batch.schema) {
             self.follow(&batch.schema)?;
         }
-        let cells = batch.rows * self.columns.len();
-        let threads = threads.min(cells / MIN_CELLS_PER_THREAD).max(1);
-        if threads == 1 {
-            self.columns.iter_mut().for_each(|column| column.add(batch));
-        } else {
-            // Each column is added by one thread, in the order of its rows.
-            let queue = Mutex::new(self.columns.iter_mut());
-            std::thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(|| {
-                        while let Some(column) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-                            column.add(batch);
-                        }
-                    });
-                }
-            });
-        }
         self.rows += batch.rows as u64;
-        Ok(())
+        Ok(self.columns.iter_mut())
     }
 
     /// Brings the columns in line with `schema`.
@@ -106,7 +87,7 @@ impl Statistics {
                 }
                 Some(known) if known.values > 0 => return Err(Widened),
                 // Only nulls so far, if there was anything.
-                _ => Accumulator::new(place, self.rows, self.options),
+                _ => ColumnStatistics::new(place, self.rows, self.options),
             };
             columns.push(column);
         }
@@ -131,7 +112,7 @@ impl Statistics {
 
     /// Returns the statistics of every column and of every member of objects, in the order of the columns.
     pub fn finish(self) -> Vec<ColumnSummary> {
-        self.columns.into_iter().map(Accumulator::finish).collect()
+        self.columns.into_iter().map(ColumnStatistics::finish).collect()
     }
 }
 
@@ -180,9 +161,9 @@ impl Bounds {
     }
 }
 
-/// What is kept of one column.
+/// The state of one column.
 #[derive(Debug)]
-struct Accumulator {
+pub struct ColumnStatistics {
     path: String,
     ty: Type,
     /// Its position in a batch: the column, and the members below it.
@@ -282,7 +263,7 @@ fn order_key(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
-impl Accumulator {
+impl ColumnStatistics {
     fn new(place: Place, nulls: u64, options: StatisticsOptions) -> Self {
         let bounds = Bounds::of(place.rank);
         let kept = match &place.ty {
@@ -297,7 +278,7 @@ impl Accumulator {
             _ => Kept::Nothing,
         };
         let shows = options.values && !is_object(&place.ty);
-        Accumulator {
+        ColumnStatistics {
             path: place.path,
             ty: place.ty,
             indices: place.indices,
@@ -313,8 +294,8 @@ impl Accumulator {
         is_object(&self.ty)
     }
 
-    /// Adds the values of its column in `batch`.
-    fn add(&mut self, batch: &Batch) {
+    /// Adds the values of its column in `batch`, which must have been begun.
+    pub fn add(&mut self, batch: &Batch) {
         let (array, nulls) = column_at(batch, &self.indices);
         let n_nulls = match self.ty {
             Type::Null => batch.rows,

@@ -9,7 +9,7 @@ mod distinct;
 mod quantiles;
 mod summary;
 
-pub use accumulate::{Statistics, StatisticsOptions, Widened};
+pub use accumulate::{ColumnStatistics, Statistics, StatisticsOptions, Widened};
 pub use distinct::Distinct;
 pub use quantiles::Quantiles;
 pub use summary::{ColumnSummary, Histogram, LengthSummary, QUANTILES, Range, ValueKind};
