@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::exit::Exit;
 use super::flag_text::{flag_of_csv, in_flags};
+use super::mistakes::near_file;
 use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
@@ -483,6 +484,7 @@ fn hint(error: &Error) -> Option<String> {
                 _ => store_hint(error),
             }
         }
+        Error::Read { path, cause } if cause.kind() == io::ErrorKind::NotFound => near_file(path),
         // The inputs of a command are listed before they are opened, so this is a table.
         Error::Pipeline(pipeline::Error::Read { name, cause })
             if cause.kind() == io::ErrorKind::IsADirectory
@@ -660,7 +662,10 @@ fn net_hint(error: &net::Error) -> Option<String> {
         )),
         Kind::RateLimited => Some("retry in a minute; the limit covers all requests of one key".to_owned()),
         Kind::BadCertificate => certificate_hint(error),
-        Kind::Unreachable => Some("check the network and the URL, which `drawoff config show` prints".to_owned()),
+        Kind::Unreachable => Some(
+            "check the network and the URL with `drawoff doctor`; `drawoff config show` says where it is set"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

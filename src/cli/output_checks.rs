@@ -60,6 +60,14 @@ fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
     check_not_fed(path, inputs)
 }
 
+/// Fails if `output` is one of the files that are read.
+pub(super) fn require_not_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
+    match inputs.iter().find(|input| is_input(output, input)) {
+        Some(input) => Err(Error::Usage(format!("{} is an input and cannot be an output", input.display())).into()),
+        None => Ok(()),
+    }
+}
+
 /// Returns true if `output` is the file `input`, by any name. Standard input is no name that an output could have.
 fn is_input(output: &Path, input: &Path) -> bool {
     input != Path::new("-") && TargetKind::is_same(input, output)

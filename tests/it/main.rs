@@ -25,6 +25,7 @@ mod delta;
 mod delta_store;
 mod docs;
 mod failures;
+mod first_minute;
 mod floors;
 mod kills;
 mod late_types;
@@ -34,6 +35,7 @@ mod load_chunks;
 mod load_messages;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod load_sets;
+mod look;
 mod main_job;
 mod many_runs;
 mod memory;

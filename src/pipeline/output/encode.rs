@@ -41,6 +41,7 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
         };
         encoded.push(match spec.format {
             _ if spec.takes_row_groups() => EncodedRows::InRowGroups,
+            _ if spec.is_typed_channel => EncodedRows::Typed(batch.clone()),
             _ if spec.is_multi_file => {
                 let batch = spec.file_rows(batch)?;
                 let parts = by_directory(&batch, &spec.partition_by)?.into_iter();

@@ -216,6 +216,10 @@ impl OutputWriter {
             (Kind::Channel(channel), EncodedRows::Arrow(rows)) => {
                 channel.append(rows).map_err(|cause| Error::write(&self.name, cause))?;
             }
+            (Kind::Channel(channel), EncodedRows::Typed(rows)) => {
+                channel.append_typed(rows).map_err(|cause| Error::write(&self.name, cause))?;
+            }
+            (_, EncodedRows::Typed(_)) => return Err(Error::Bug("rows with types were sent to another output".into())),
             (Kind::Table(table), EncodedRows::Load(rows)) => return table.append(n_rows, rows, columns),
             (Kind::Table(_), _) => return Err(Error::Bug("rows for a table were encoded for another output".into())),
             (_, EncodedRows::Load(_)) => {

@@ -38,6 +38,8 @@ pub(crate) struct OutputSpec {
     pub max_group_rows: usize,
     /// Maximum encoded bytes of a worker's row group, by the same rule.
     pub max_group_bytes: usize,
+    /// True for a reader in this process that takes rows with their types.
+    pub is_typed_channel: bool,
     /// The encoder of a table's rows; `None` for other outputs.
     pub table: Option<Arc<dyn RowEncoder>>,
     /// True if its files have no columns without values.
@@ -74,6 +76,7 @@ impl OutputSpec {
             named_partitions,
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),
+            is_typed_channel: matches!(&output.target, Target::Channel(sender) if sender.is_typed()),
             table: table.map(|table| table.encoder),
             leaves_out_empty: matches!(&output.target, Target::Directory(directory) if directory.leaves_out_empty),
         }
