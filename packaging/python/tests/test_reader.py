@@ -287,3 +287,19 @@ def test_a_bar_or_a_line_is_drawn(capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     drawoff.convert(COMPANIES, progress=True).read_all()
     assert "drawoff: 300 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv", "parquet", "json"])
+def test_the_schema_of_a_file_is_that_of_its_rows(form: str, tmp_path: Path) -> None:
+    source = tmp_path / f"rows.{form}"
+    drawoff.convert(TESTDATA / "companies.ndjson", output=source)
+    for options in ({}, {"schema_from": "sample"}, {"limit": 2}, {"where": "record_id > 3", "drop": ["notes"]}):
+        schema = drawoff.schema(source, **options)
+        assert schema == drawoff.convert(source, **options).read_all().schema and len(schema) > 5
+    assert str(drawoff.schema(source).field("record_id").type) == "int64"
+    assert drawoff.schema(source, sql="SELECT 1.5 AS x FROM results").names == ["x"]
+    assert [str(kind) for kind in drawoff.schema(b'{"a": 1, "b": "x"}\n').types] == ["int64", "string"]
+    # As its rows: a type that widens late is right.
+    late = tmp_path / "late.ndjson"
+    late.write_text('{"a": 1}\n' * 100_000 + '{"a": 1.5, "b": 1}\n')
+    assert drawoff.schema(late).names == ["a", "b"] and str(drawoff.schema(late).field("a").type) == "double"

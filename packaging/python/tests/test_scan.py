@@ -26,7 +26,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> List[List[str]]:
     real = _scan._Plan._open
 
     def noted(self: Any, given: Any) -> Any:
-        seen.append(list(given or ()))
+        seen.append(list(given))
         return real(self, given)
 
     monkeypatch.setattr(_scan._Plan, "_open", noted)
@@ -265,3 +265,32 @@ def test_an_early_end_of_the_query_ends_the_command(ndjson: Callable[..., Path])
     path = ndjson([{"n": n} for n in range(200_000)])
     assert drawoff.scan(path).filter(col("n") % 2 == 1).head(1).collect().item() == 1
     assert drawoff.scan(path).collect(engine="streaming").height == 200_000
+
+
+def test_arguments_come_before_the_steps_of_the_query(ndjson: Callable[..., Path]) -> None:
+    path = ndjson([{"n": n, "s": str(n)} for n in range(20)])
+    limited = drawoff.scan(path, args=["--limit", "10"])
+    assert limited.filter(col("n") >= 5).collect()["n"].to_list() == [5, 6, 7, 8, 9]
+    filtered = drawoff.scan(path, args=["--where", "n>=5"])
+    assert filtered.head(5).collect()["n"].to_list() == [5, 6, 7, 8, 9]
+    assert filtered.select("s").filter(col("s") == "7").collect()["s"].to_list() == ["7"]
+    queried = drawoff.scan(path, args=["--sql", "SELECT n + 1 AS m FROM results ORDER BY n DESC LIMIT 3"])
+    assert queried.filter(col("m") < 20).head(1).collect()["m"].to_list() == [19]
+    renamed = drawoff.scan(path, limit=10, args=["--rename", "n=m"])
+    assert renamed.filter(col("m") >= 5).select("m").collect()["m"].to_list() == [5, 6, 7, 8, 9]
+    # A format that only the arguments name.
+    table = path.with_suffix(".txt")
+    table.write_text("n;s\n1;a\n2;b\n")
+    semicolons = drawoff.scan(table, args=["--from", "csv", "--in-delimiter", ";"])
+    assert semicolons.filter(col("n") > 1).collect().rows() == [(2, "b")]
+
+
+@pytest.mark.parametrize("options", [{"run_column": "run"}, {"format": "ndjson"}, {"format": "csv"}, {"block": 1}])
+def test_results_that_cannot_be_described_are_scanned(options: Dict[str, Any], run_id: str) -> None:
+    expected = drawoff.pull(run_id, **options).to_polars()
+    scan = drawoff.scan(run_id, **options)
+    assert scan.collect_schema() == expected.schema
+    assert scan.collect().equals(expected)
+    assert scan.head(3).collect().equals(expected.head(3))
+    large = scan.filter(col("employee_count") >= 1000).select("domain").collect()
+    assert large.equals(expected.filter(col("employee_count") >= 1000).select("domain"))

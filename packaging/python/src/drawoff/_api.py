@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Option
 from . import _options as options_of
 from ._errors import DiskFullError, Error
 from ._options import ConnectionOptions, ConvertOptions, OutputOptions, Path, PullOptions, RunOptions
-from ._process import Process, output_of, run_to_end
+from ._process import Process, Scratch, output_of, run_to_end
 from ._progress import Meter, ProgressOption, meter
 from ._reader import Reader, arrow_library
 from ._report import Report
@@ -230,7 +230,8 @@ def runs(
 
 def schema(source: Source, **options: Unpack[ConvertOptions]) -> "pyarrow.Schema":
     """Returns the columns and types of files, as `convert` would return them, after its steps."""
-    with convert(source, **{**options, "limit": 0} if "sql" not in options else options) as reader:
+    # No limit: the types are those of the records that `convert` takes them from.
+    with convert(source, **options) as reader:
         return reader.schema
 
 
@@ -274,7 +275,7 @@ def _call(
 def _whole(arguments: List[str], env: Dict[str, str], stdin: Stdin, states: Optional[Meter]) -> Reader:
     # Parquet is the format whose types can still widen at the last row.
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="drawoff-"))
+        directory = stack.enter_context(Scratch())
         path = os.path.join(directory, "rows.parquet")
         try:
             report = run_to_end(
@@ -304,7 +305,8 @@ def _as_operands(names: Sequence[str]) -> List[str]:
 
 
 def _can_be_read_twice(names: Sequence[str], options: Mapping[str, Any]) -> bool:
-    if "schema_from" in options or "limit" in options or "extra_column" in options:
+    given = {str(argument).split("=")[0] for argument in options.get("args") or ()}
+    if any(name in options or options_of.flag(name) in given for name in ("schema_from", "limit", "extra_column")):
         return False
     return all(name != "-" and not name.startswith("@") and "://" not in name and not _is_pipe(name) for name in names)
 
@@ -323,10 +325,11 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _file_with(contents: bytes, suffix: str) -> Iterator[str]:
-    with tempfile.NamedTemporaryFile(prefix="drawoff-", suffix=suffix) as file:
-        file.write(contents)
-        file.flush()
-        yield file.name
+    with Scratch() as directory:
+        path = os.path.join(directory, f"contents{suffix}")
+        with open(path, "wb") as file:
+            file.write(contents)
+        yield path
 
 
 @contextlib.contextmanager
@@ -360,7 +363,7 @@ def _table_as_file(table: Any) -> Iterator[str]:
         import pyarrow
     except ImportError:
         raise Error("cannot send a table: pyarrow is not installed", hint="pip install pyarrow, or pass a file") from None
-    with tempfile.TemporaryDirectory(prefix="drawoff-") as directory:
+    with Scratch() as directory:
         arrow, lines = os.path.join(directory, "input.arrows"), os.path.join(directory, "input.ndjson")
         rows = pyarrow.RecordBatchReader.from_stream(table)
         with pyarrow.OSFile(arrow, "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as writer:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -58,6 +60,32 @@ class _Messages:
     def finish(self) -> None:
         # A grandchild, such as a key command that goes on, may hold the pipe open for ever.
         self._thread.join(timeout=2.0)
+
+
+class Scratch:
+    """A temporary directory. It is removed when this object is closed or collected, and at the exit of the interpreter.
+
+    A forked process has a copy of this object, and does not remove the directory of its parent.
+    """
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="drawoff-")
+        self._finalizer = weakref.finalize(self, _remove, self.name, os.getpid())
+
+    def close(self) -> None:
+        """Removes the directory. May be called again."""
+        self._finalizer()
+
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _remove(path: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Process:

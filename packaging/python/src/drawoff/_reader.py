@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 from ._errors import Error
 from ._process import Body, Process
@@ -238,11 +238,26 @@ def frame_of(rows: Any) -> "polars.DataFrame":
     import polars
 
     if type(rows).__module__.startswith("pyarrow"):
+        names = rows.schema.names
+        if "" in names:
+            # polars gives such a column a name, which another column may have.
+            rows = rows.rename_columns([str(number) for number in range(len(names))])
         # Old versions of polars take no other object with the PyCapsule interface for a table.
         frame = polars.from_arrow(rows)
         assert isinstance(frame, polars.DataFrame)
+        if "" in names:
+            frame.columns = names
         return frame
     return polars.DataFrame(rows)
+
+
+def schema_of(reader: Reader) -> Dict[str, "polars.DataType"]:
+    """Returns the columns and types that `frame_of` makes of the rows of a reader, without taking rows."""
+    import polars
+
+    if reader._library == "pyarrow":
+        return dict(frame_of(reader.schema.empty_table()).schema)
+    return dict(polars.Schema(reader.schema))
 
 
 def _open_pyarrow(body: Body) -> Any:
