@@ -46,6 +46,8 @@ _SCHEMA_OPTIONS = frozenset(
 )
 # The oldest that is tested.
 _OLDEST_POLARS = (1, 36)
+# Of one step; what is longer is left to polars.
+_MOST_BYTES = 100_000
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -179,14 +181,16 @@ class _Plan:
             if n_rows is not None and takes_limit:
                 steps.append(f"--limit={n_rows}")
             where = None if predicate is None else translate(predicate, self._kinds)
-            if where is not None:
+            if where is not None and _is_argument(where):
                 steps.append(f"--where={where}")
             if with_columns is not None:
                 needed = list(
                     dict.fromkeys([*with_columns, *(predicate.meta.root_names() if predicate is not None else [])])
                 )
                 # A row has at least one column.
-                steps.append("--select=" + ",".join(options_of.quote(name) for name in needed or list(self.schema)[:1]))
+                columns = ",".join(options_of.quote(name) for name in needed or list(self.schema)[:1])
+                if _is_argument(columns):
+                    steps.append(f"--select={columns}")
         left = n_rows
         with self._open(steps) as reader:
             for batch in reader:
@@ -212,6 +216,11 @@ class _Plan:
             f"column `{name}` is {frame.schema[name]} and was {dtype} when it was scanned",
             hint="scan again: the source has changed; or use `whole=True`",
         )
+
+
+def _is_argument(text: str) -> bool:
+    """True if the system takes this text as an argument: without NUL, and not longer than 128 KiB with the flag."""
+    return "\0" not in text and len(text.encode()) <= _MOST_BYTES
 
 
 def _is_run(name: str) -> bool:
