@@ -61,7 +61,7 @@ mod stored_names;
 mod tests;
 mod webhook;
 
-pub use archive::{ArchiveSummary, Error as ArchiveError, export, import};
+pub use archive::{ArchiveSummary, Error as ArchiveError, check_replaceable, export, import};
 pub use clock::Clock;
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
