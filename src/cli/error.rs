@@ -426,6 +426,7 @@ fn move_exit(error: &crate::service::ArchiveError) -> Exit {
             _ => write_exit(cause),
         },
         ArchiveError::InvalidArchive { .. } => Exit::BadData,
+        ArchiveError::NotAnExport { .. } => Exit::Usage,
         _ => Exit::CannotWrite,
     }
 }
@@ -549,6 +550,10 @@ fn hint(error: &Error) -> Option<String> {
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Store(error))
         | Error::Moved(crate::service::ArchiveError::Store(error)) => service_store_hint(error),
+        #[cfg(feature = "serve")]
+        Error::Moved(crate::service::ArchiveError::NotAnExport { .. }) => {
+            Some("export to another file, or replace this one with `--overwrite`".to_owned())
+        }
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Bind { .. }) => Some("choose a free port with `--port 0`".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {

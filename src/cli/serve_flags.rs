@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use url::Url;
 
 use super::values::{parse_duration, parse_size};
 
@@ -30,6 +31,9 @@ pub(super) struct EngineFlags {
     /// Write the state in --data (workflows, runs with their results, uploads, notebooks) to a tar archive and exit
     #[arg(long, value_name = "FILE", requires = "data", conflicts_with_all = ["import", "export_on_exit"], help_heading = "State")]
     pub export: Option<PathBuf>,
+    /// Let --export and --export-on-exit replace a file that is no export of a service
+    #[arg(long, help_heading = "State")]
+    pub overwrite: bool,
     /// Inject a fault: `429,times=3`, `cut=64KiB`, `latency=200ms,on=status`. docs/faults.md lists all
     #[arg(long, value_name = "KIND[=VALUE][,KEY=VALUE]...", help_heading = "Faults")]
     pub fault: Vec<String>,

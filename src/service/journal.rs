@@ -165,9 +165,9 @@ impl Journal {
         entries.newest.iter().filter(|record| filter.selects(record)).cloned().collect()
     }
 
-    /// Forgets all requests; numbers begin at 1 again.
+    /// Forgets all requests. Numbers go on, so that a reader that asks for those after the last one it knows misses none.
     pub(super) fn clear(&self) {
-        *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = Entries::default();
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).newest.clear();
     }
 }
 

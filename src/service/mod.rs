@@ -63,7 +63,7 @@ mod stored_names;
 mod tests;
 mod webhook;
 
-pub use archive::{ArchiveSummary, Error as ArchiveError, export, import};
+pub use archive::{ArchiveSummary, Error as ArchiveError, check_replaceable, export, import};
 pub use clock::Clock;
 pub use command_line::{ClientAct, CommandLine, CommandRequest, RunInput};
 pub use config::{Config, EnrichEndpoint, EnrichTable};

@@ -33,9 +33,10 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         return Ok(Exit::Success);
     }
     if let (Some(data), Some(path)) = (&args.data, &args.engine.export) {
-        return archives::export(context, data, path).await;
+        return archives::export(context, data, path, args.engine.overwrite).await;
     }
     if let Some(path) = &args.seeds.export_on_exit {
+        archives::check_replaceable(path, args.engine.overwrite)?;
         // Found now rather than when the work is done.
         TargetKind::check_writable(path, false).map_err(|cause| Error::Write { path: path.clone(), cause })?;
     }
@@ -133,8 +134,15 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
             Ok(())
         }
         Some(path) => {
-            let summary = local.stop_and_export(path).await;
-            summary.map(|summary| archives::moved_items("exported", &summary).iter().for_each(|line| log.note(line)))
+            // Once more: the file may be there since.
+            let exported = match archives::check_replaceable(&path, args.engine.overwrite) {
+                Ok(()) => local.stop_and_export(path).await,
+                Err(failure) => {
+                    local.stop().await;
+                    Err(failure)
+                }
+            };
+            exported.map(|summary| archives::moved_items("exported", &summary).iter().for_each(|line| log.note(line)))
         }
     };
     log.finish();

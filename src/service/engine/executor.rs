@@ -18,7 +18,7 @@ use super::prepared::{BlockOutcome, BlockRows, BlockSurroundings, INTERNAL_ERROR
 use super::recovery::has_left_traces;
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
-use crate::service::blocks::{Delivery, Failure, Input};
+use crate::service::blocks::{self, Delivery, Failure, Input};
 use crate::service::clock::Clock;
 use crate::service::config::Config;
 use crate::service::directories::Directories;
@@ -508,10 +508,7 @@ fn injected_failure(faults: &RunFaults, checked: &CheckedGraph, index: usize) ->
         return Some(Failure::TooLong);
     }
     let (block, text) = faults.fails.as_ref()?;
-    let strikes = block.as_ref().map_or(is_last, |named| {
-        let block = &checked.graph.blocks[index];
-        block.block_name == *named || block.sequence_number.to_string() == *named
-    });
+    let strikes = block.as_ref().map_or(is_last, |named| blocks::is_named(&checked.graph.blocks[index], named));
     strikes.then(|| Failure::Failed(text.clone()))
 }
 

@@ -19,10 +19,10 @@ use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, ValidationError, WorkflowId};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
-use crate::service::blocks::{Input, InputRequest};
+use crate::service::blocks::{self, Input, InputRequest};
 use crate::service::body;
 use crate::service::engine::{self, Job, Stop};
-use crate::service::faults::{RequestFaults, Rule as FaultRule};
+use crate::service::faults::{Kind as FaultKind, RequestFaults, Rule as FaultRule};
 use crate::service::graph::{self, CheckedGraph};
 use crate::service::journal::RunOfRequest;
 use crate::service::location::Location;
@@ -102,6 +102,13 @@ fn start_run(app: &App, request: StartOptions, body: impl Read) -> Result<RunSta
     }
     let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown_workflow)?;
     let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), body.specs_override)?;
+    for rule in &faults {
+        if let FaultKind::FailBlock { block: Some(named), .. } = &rule.kind
+            && !checked.graph.blocks.iter().any(|block| blocks::is_named(block, named))
+        {
+            return Err(ApiError::bad_request(format!("x-drawoff-fault: the workflow has no block `{named}`")));
+        }
+    }
     let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None, faults };
     let launched =
         launch.submit(app, key.as_deref(), |id, checked| input(app, id, checked, body.webhook_payload, limits))?;
