@@ -73,7 +73,7 @@ impl Check {
 
     fn wrong(check: &'static str, failure: &Failure) -> Self {
         let wrong = Check::new(check, State::Wrong, failure.message());
-        Check { hint: failure.hint().map(str::to_owned), exit: failure.exit(), ..wrong }
+        Check { hint: failure.hint().map(std::borrow::Cow::into_owned), exit: failure.exit(), ..wrong }
     }
 }
 
