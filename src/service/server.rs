@@ -20,6 +20,7 @@ use super::engine::{Engine, Recovered, recover};
 use super::enrich;
 use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
+use super::hosted::Hosted;
 use super::hosts::Hosts;
 use super::in_force::InForce;
 use super::journal::Journal;
@@ -74,6 +75,15 @@ pub enum Error {
     /// The store cannot be opened; locked while another service has it open.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The directory of recorded pairs cannot be read or created, or is not one.
+    #[error("cannot use the recorded requests in {}", directory.display())]
+    Recorded {
+        /// Path of the directory.
+        directory: PathBuf,
+        /// The I/O error.
+        #[source]
+        cause: io::Error,
+    },
     /// A reference table cannot be loaded.
     #[error(transparent)]
     Enrich(#[from] enrich::Error),
@@ -88,6 +98,7 @@ pub struct Service {
     data_is_open_to_others: bool,
     seeded: Vec<Seeded>,
     in_force: InForce,
+    app: Arc<App>,
     pub(super) engine: Arc<Engine>,
     /// Kept for an export after the stop.
     store: Arc<Store>,
@@ -133,7 +144,7 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline } =
+        let Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline, hosted } =
             open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
@@ -160,7 +171,8 @@ impl Service {
         });
         resumed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let in_force = InForce::of(&config, &faults);
-        let app = App {
+        let app = Arc::new(App {
+            hosted,
             journal: Journal::new(config.on_request.clone()),
             baseline,
             resetting: RwLock::new(()),
@@ -177,8 +189,8 @@ impl Service {
             store: Arc::clone(&store),
             directories: directories.clone(),
             config,
-        };
-        let router = routes::router(Arc::new(app));
+        });
+        let router = routes::router(Arc::clone(&app));
         let (shutdown, shutdown_signal) = oneshot::channel::<()>();
         let server = tokio::spawn(connections::serve(listener, router, limits, async {
             let _ = shutdown_signal.await;
@@ -188,6 +200,7 @@ impl Service {
             data_is_open_to_others,
             seeded,
             in_force,
+            app,
             engine,
             store,
             directories,
@@ -223,6 +236,12 @@ impl Service {
     /// Returns a line each on the limits, the faults and the clock that are in force at the start.
     pub fn in_force(&self) -> Vec<String> {
         self.in_force.lines()
+    }
+
+    /// Returns lines on what a proxy has handed on and a replay has answered, and on the differences from the contract; none
+    /// for a service that answers itself.
+    pub fn hosted_summary(&self) -> Vec<String> {
+        self.app.hosted.as_ref().map(Hosted::summary).unwrap_or_default()
     }
 
     /// Stops the service as [`Service::stop`] does, and then exports its state to `path`.
@@ -292,6 +311,7 @@ struct Opened {
     seeded: Vec<Seeded>,
     /// State for a reset; `None` without administration.
     baseline: Option<Baseline>,
+    hosted: Option<Hosted>,
 }
 
 /// Opens the data directory, recovers from a crash and loads the reference tables, on a blocking thread.
@@ -313,7 +333,9 @@ async fn open(config: Config) -> Result<Opened, Error> {
         let seeded = seeds::install(&config, &store, &directories)?;
         let baseline = if config.admin { Some(store.baseline()?) } else { None };
         let store = Arc::new(store);
-        Ok(Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline })
+        let failed = |(directory, cause)| Error::Recorded { directory, cause };
+        let hosted = Hosted::open(&config.backend).map_err(failed)?;
+        Ok(Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline, hosted })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

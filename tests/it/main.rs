@@ -62,6 +62,7 @@ mod service_kills;
 mod service_load;
 mod service_observe;
 mod service_results;
+mod service_proxy;
 mod service_seeds;
 mod signals;
 mod sinks;

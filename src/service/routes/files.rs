@@ -18,6 +18,7 @@ use crate::api::RunId;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::private_files;
+use crate::service::query::Query;
 use crate::service::range::{self, RequestedRange};
 use crate::service::request::{blocking, not_found_path, query};
 use crate::service::rows::FileRow;
@@ -33,16 +34,7 @@ pub(super) async fn download(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Ok(Path((run, filename))) = path else { return Err(not_found_path()) };
-    let query = query(&uri);
-    let (expires, signature) = (query.get("expires").unwrap_or(""), query.get("sig").unwrap_or(""));
-    let signed = format!("/storage/files/{run}/{filename}");
-    app.signer.check(&signed, expires, signature, app.config.clock.now()).map_err(|refusal| {
-        let text = match refusal {
-            Refusal::Signature => "the link has an invalid signature",
-            Refusal::Expired => "this link has expired",
-        };
-        ApiError::Text(StatusCode::FORBIDDEN, text.to_owned())
-    })?;
+    check_link(&app, &format!("/storage/files/{run}/{filename}"), &query(&uri))?;
     blocking(move || {
         let not_found = || ApiError::not_found("File not found");
         let run = RunId(run);
@@ -59,6 +51,18 @@ pub(super) async fn download(
         respond(&directory.join(row.filename.as_str()), &row, &headers)
     })
     .await
+}
+
+/// Checks the signature of a link to `path`, and that it has not expired; 403 otherwise.
+pub(super) fn check_link(app: &App, path: &str, query: &Query) -> Result<(), ApiError> {
+    let (expires, signature) = (query.get("expires").unwrap_or(""), query.get("sig").unwrap_or(""));
+    app.signer.check(path, expires, signature, app.config.clock.now()).map_err(|refusal| {
+        let text = match refusal {
+            Refusal::Signature => "the link has an invalid signature",
+            Refusal::Expired => "this link has expired",
+        };
+        ApiError::Text(StatusCode::FORBIDDEN, text.to_owned())
+    })
 }
 
 /// Rejects `HEAD` with 403, as the storage services behind the vendor's links do: their links are signed for `GET`.
@@ -98,7 +102,7 @@ fn respond(path: &FilePath, row: &FileRow, headers: &HeaderMap) -> Result<Respon
             (header::CONTENT_LENGTH, len.to_string()),
             (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", row.filename)),
         ],
-        Body::from_stream(stream::try_unfold((file, len), next_chunk)),
+        stream_of(file, len),
     )
         .into_response();
     if status == StatusCode::PARTIAL_CONTENT {
@@ -116,6 +120,11 @@ fn within_http_dates(time: DateTime<Utc>) -> DateTime<Utc> {
     // The last second of the year 9999.
     const LAST: i64 = 253_402_300_799;
     DateTime::from_timestamp(time.timestamp().clamp(0, LAST), 0).unwrap_or(time)
+}
+
+/// Returns the next `len` bytes of a file as a body.
+pub(super) fn stream_of(file: File, len: u64) -> Body {
+    Body::from_stream(stream::try_unfold((file, len), next_chunk))
 }
 
 /// Reads the next chunk of a file with `remaining` bytes to send; `None` at the end.

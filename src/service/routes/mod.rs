@@ -8,6 +8,7 @@ mod compress;
 mod files;
 mod host;
 mod key;
+mod hosted;
 mod links;
 mod router;
 mod runs;

@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::compress::compressed;
 use super::host::check_host;
 use super::key::{limit_rate, require_key, require_key_or_token};
-use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
+use super::{admin, bulk, files, hosted, links, runs, uploads, webhooks, workflows};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
@@ -58,27 +58,27 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), limit_rate))
         // Our reading: a 401 takes precedence over every other error of a request.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key));
+    // The signature of the link is the authorization; an API key in the request is ignored.
+    let files = Router::new().route(FILES, get(files::download).head(files::reject_head));
+    // All of this is the hosted service's if it stands behind.
+    let api = if app.hosted.is_none() { keyed.merge(files) } else { Router::new() };
     let metrics = Router::new().route(METRICS, get(metrics));
     // A service that other machines can reach has a key, and its metrics tell what it is used for.
     let metrics = match app.config.api_key {
         None => metrics,
         Some(_) => metrics.route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key_or_token)),
     };
-    let open = Router::new()
-        .route(HEALTH, get(healthz))
-        .merge(metrics)
-        .route(OPENAPI, get(openapi_description))
-        // The signature of the link is the authorization; an API key in the request is ignored.
-        .route(FILES, get(files::download).head(files::reject_head))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes_sent));
+    let open = Router::new().route(HEALTH, get(healthz)).merge(metrics).route(OPENAPI, get(openapi_description));
+    let open = api.merge(open).route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes_sent));
     // The login reads a body before any key is checked.
     let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
-    let mut all = keyed.merge(open).merge(pages);
+    let mut all = open.merge(pages);
     all = all.merge(admin::observe(&app));
     if app.config.admin {
         all = all.merge(admin::control(&app));
     }
-    let mut all = all.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    let all = if app.hosted.is_none() { all.fallback(not_found) } else { all.fallback(hosted::answer) };
+    let mut all = all.method_not_allowed_fallback(method_not_allowed);
     // Inside the fault layer, because faults break the description on purpose.
     #[cfg(test)]
     {
