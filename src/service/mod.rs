@@ -25,6 +25,7 @@ mod config;
 mod connections;
 mod contract;
 mod count;
+mod cron;
 mod directories;
 mod engine;
 mod enrich;
@@ -32,8 +33,8 @@ mod enrichment_sources;
 mod faults;
 mod fields;
 mod graph;
-mod hosts;
 mod hosted;
+mod hosts;
 mod in_force;
 mod journal;
 mod location;
@@ -53,6 +54,8 @@ mod request;
 mod retention;
 mod routes;
 mod rows;
+mod schedule_bodies;
+mod schedules;
 mod seeds;
 mod server;
 mod sign;
@@ -71,10 +74,10 @@ pub use faults::{
     Error as ScenarioError, ErrorShape as FaultErrorShape, Kind as FaultKind, Progress as FaultProgress,
     Refusal as FaultRefusal, Rule as FaultRule, Scenario, Target as FaultTarget,
 };
+pub use hosted::Backend;
 pub use journal::{OnRequest, RequestRecord};
 pub use openapi::document as openapi_document;
 pub use retention::Retain;
-pub use hosted::Backend;
 pub use seeds::{Error as SeedError, Seeded};
 pub use server::{Error, Service};
 pub use store::Error as StoreError;

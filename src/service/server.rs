@@ -107,6 +107,7 @@ pub struct Service {
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
     sweep_task: JoinHandle<()>,
+    schedule_task: JoinHandle<()>,
     stop_grace: Duration,
     run_grace: Duration,
 }
@@ -191,6 +192,7 @@ impl Service {
             config,
         });
         let router = routes::router(Arc::clone(&app));
+        let schedule_task = tokio::spawn(routes::run_schedules(Arc::clone(&app)));
         let (shutdown, shutdown_signal) = oneshot::channel::<()>();
         let server = tokio::spawn(connections::serve(listener, router, limits, async {
             let _ = shutdown_signal.await;
@@ -207,6 +209,7 @@ impl Service {
             shutdown: Some(shutdown),
             server,
             sweep_task,
+            schedule_task,
             stop_grace,
             run_grace,
         })
@@ -258,6 +261,7 @@ impl Service {
     pub async fn stop(mut self) {
         self.shutdown = None;
         self.sweep_task.abort();
+        self.schedule_task.abort();
         self.engine.stop(self.run_grace).await;
         if tokio::time::timeout(self.stop_grace, &mut self.server).await.is_err() {
             self.server.abort();
@@ -281,6 +285,7 @@ fn base_url(mut address: SocketAddr) -> String {
 impl Drop for Service {
     fn drop(&mut self) {
         self.sweep_task.abort();
+        self.schedule_task.abort();
         self.engine.cancel_all();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::compress::compressed;
 use super::host::check_host;
 use super::key::{limit_rate, require_key, require_key_or_token};
-use super::{admin, bulk, files, hosted, links, runs, uploads, webhooks, workflows};
+use super::{account, admin, bulk, files, hosted, links, runs, schedules, uploads, webhooks, workflows};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
@@ -42,6 +42,10 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::CANCEL_RUN, post(runs::cancel))
         .route(paths::DOWNLOAD_LINKS, get(links::list))
         .route(paths::JOB_STATUS, get(bulk::status))
+        .route(paths::SEARCH_DOWNLOAD, get(files::upload_link))
+        .route(paths::CHECK_BALANCE, get(account::balance))
+        .route(paths::SCHEDULES, get(schedules::list).post(schedules::create))
+        .route(paths::SCHEDULE, get(schedules::one).patch(schedules::update).delete(schedules::delete))
         .route(paths::SIGNING_SECRET, secret)
         .route(paths::ROLL_SIGNING_SECRET, post(webhooks::roll))
         .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
@@ -161,8 +165,12 @@ async fn openapi_description() -> Response {
     Json(openapi::document()).into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::not_found("Not Found")
+/// Responds with 501 on a path of the hosted service that this one does not offer, so that the base address is not blamed.
+async fn not_found(uri: Uri) -> ApiError {
+    match account::not_offered(uri.path()) {
+        Some(text) => ApiError::not_offered(text),
+        None => ApiError::not_found("Not Found"),
+    }
 }
 
 async fn method_not_allowed() -> ApiError {
