@@ -19,22 +19,24 @@ use super::choices::{
 use super::dialect::{DialectArgs, InputArgs};
 use super::exit;
 use super::load_args::LoadArgs;
+use super::look::{HEAD_EXAMPLES, HeadArgs, STATS_EXAMPLES, StatsArgs};
 use super::period::Period;
 use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
 use super::serve_flags::{EngineFlags, HostedFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size};
+use super::values::{
+    Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_origin, parse_positive_size,
+};
 use crate::pipeline::OnBadRecord;
-use crate::text::escape_for_terminal;
 
 /// Stream the results of hosted batch workflows into Parquet, CSV, NDJSON, Arrow and object stores
 ///
 /// drawoff starts a run through the Workflows API, watches it, and converts its results while they download. No stage
 /// holds a whole file in memory. With `run --local` the service runs inside the process and needs no account.
 #[derive(Debug, Parser)]
-#[command(name = "drawoff", version, after_long_help = long_help(), subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "drawoff", version, after_long_help = long_help(), subcommand_required = true)]
 pub(super) struct Args {
     /// Flags that every command accepts.
     #[command(flatten)]
@@ -42,24 +44,6 @@ pub(super) struct Args {
     /// The subcommand to carry out.
     #[command(subcommand)]
     pub command: TopCommand,
-}
-
-/// Parses the command line. clap's errors quote the arguments, so a failed parse is repeated with escaped ones: nothing
-/// that was typed can move the terminal's cursor.
-pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    Args::try_parse_from(&words).map_err(|error| {
-        let escaped = words.iter().map(|word| escape_for_terminal(&word.to_string_lossy()));
-        match Args::try_parse_from(escaped) {
-            Err(error) => error,
-            // The escaped arguments are valid, so a raw character was the cause: escape the message instead.
-            Ok(_) => {
-                let text = error.to_string();
-                let lines: Vec<String> = text.trim_start_matches("error: ").lines().map(escape_for_terminal).collect();
-                clap::Error::raw(error.kind(), lines.join("\n") + "\n")
-            }
-        }
-    })
 }
 
 fn long_help() -> String {
@@ -151,9 +135,15 @@ pub(super) enum Command {
     /// Convert files, standard input or URLs, without the API
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(Box<ConvertArgs>),
+    /// Show the first rows of files, standard input, URLs or a run, and read no further
+    #[command(after_help = HEAD_EXAMPLES)]
+    Head(Box<HeadArgs>),
+    /// Print statistics of every column: nulls, distinct values, bounds, mean, quantiles, lengths
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats(Box<StatsArgs>),
     /// Infer and print the columns and types of files, standard input or URLs
     #[command(
-        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
+        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet\n  drawoff schema companies.ndjson --format dbt-source:postgres --into crm.companies > sources.yml"
     )]
     Schema(Box<SchemaArgs>),
     /// Print the steps, how each one runs, and the resulting columns, inferred from a sample
@@ -183,6 +173,20 @@ pub(super) enum Command {
         after_help = "Examples:\n  drawoff serve --port 8064 --data ./service\n  drawoff serve --enrich company_enrichment=reference.csv:domain\n  drawoff serve --fault 429,times=3 --fault cut=50%,times=2\n  drawoff serve --port 0 --workflow workflow.json -- pytest\n  SIXTYFOUR_API_KEY=any drawoff --endpoint http://127.0.0.1:8064 workflows ls"
     )]
     Serve(Box<ServeArgs>),
+    /// Write a workflow definition and a sample input, to begin with
+    #[command(
+        after_help = "Examples:\n  drawoff init\n  drawoff init demo && drawoff run demo/workflow.json --local --input demo/companies.csv -o -"
+    )]
+    Init {
+        /// Directory for the files, created if it does not exist; files that are there are never changed
+        #[arg(default_value = ".", value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Check key, endpoint, certificates, clock, directories, disk and pipes, and say what to do
+    #[command(
+        after_help = "Examples:\n  drawoff doctor\n  drawoff doctor -o ndjson | jq 'select(.state == \"wrong\")'"
+    )]
+    Doctor(ListArgs),
     /// Show the resolved settings
     #[command(subcommand, after_help = "Examples:\n  drawoff config show\n  drawoff config path")]
     Config(ConfigCommand),
@@ -221,6 +225,7 @@ Examples:
   drawoff convert people.ndjson -o all.parquet -o - --to csv | head
   drawoff convert people.ndjson -o people/ --partition-by country --max-file-rows 1000000
   drawoff convert people.ndjson -o s3://bucket/people.parquet
+  drawoff convert people.ndjson -o people.csv --flatten --preview
   drawoff convert people.ndjson -o - --where \"score > 0.8 and hq.country in ('NO', 'SE')\" --select name,score --limit 10
 
   drawoff convert people.ndjson -o people.csv --with \"domain = lower(split_part(email, '@', 2))\" --cast founded:date --flatten
@@ -528,6 +533,9 @@ pub(super) struct ConvertArgs {
     /// Replace the rows of an earlier load of the same bytes; needs `--load-column`, `--load merge` or `--load replace`
     #[arg(long, help_heading = "Tables")]
     pub again: bool,
+    /// Show the first rows, columns and names that would come out, and write nothing
+    #[arg(long, help_heading = "Output")]
+    pub preview: bool,
     /// Outputs, steps and policies.
     #[command(flatten)]
     pub plan: PipelineArgs,
@@ -546,7 +554,7 @@ pub(super) struct SchemaArgs {
     /// Format of the printed schema
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: SchemaFormat,
-    /// Name of the table in the statement of `--format ddl:SYSTEM` [default: results]
+    /// Name of the table for `--format ddl:SYSTEM` and `dbt-source` [default: results]
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
     /// Records to read (auto: all records of files, the first records of other sources)
@@ -744,6 +752,10 @@ pub(super) struct ServeArgs {
     /// localhost are accepted besides, because any web page could read the service under a name of its own
     #[arg(long, value_parser = parse_host_name, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// Let web pages of this origin, such as http://localhost:3000, use the API from a browser; may be given several times.
+    /// Pages of other origins can neither read nor change anything
+    #[arg(long, value_parser = parse_origin, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
     /// Provider of an enrichment block: a reference table, or an endpoint that receives the rows (BLOCK=https://...)
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
     pub enrich: Vec<Enrich>,
@@ -831,24 +843,5 @@ mod tests {
         assert!(parse("drawoff convert - -o - --to csv -q").is_ok());
         let limit = message("drawoff runs ls --limit 501");
         assert!(limit.contains("501 is not in 1..=500"), "{limit}");
-    }
-
-    #[test]
-    fn typed_control_characters_are_escaped_in_errors() {
-        let words = [
-            vec!["\u{1b}[31mx"],
-            vec!["convert", "--\u{1b}[31mx"],
-            vec!["convert", "-", "--delimiter", "\u{1b}[31m\nhint: marked"],
-            vec!["convert", "-", "--where"],
-            vec!["runs", "ls", "--limit", "5\u{202e}"],
-        ];
-        for words in words {
-            let typed = std::iter::once("drawoff").chain(words.iter().copied()).map(OsString::from);
-            let text = parse(typed).unwrap_err().render().to_string();
-            assert!(text.starts_with("error: "), "{text}");
-            assert!(text.lines().all(|line| escape_for_terminal(line) == line), "{text:?}");
-            assert!(!text.contains("\nhint: marked"), "{text:?}");
-        }
-        assert!(parse(["drawoff", "convert", "-", "-o", "x\u{1b}.csv"].map(OsString::from)).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use clap::ValueEnum as _;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::args::{self, Args, BulkCommand, Command, GlobalArgs, PipelineArgs, TopCommand};
+use super::args::{Args, BulkCommand, Command, GlobalArgs, PipelineArgs, TopCommand};
 use super::context::{Context, ResumeHint};
 use super::error::{Error, Failure};
 use super::exit::Exit;
@@ -19,7 +19,7 @@ use super::print::{self, Screen};
 use super::result_file::ResultFile;
 use super::serve_flags::LogFormat;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
-use super::{color, commands, logger, serve_settings};
+use super::{color, commands, logger, mistakes, parse, serve_settings};
 use crate::sink::{remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
@@ -29,7 +29,11 @@ pub fn main() -> ExitCode {
     install_panic_hook();
     forbid_core_dumps();
     color::init(std::env::args_os().skip(1));
-    let args = match args::parse(std::env::args_os()) {
+    if std::env::args_os().len() <= 1 {
+        print::write_stderr(mistakes::START.trim_end());
+        return ExitCode::from(Exit::Usage.code());
+    }
+    let args = match parse::parse(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return print_usage(&error),
     };
@@ -262,6 +266,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Loads(command) => commands::loads::dispatch(context, command).await,
         Command::Bulk(command) => commands::bulk::bulk(context, command).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,
+        Command::Head(args) => commands::head::head(context, *args).await,
+        Command::Stats(args) => commands::stats::stats(context, *args).await,
         Command::Schema(args) => commands::schema::schema(context, *args).await,
         Command::Explain(args) => commands::explain::explain(context, *args).await,
         Command::Upload(args) => context.unless_interrupted(commands::upload::upload(context, args)).await,
@@ -270,6 +276,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         }
         Command::Runs(command) => context.unless_interrupted(commands::runs::dispatch(context, command)).await,
         Command::Serve(args) => commands::serve::serve(context, *args).await,
+        Command::Init { directory } => commands::init::init(context, &directory),
+        Command::Doctor(list) => commands::doctor::doctor(context, list.output).await,
         Command::Config(command) => commands::config::dispatch(context, command),
     }
 }

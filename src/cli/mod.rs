@@ -17,15 +17,22 @@ mod engine;
 mod error;
 mod exit;
 mod flag_text;
+mod help;
 mod interrupt;
 mod load_args;
 #[cfg(feature = "serve")]
 mod local;
 mod logger;
+mod look;
+mod mistakes;
 mod object_options;
 mod output_checks;
 mod outputs;
+#[cfg(feature = "serve")]
+mod page_commands;
+mod parse;
 mod period;
+mod place_names;
 mod print;
 mod report;
 #[cfg(feature = "serve")]
@@ -33,6 +40,7 @@ mod request_log;
 mod result_file;
 mod resume;
 mod run_selection;
+mod run_source;
 mod serve_flags;
 mod serve_settings;
 pub mod settings;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::PipelineArgs;
 use super::error::{Error, Failure};
+use super::place_names::check_file;
 use crate::format::{NamedFormat, SourceCodec};
 use crate::pipeline::{
     Directory, OnBadRecord, Output, Target, check_results_replaceable, is_rejects_file, is_result, may_continue_in,
@@ -57,6 +58,14 @@ fn check_writable(output: &Output, inputs: &[&Path]) -> Result<(), Failure> {
         return Err(Failure::new(error, "give the output another name or directory"));
     }
     check_not_fed(path, inputs)
+}
+
+/// Fails if `output` is one of the files that are read.
+pub(super) fn require_not_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
+    match inputs.iter().find(|input| is_input(output, input)) {
+        Some(input) => Err(Error::Usage(format!("{} is an input and cannot be an output", input.display())).into()),
+        None => Ok(()),
+    }
 }
 
 /// Returns true if `output` is the file `input`, by any name. Standard input is no name that an output could have.
@@ -184,6 +193,9 @@ pub(super) fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path])
         _ => outputs.iter().find_map(beside),
     };
     let Some(path) = args.rejects.clone().or(beside) else { return Ok(None) };
+    if args.rejects.is_some() {
+        check_file(&path)?;
+    }
     let refuse = |why: &str, hint: &str| {
         let error = Error::Usage(format!("cannot write rejects to {}: {why}", path.display()));
         Err(Failure::new(error, hint))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
+use crate::secret::without_passwords;
 use crate::text::escape_for_terminal;
 
 /// Interval between two progress lines where standard error is no terminal.
@@ -34,9 +35,8 @@ struct Progress {
 impl Screen {
     /// Creates the screen. `quiet` suppresses notes and progress.
     pub(super) fn new(quiet: bool) -> Self {
-        // A dumb terminal cannot move its cursor, so it gets plain lines like a pipe.
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Screen { quiet, terminal: io::stderr().is_terminal() && !dumb, progress: Mutex::default() }
+        // A dumb terminal gets plain lines like a pipe.
+        Screen { quiet, terminal: io::stderr().is_terminal() && !is_dumb(), progress: Mutex::default() }
     }
 
     /// Returns true if notes and progress are suppressed.
@@ -53,7 +53,7 @@ impl Screen {
         }
         let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let percent = fraction.map(|f| format!("{:.0} %  ", (f * 100.0).clamp(0.0, 100.0))).unwrap_or_default();
-        let text = escape_for_terminal(&format!("{phase}  {percent}{detail}"));
+        let text = escape_for_terminal(&without_passwords(&format!("{phase}  {percent}{detail}")));
         if self.terminal {
             let bar = progress.bar.get_or_insert_with(new_bar);
             match fraction {
@@ -92,7 +92,7 @@ impl Screen {
 
     /// Prints a line even if quiet. The text is escaped here.
     pub(super) fn always(&self, text: &str) {
-        let text = &escape_for_terminal(text);
+        let text = &escape_for_terminal(&without_passwords(text));
         let progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &progress.bar {
             // The bar is removed for the moment, so that the line does not overwrite it.
@@ -171,6 +171,45 @@ pub(super) fn write_stderr(text: &str) {
 /// Writes data to standard output, without escaping, and flushes it. A closed pipe is an error of kind `BrokenPipe`.
 pub(super) fn write_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes text to standard output; on a terminal that it does not fit, through the pager that `PAGER` names, or `less`. An
+/// empty `PAGER`, and `cat`, mean none.
+pub(super) fn write_paged(text: &str) -> io::Result<()> {
+    let pager = std::env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
+    let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    let fits = rows == 0 || text.lines().count() < rows;
+    if !stdout_is_terminal() || is_dumb() || fits || matches!(pager.trim(), "" | "cat") {
+        return write_stdout(text);
+    }
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(&pager).stdin(std::process::Stdio::piped());
+    if std::env::var_os("LESS").is_none() {
+        // Ends by itself if the text fits after all, and leaves it on the screen.
+        command.env("LESS", "FRX");
+    }
+    let Ok(mut child) = command.spawn() else { return write_stdout(text) };
+    if let Some(mut stdin) = child.stdin.take() {
+        // Closed early: the reader has seen enough.
+        let _ = stdin.write_all(text.as_bytes());
+    }
+    match child.wait()?.code() {
+        // Not found, by the shell's own code.
+        Some(127) => write_stdout(text),
+        _ => Ok(()),
+    }
+}
+
+/// Returns true if the terminal cannot move its cursor.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Writes text with styles to standard output, without them where it has no colours, and flushes it.
+pub(super) fn write_stdout_colored(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }

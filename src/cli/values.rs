@@ -172,6 +172,15 @@ pub(super) fn parse_host_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Parses the origin of a web page, and returns it in the form that browsers send.
+pub(super) fn parse_origin(text: &str) -> Result<String, String> {
+    let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let is_origin = |url: &Url| url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let url = url.filter(is_origin).filter(|url| url.username().is_empty() && url.password().is_none());
+    url.map(|url| url.origin().ascii_serialization())
+        .ok_or_else(|| "it must be the origin of a web page, such as http://localhost:3000".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +195,20 @@ mod tests {
         }
         assert_eq!(parse_on_bad_record("limit=5"), Ok(OnBadRecord::Limit(5)));
         assert_eq!(parse_on_bad_record("limit="), Err("it must be fail, skip or limit=N".to_owned()));
+    }
+
+    #[test]
+    fn origins_are_in_the_form_of_browsers() {
+        for (text, origin) in [
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("HTTPS://App.Example.com:443/", "https://app.example.com"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(parse_origin(text).unwrap(), origin);
+        }
+        for wrong in ["*", "null", "localhost:3000", "http://a/b", "http://a?b", "file:///a", "http://u:p@a", ""] {
+            assert!(parse_origin(wrong).unwrap_err().contains("such as http://localhost:3000"), "{wrong}");
+        }
     }
 
     #[test]

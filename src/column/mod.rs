@@ -16,6 +16,7 @@ pub mod number;
 mod open_keys;
 mod prune;
 mod schema;
+pub mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod views;

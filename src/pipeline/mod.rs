@@ -13,7 +13,7 @@
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
 //! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory table_files open
-//! message prepared chunks partial worker limit writer threads run tables explain query execute read cut
+//! message prepared chunks partial worker limit writer threads run tables explain query execute read statistics cut
 //! ```
 //!
 //! `input` turns sources into items, and `schema` knows no output. The first line of `output` is the workers' half,
@@ -45,6 +45,7 @@ mod report;
 mod run;
 mod schema;
 mod sequencer;
+mod statistics;
 mod tables;
 mod threads;
 mod worker;
@@ -59,10 +60,11 @@ pub use explain::{Explained, explain_steps};
 pub use output::{DirectoryConflict, SUCCESS, SharedName, check_results_replaceable, is_result, may_continue_in};
 pub use plan::{Directory, ExecutionPlan, Limits, OnBadRecord, Output, SchemaFrom, SchemaPolicy, SchemaSource, Target};
 pub use progress::Control;
-pub use read::{BatchReader, read_batches};
+pub use read::{BatchReader, TypedReader, read_batches};
 pub use rejects::is_rejects_file;
 pub use report::Report;
 pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
+pub use statistics::{CollectedStatistics, collect_statistics};
 
 #[cfg(test)]
 mod files_tests;

@@ -75,7 +75,8 @@ pub enum Target {
     Object(ObjectLocation),
     /// Standard output, written while records arrive.
     Stdout,
-    /// A reader in this process, with the format Arrow; [`read_batches`](super::read_batches) creates both ends.
+    /// A reader in this process, with the format Arrow; [`read_batches`](super::read_batches) and
+    /// [`TypedReader`](super::TypedReader) create both ends.
     Channel(BatchSender),
     /// A table, with the format [`OutputFormat::Table`]. The rows appear in it all at once, with their row in its ledger.
     Table(TableTarget),
@@ -103,6 +104,9 @@ pub struct Directory {
     /// Columns whose values choose the directory of a row, with the names of Hive: `country=NO/city=Oslo`. The files do
     /// not contain these columns. Empty for no partitioning.
     pub partition_by: Arc<[Arc<str>]>,
+    /// Leave columns and members of objects out that are null, or empty lists, in all rows: what copies the files would make
+    /// text of them. Default false.
+    pub leaves_out_empty: bool,
 }
 
 impl Output {
@@ -136,6 +140,8 @@ impl Output {
         // An upload, a stream, and rows behind those of others cannot be rewritten.
         let cannot_rewrite = match &self.target {
             Target::Object(_) | Target::File { append: true, .. } => true,
+            // Its batches carry their columns.
+            Target::Channel(sender) if sender.is_typed() => return false,
             _ => self.is_live(whole_streams),
         };
         match self.format.properties().late_columns {

@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::channel::channel;
+use super::channel::{channel, typed_channel};
 use super::error::Error;
 use super::execute::execute;
 use super::plan::{ExecutionPlan, Output, Target};
 use super::progress::Control;
 use super::report::Report;
+use crate::column::Batch;
 use crate::format::arrow_ipc::ArrowForm;
 use crate::format::{Compression, OutputFormat};
 
@@ -145,6 +146,59 @@ impl Drop for BatchReader {
         // Ends a wait of the writer for a free slot in the channel.
         self.receiver = None;
         if let Some(execution) = self.execution.take() {
+            let _ = execution.join();
+        }
+    }
+}
+
+/// The rows of an execution as batches with their types, for a reader that follows columns which widen: each batch has
+/// the columns and types of its own records. Text is views into the records.
+///
+/// Dropped before its end, it cancels the execution and waits for its thread.
+#[derive(Debug)]
+pub struct TypedReader {
+    /// `None` at the end.
+    receiver: Option<Receiver<Batch>>,
+    execution: Option<JoinHandle<Result<Report, Error>>>,
+    control: Control,
+}
+
+impl TypedReader {
+    /// Begins the execution of `plan`, whose outputs are replaced, on a thread of its own. `control` has its counters,
+    /// and cancels it.
+    pub fn begin(mut plan: ExecutionPlan, control: &Control) -> Result<Self, Error> {
+        let (sender, receiver) = typed_channel();
+        let target = Target::Channel(sender);
+        plan.outputs =
+            vec![Output { format: OutputFormat::Arrow(ArrowForm::Stream), compression: Compression::None, target }];
+        let of_thread = control.clone();
+        let thread = std::thread::Builder::new().name("execution".into()).spawn(move || execute(plan, &of_thread));
+        let execution = thread.map_err(|cause| Error::Bug(format!("cannot start a thread: {cause}")))?;
+        Ok(TypedReader { receiver: Some(receiver), execution: Some(execution), control: control.clone() })
+    }
+
+    /// Returns the next batch, which has rows; `None` at the end, and after an error.
+    pub fn next_batch(&mut self) -> Option<Batch> {
+        self.receiver.as_ref()?.recv().ok()
+    }
+
+    /// Ends the reading, also before the last batch, and returns the report of what was executed.
+    pub fn finish(mut self) -> Result<Report, Error> {
+        // Ends a wait of the writer for a free slot in the channel, and the execution as a closed pipe does.
+        self.receiver = None;
+        match self.execution.take().map(JoinHandle::join) {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Err(Error::Bug("an execution was joined twice".into())),
+        }
+    }
+}
+
+impl Drop for TypedReader {
+    fn drop(&mut self) {
+        if let Some(execution) = self.execution.take() {
+            self.control.cancel();
+            self.receiver = None;
             let _ = execution.join();
         }
     }

@@ -118,7 +118,8 @@ impl Scratch {
         }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    /// Returns the path of a table's file.
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
         // In hexadecimal, so that any table name is a valid file name and no two names collide.
         self.0.path().join(hex(name.as_bytes())).with_extension("parquet")
     }

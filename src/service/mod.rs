@@ -21,6 +21,7 @@ mod blocks;
 mod body;
 mod bulk;
 mod clock;
+mod command_line;
 mod config;
 mod connections;
 mod contract;
@@ -44,6 +45,7 @@ mod openapi;
 mod page;
 mod paths;
 mod payload;
+mod preview;
 mod private_files;
 mod provider;
 mod query;
@@ -68,6 +70,7 @@ mod webhook;
 
 pub use archive::{ArchiveSummary, Error as ArchiveError, check_replaceable, export, import};
 pub use clock::Clock;
+pub use command_line::{ClientAct, CommandLine, CommandRequest, RunInput};
 pub use config::{Config, EnrichEndpoint, EnrichTable};
 pub use enrich::Error as EnrichError;
 pub use faults::{

@@ -179,7 +179,7 @@ impl Service {
             resetting: RwLock::new(()),
             payload_permits: Semaphore::new(PAYLOADS_AT_ONCE),
             signer: Signer::new(store.secret()),
-            hosts: Hosts::new(&config.allow_hosts, config.api_key.is_some()),
+            hosts: Hosts::new(&config.allow_hosts, &config.allow_origins, config.api_key.is_some()),
             faults,
             address,
             rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),

@@ -7,13 +7,17 @@ use crate::support::api::Script;
 use crate::support::{Done, MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 31] = [
     "run",
     "pull",
     "sync",
     "loads ls",
     "loads gc",
     "convert",
+    "head",
+    "stats",
+    "init",
+    "doctor",
     "schema",
     "bulk people",
     "bulk company",
@@ -56,8 +60,10 @@ fn the_list_of_commands_is_complete() {
     let place = Place::new();
     for group in ["", "bulk", "workflows", "runs", "loads", "config"] {
         let done = place.run_line(&format!("{group} --help")).ok();
-        let commands = done.text().split_once("Commands:").expect("a list of commands").1.trim_start();
-        for line in commands.lines().take_while(|line| !line.is_empty()) {
+        // Those of drawoff itself are in groups.
+        let (begin, end) = if group.is_empty() { ("Usage:", "Options:") } else { ("Commands:", "\n\n") };
+        let commands = done.text().split_once(begin).expect("a list of commands").1.trim_start();
+        for line in commands.split(end).next().unwrap().lines() {
             let Some(name) = line.strip_prefix("  ").and_then(|l| l.split_whitespace().next()) else { continue };
             let full = format!("{group} {name}").trim().to_owned();
             let known = COMMANDS.iter().any(|c| *c == full || c.starts_with(&format!("{full} ")));

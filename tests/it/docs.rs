@@ -102,7 +102,8 @@ fn every_documented_command_parses() {
 /// for the next one counts too.
 fn runs_here(line: &str) -> bool {
     let written = (line.starts_with("echo ") || line.starts_with("printf ")) && line.contains(" > ");
-    let local = ["convert ", "schema ", "explain ", "--local"].iter().any(|word| line.contains(word));
+    let local =
+        ["convert ", "schema ", "explain ", "head ", "stats ", "--local"].iter().any(|word| line.contains(word));
     let elsewhere = line.contains("://") || line.contains(" serve ") || line.contains('$');
     written || local && line.contains("testdata/") && !elsewhere
 }

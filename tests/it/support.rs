@@ -24,6 +24,7 @@
 //! `.ci/run` sets the paths of the tools.
 
 pub mod api;
+pub mod browser;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
 #[cfg(feature = "object-store")]

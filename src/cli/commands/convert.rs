@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::preview::preview;
 use crate::cli::args::ConvertArgs;
 use crate::cli::choices::SchemaFromArg;
 use crate::cli::context::Context;
@@ -11,18 +12,22 @@ use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::{OutputReport, already_loaded};
 use crate::cli::store_checks::check_stores;
-use crate::cli::{engine, output_checks, outputs, sources, tables};
+use crate::cli::{engine, output_checks, outputs, shell, sources, tables};
 use crate::pipeline;
 
 /// Checks the outputs, opens the sources, executes the plan and prints the report. The order matters: nothing is
 /// downloaded for a command whose flags or outputs are not valid.
 pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let mut outputs = outputs::outputs(&args.plan, &context.settings, "part")?;
+    let outputs = outputs::outputs(&args.plan, &context.settings, "part");
+    let mut outputs = outputs.map_err(|failure| misplaced_output(&args, failure))?;
     // Parsed only to find errors: a download must not begin for steps that are not valid.
     args.plan.steps.steps()?;
     let dialect = args.input.resolve(&context.settings)?;
     output_checks::check(&args.plan, &outputs, &[])?;
+    if args.preview {
+        return preview(context, &args, outputs, &dialect).await;
+    }
     check_stores(context, &outputs).await?;
     tables::show_notes(context, &outputs);
     let shown: Vec<String> = args.sources.iter().map(|name| name.display().to_string()).collect();
@@ -81,4 +86,17 @@ pub(crate) async fn convert(context: &Context, args: ConvertArgs) -> Result<Exit
         elapsed: start.elapsed(),
     };
     Ok(output_report.print(context, args.plan.report))
+}
+
+/// Adds the command that was probably meant to a failure, if the last source looks like an output without its flag.
+fn misplaced_output(args: &ConvertArgs, failure: Failure) -> Failure {
+    let [before @ .., last] = &args.sources[..] else { return failure };
+    let is_output = !before.is_empty() && !last.exists() && outputs::format_of_name(last).0.is_some();
+    if !args.plan.outputs.typed.is_empty() || !is_output {
+        return failure;
+    }
+    let words = ["drawoff".to_owned(), "convert".to_owned()].into_iter();
+    let words = words.chain(before.iter().map(|path| path.display().to_string()));
+    let words = words.chain(["-o".to_owned(), last.display().to_string()]);
+    failure.with_hint(format!("an output follows `-o`: `{}`", shell::joined(words)))
 }

@@ -15,11 +15,12 @@ use super::resolve::{self, SOURCES_WITHOUT_INPUT, StartWork};
 use super::results::PullOptions;
 use super::start::{StartRequest, StartedRun, start};
 use crate::api::Graph;
-use crate::cli::args::RunArgs;
+use crate::cli::args::{PartArgs, RunArgs};
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::flag_text::in_flags;
+use crate::cli::table;
 use crate::cli::values::Enrich;
 use crate::client::{
     self, Client, Definition, ResultFormat, SourceKind, StateDir, WorkflowArgument, declared_types, source_block,
@@ -27,6 +28,7 @@ use crate::client::{
 use crate::column::Schema;
 use crate::net::Kind;
 use crate::pipeline::check_steps_of_run;
+use crate::text::{counted, escape_for_terminal};
 use crate::transform::Step;
 
 /// Checks everything that can be checked locally, then starts the run and writes its results.
@@ -60,6 +62,9 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Fa
             Some(context.unless_interrupted(read).await?)
         }
     };
+    if args.parts.dry_run && args.input.is_empty() {
+        return dry_run_without_input(context, &args, payload.as_ref()).await;
+    }
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
     }
@@ -178,11 +183,12 @@ async fn start_and_pull(
 
 /// Fails if the flags of parts are given without an input to cut.
 fn require_input_of_parts(args: &RunArgs) -> Result<(), Failure> {
-    if args.payload.is_some() && args.parts.applies_to(&args.input) {
+    let cuts = PartArgs { dry_run: false, ..args.parts.clone() };
+    if args.payload.is_some() && cuts.applies_to(&args.input) {
         let error = Error::Usage("the rows of `--payload` cannot be cut into parts".to_owned());
         return Err(Failure::new(error, "start a run for each part of them, each with its own `--payload @FILE`"));
     }
-    if args.input.is_empty() && args.parts.applies_to(&args.input) {
+    if args.input.is_empty() && cuts.applies_to(&args.input) {
         let error = Error::Usage("only an input file can be cut into parts".to_owned());
         return Err(Failure::new(error, "specify it with `--input FILE`, or `--input -` for standard input"));
     }
@@ -267,12 +273,32 @@ fn read_payload(text: &str) -> Result<Value, Failure> {
     Ok(payload)
 }
 
+/// Says what would be started without an input file. The API is asked for the workflow alone, which costs nothing.
+async fn dry_run_without_input(context: &Context, args: &RunArgs, payload: Option<&Value>) -> Result<Exit, Failure> {
+    let name = match Definition::read(Path::new(&args.workflow)) {
+        Ok(Definition(definition)) => definition.workflow_name,
+        Err(error) if args.local => return Err(error.into()),
+        Err(_) => {
+            let client = context.client()?;
+            context.unless_interrupted(async { Ok(client.find_workflow(&args.workflow).await?) }).await?.name
+        }
+    };
+    let rows = match payload {
+        Some(Value::Array(rows)) => format!(" for {} of the payload", counted(rows.len() as u64, "row")),
+        Some(_) => " for 1 row of the payload".to_owned(),
+        None => String::new(),
+    };
+    let name = escape_for_terminal(&name);
+    table::write_data(&format!("1 run of {name} would be started{rows}\n"))?;
+    Ok(Exit::Success)
+}
+
 /// Fails unless `workflow` is a definition file: the local service starts without workflows.
 fn require_definition(workflow: &str) -> Result<(), Failure> {
     match Definition::read(Path::new(workflow)) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let hint = "specify a definition file: the service of `--local` starts without workflows";
+            let hint = "specify a definition file, such as that of `drawoff init`: the service of `--local` starts without workflows";
             Err(Failure::new(error, hint))
         }
     }
@@ -335,7 +361,9 @@ mod tests {
     #[test]
     fn an_input_that_does_not_fit_the_first_block_is_refused() {
         let hint = |block: &str, specs: &str, input, payload| {
-            require_fitting_input("W", &graph(block, specs), input, payload).err().map(|f| f.hint().unwrap().to_owned())
+            require_fitting_input("W", &graph(block, specs), input, payload)
+                .err()
+                .map(|f| f.hint().unwrap().into_owned())
         };
         assert!(hint("webhook", "{}", true, false).unwrap().contains("use --payload, not --input"));
         assert!(hint("webhook", "{}", false, false).unwrap().contains("--payload"));

@@ -31,8 +31,10 @@ pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<
             };
             let filter = RunFilter { status, workflow, limit };
             let runs = list_runs(context, &client, &filter, &period).await?.runs;
+            let now = chrono::Utc::now();
             table::write_list(list.output, &runs, &["RUN", "WORKFLOW", "STATUS", "QUEUED", "COMPLETED"], |run| {
-                let or_dash = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
+                let or_dash =
+                    |time: &Option<String>| time.as_deref().map_or_else(|| "-".into(), |t| table::ago(t, now));
                 let status = RunStatus::parse(&run.status).as_str().to_owned();
                 vec![
                     run.job_id.to_string(),

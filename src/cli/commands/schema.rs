@@ -1,11 +1,10 @@
 //! `schema`: infers the columns and types of its sources and prints them with their origins, as a table, a schema file,
-//! or an Arrow or Parquet schema.
+//! an Arrow or Parquet schema, the statement of a table, or a source of dbt.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::RunId;
 use crate::cli::args::SchemaArgs;
 use crate::cli::choices::{SchemaFormat, SchemaFromArg};
 use crate::cli::context::Context;
@@ -13,28 +12,26 @@ use crate::cli::dialect::{doubt_note, text_column_note};
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
-use crate::cli::sources::Sources;
-use crate::cli::{engine, sources, table, tables};
-use crate::client::{BlockSelection, Definition, ResultFormat, declared_types, result_source};
+use crate::cli::run_source::open_sources_or_run;
+use crate::cli::{engine, table, tables};
+use crate::client::{Definition, declared_types};
 use crate::column::Schema;
 use crate::format::{arrow_json, parquet, schema_file};
 use crate::pipeline::{Control, DescribedSchema, SchemaFrom, SchemaSource, SetBy, TypeFrom, describe_schema};
 use crate::position::FieldPath;
 use crate::text::{counted, error_chain, escape_for_terminal, human_count};
+use crate::warehouse::{Described, dbt_source, standard_table};
 
 /// Infers and prints the schema. By default files are read completely, so that the schema is that of every record;
 /// other sources are sampled. Records that do not fit a schema file make the exit code `partial`.
 pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, Failure> {
     let enforced = read_schema_file(args.schema.as_deref(), &context.settings)?;
     let mut declared = args.workflow.as_deref().map(declared_by).transpose()?;
-    let opened = match run_of(&args.sources) {
-        Some(run) => {
-            let (opened, of_run) = open_run(context, &run).await?;
-            declared.get_or_insert(of_run);
-            opened
-        }
-        None => sources::open(context, &args.sources, &args.input.resolve(&context.settings)?).await?,
-    };
+    let dialect = args.input.resolve(&context.settings)?;
+    let (opened, of_run) = open_sources_or_run(context, &args.sources, &dialect, None).await?;
+    if let Some(of_run) = of_run {
+        declared.get_or_insert(of_run);
+    }
     // A named pipe is a path as well, but it can be read only once.
     let all_files = opened.files.len() == opened.sources.len() && opened.files.iter().all(|path| path.is_file());
     let from = match args.schema_from {
@@ -63,11 +60,7 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             let text = parquet::message_type(&described.schema);
             table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
         }
-        ddl => {
-            let system = ddl.ddl_system().unwrap_or_default();
-            let text = tables::ddl(system, args.into.as_deref().unwrap_or("results"), &described.schema)?;
-            table::write_data(&text)?;
-        }
+        of_table => table::write_data(&text_of_table(of_table, &args, &described.schema)?)?,
     }
     let text_columns = described.text_columns.iter().map(text_column_note);
     let notes = opened.notes.into_iter().chain(described.notes.iter().cloned()).chain(text_columns);
@@ -90,38 +83,32 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
     Ok(Exit::Success)
 }
 
-/// Returns the run whose id is the only source; `None` if a file has that name.
-fn run_of(sources: &[PathBuf]) -> Option<RunId> {
-    let [only] = sources else { return None };
-    let text = only.to_str()?;
-    let is_digit = |(i, byte): (usize, u8)| match i {
-        8 | 13 | 18 | 23 => byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    };
-    let is_id = text.len() == 36 && text.bytes().enumerate().all(is_digit);
-    (is_id && !only.exists()).then(|| RunId(text.to_owned()))
-}
-
-/// Begins the downloads of the results of a run, and returns them with the types that its workflow declares.
-async fn open_run(context: &Context, run: &RunId) -> Result<(Sources, Schema), Failure> {
-    let client = context.client()?;
-    let requests = async {
-        let status = client.live_status(run).await?;
-        client.require_completed(&status).await?;
-        let formats = [ResultFormat::Ndjson, ResultFormat::Csv];
-        let results = client.result_links(run, &formats, BlockSelection::Final).await?;
-        Ok((client.declared_types_of(&status.workflow_id).await, results))
-    };
-    let (declared, results) = context.unless_interrupted(requests).await?;
-    let opens = client.download_requests(run, &results);
-    let downloads = context.downloads();
-    let mut opened = Sources::default();
-    for (link, open) in results.links.iter().zip(opens) {
-        let download = downloads.start(client.http(), open);
-        opened.stoppers.push(download.stopper());
-        opened.sources.push(result_source(link, results.format, download));
+/// Returns the statement that creates the table of `--into`, or the table as a source of dbt.
+fn text_of_table(format: SchemaFormat, args: &SchemaArgs, schema: &Schema) -> Result<String, Failure> {
+    let name = args.into.as_deref().unwrap_or("results");
+    if let Some(system) = format.ddl_system() {
+        return Ok(tables::new_table(system, name, schema)?.statement);
     }
-    Ok((opened, declared))
+    let system = format.dbt_system();
+    let new_table = match system {
+        Some(system) => tables::new_table(system, name, schema)?,
+        None => standard_table(name, schema).map_err(crate::pipeline::Error::from)?,
+    };
+    let descriptions = match &args.schema {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
+            schema_file::descriptions(&text)
+        }
+        None => schema_file::Descriptions::default(),
+    };
+    let columns: Vec<Option<&str>> =
+        schema.fields.iter().map(|field| descriptions.columns.get(&*field.name).map(String::as_str)).collect();
+    Ok(dbt_source(Described {
+        table: &new_table,
+        description: descriptions.file.as_deref(),
+        columns: &columns,
+        is_upper_case: system == Some("snowflake"),
+    }))
 }
 
 /// Returns the types that a definition file declares in `input_schema` and `return_fields`.

@@ -16,6 +16,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     use super::{serve_archives as archives, serve_input as flags};
     use crate::cli::error::Error;
     use crate::cli::local::{DataDirectory, Local, providers};
+    use crate::cli::page_commands::command_line;
     use crate::cli::request_log::RequestLog;
     use crate::cli::serve_flags::LogFormat;
     use crate::cli::shell::shell_quoted;
@@ -73,6 +74,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         bind: SocketAddr::from((args.host, args.port)),
         api_key,
         allow_hosts: args.allow_host,
+        allow_origins: args.allow_origin,
         enrich,
         endpoints,
         link_life: args.link_life,
@@ -86,6 +88,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         retain,
         run_grace: args.engine.stop_grace,
         on_request,
+        command_line: Some(command_line()),
         ..flags::limited(config, &args.limits)
     };
     let data = args.data.clone();

@@ -5,7 +5,7 @@ use std::io;
 
 use arrow_array::RecordBatch;
 
-use crate::column::Schema;
+use crate::column::{Batch, Schema};
 use crate::format::arrow_ipc::plain_schema;
 use crate::pipeline::channel::BatchSender;
 
@@ -42,9 +42,22 @@ impl ChannelWriter {
         }
     }
 
-    /// Sends an empty batch if there was none: the reader gets the columns from the first batch.
+    /// Sends `batch` with its types unless it is empty, as [`ChannelWriter::append`] does.
+    pub(super) fn append_typed(&mut self, batch: Batch) -> io::Result<()> {
+        if batch.rows == 0 {
+            return Ok(());
+        }
+        let (rows, bytes) = (batch.rows as u64, batch.memory_size() as u64);
+        self.sender.send_typed(batch)?;
+        self.sent_any = true;
+        self.rows += rows;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Sends an empty batch if there was none: the reader of plain rows gets the columns from the first batch.
     pub(super) fn finish(&mut self, columns: &Schema) -> io::Result<()> {
-        match self.sent_any {
+        match self.sent_any || self.sender.is_typed() {
             true => Ok(()),
             false => self.send(RecordBatch::new_empty(plain_schema(columns, &[]))),
         }

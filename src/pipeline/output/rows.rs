@@ -34,6 +34,8 @@ pub(crate) enum EncodedRows {
     Text(Vec<u8>),
     /// Arrow rows with plain types.
     Arrow(RecordBatch),
+    /// Rows with their types.
+    Typed(Batch),
     /// The rows of each directory or file set separately.
     Partitions(Vec<PartitionRows>),
     /// Rows in the form of a table's system.
@@ -70,6 +72,7 @@ impl EncodedBatch {
                 EncodedRows::InRowGroups => 0,
                 EncodedRows::Text(text) => text.len(),
                 EncodedRows::Arrow(rows) => rows.get_array_memory_size(),
+                EncodedRows::Typed(rows) => rows.memory_size(),
                 EncodedRows::Load(rows) => rows.memory_size(),
                 EncodedRows::Partitions(parts) => parts.iter().map(|part| of_body(&part.encoded)).sum(),
             })

@@ -38,8 +38,12 @@ pub(crate) struct OutputSpec {
     pub max_group_rows: usize,
     /// Maximum encoded bytes of a worker's row group, by the same rule.
     pub max_group_bytes: usize,
+    /// True for a reader in this process that takes rows with their types.
+    pub is_typed_channel: bool,
     /// The encoder of a table's rows; `None` for other outputs.
     pub table: Option<Arc<dyn RowEncoder>>,
+    /// True if its files have no columns without values.
+    leaves_out_empty: bool,
 }
 
 impl OutputSpec {
@@ -72,7 +76,9 @@ impl OutputSpec {
             named_partitions,
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),
+            is_typed_channel: matches!(&output.target, Target::Channel(sender) if sender.is_typed()),
             table: table.map(|table| table.encoder),
+            leaves_out_empty: matches!(&output.target, Target::Directory(directory) if directory.leaves_out_empty),
         }
     }
 
@@ -85,6 +91,7 @@ impl OutputSpec {
     pub(crate) fn file_columns<'a>(&self, columns: &'a Schema) -> Cow<'a, Schema> {
         match &self.table {
             Some(table) if self.format != OutputFormat::Table => Cow::Owned(table.file_columns(columns)),
+            None if self.leaves_out_empty => Cow::Owned(columns.without_empty().0),
             _ => Cow::Borrowed(columns),
         }
     }
@@ -93,6 +100,7 @@ impl OutputSpec {
     pub(crate) fn file_rows<'a>(&self, batch: &'a Batch) -> Result<Cow<'a, Batch>, Error> {
         match &self.table {
             Some(table) if self.format != OutputFormat::Table => Ok(Cow::Owned(table.file_rows(batch)?)),
+            None if self.leaves_out_empty => Ok(Cow::Owned(batch.without_empty())),
             _ => Ok(Cow::Borrowed(batch)),
         }
     }
@@ -112,6 +120,8 @@ pub(crate) struct OutputSpecs {
     pub text_buffers: TextBuffers,
     /// The merge of unlike scalars in a column, by which a worker knows JSON from CSV sources.
     pub type_merge: TypeMerge,
+    /// True if a step flattens objects into columns.
+    pub flattened: bool,
     /// The order that is claimed for the rows; empty for none.
     sort_hint: Arc<[SortKey]>,
     /// Parquet columns that a dictionary did not help in some row group; later row groups encode them plain.
@@ -143,6 +153,7 @@ impl OutputSpecs {
                 .collect(),
             text_buffers: TextBuffers::new(plan.limits.worker_count() * 4, morsel_bytes * 2),
             type_merge,
+            flattened: plan.steps.iter().any(|step| step.properties().opens_objects),
             sort_hint: plan.sort_hint.clone(),
             plain_columns: RwLock::default(),
             layouts: Mutex::default(),

@@ -33,6 +33,10 @@ use crate::service::store::{self, Store};
 use crate::service::webhook::{Deliverer, Undelivered, WebhookTarget, host_of};
 use crate::text::error_chain;
 
+/// Size up to which the input rows of a run are kept with its results, so that they can be seen and another run be started
+/// with them. By eye: what a test or a trial sends, and little beside the results.
+const MAX_KEPT_INPUT_BYTES: u64 = 16 << 20;
+
 /// Engine of one service, shared by its requests.
 pub(in crate::service) struct Engine {
     store: Arc<Store>,
@@ -474,7 +478,7 @@ impl Engine {
         self.runtime.spawn(async move { deliverer.announce(&row).await });
     }
 
-    /// Removes the files of an ended run that no link offers.
+    /// Removes the files of an ended run that no link offers, except for a small input.
     fn clean_up(&self, active: &Active, input: &Input, feeds: &[Option<BlockRows>]) {
         let row = active.row();
         let offered = |path: &Path| {
@@ -485,8 +489,11 @@ impl Engine {
             Input::Payload { path, .. } => Some(path.clone()),
             Input::Upload { .. } | Input::Nothing => None,
         };
-        let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload);
-        for path in paths.filter(|path| !offered(path)) {
+        let is_kept = |path: &Path| {
+            Some(path) == payload.as_deref() && path.metadata().is_ok_and(|file| file.len() <= MAX_KEPT_INPUT_BYTES)
+        };
+        let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload.clone());
+        for path in paths.filter(|path| !offered(path) && !is_kept(path)) {
             // A file that cannot be removed only takes up space.
             let _ = std::fs::remove_file(path);
         }

@@ -30,6 +30,7 @@ use crate::service::hosted::{
     Recorder, Replay, Upstream, body_of, is_allowed, redacted_query, with_links,
 };
 use crate::service::journal::{DifferencesFromContract, RunOfRequest};
+use crate::service::page;
 use crate::service::paths::FILES_PREFIX;
 use crate::service::private_files;
 use crate::service::request::{blocking, drain, given_key, query};
@@ -47,6 +48,9 @@ const CHUNKS: usize = 8;
 /// Answers a request for the API. Links need no key, because they are signed.
 pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     let uri = request.uri().clone();
+    if page::is_page(uri.path()) {
+        return page::not_found();
+    }
     let link = match uri.path().strip_prefix(FILES_PREFIX) {
         None if is_accepted(&app, given_key(request.headers())) => None,
         None => return unauthorized(request).await,

@@ -2,6 +2,7 @@
 //! runs to its end even if the client disconnects: a started change is never half done.
 
 mod account;
+mod actions;
 mod admin;
 mod bodies;
 mod bulk;

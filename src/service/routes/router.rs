@@ -16,9 +16,9 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::compress::compressed;
-use super::host::check_host;
+use super::host::{check_host, permit_origins};
 use super::key::{limit_rate, require_key, require_key_or_token};
-use super::{account, admin, bulk, files, hosted, links, runs, schedules, uploads, webhooks, workflows};
+use super::{account, actions, admin, bulk, files, hosted, links, runs, schedules, uploads, webhooks, workflows};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
@@ -77,7 +77,7 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     // The login reads a body before any key is checked.
     let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
     let mut all = open.merge(pages);
-    all = all.merge(admin::observe(&app));
+    all = all.merge(admin::observe(&app)).merge(actions::router(&app));
     if app.config.admin {
         all = all.merge(admin::control(&app));
     }
@@ -92,9 +92,12 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     all = compressed(all);
     all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     // The last layer is the outermost: rejected and panicked requests are counted too.
-    all.layer(CatchPanicLayer::custom(panic_response))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), check_host))
+    let all = all
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency));
+    let all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), check_host));
+    // Around all refusals, so that a permitted page can read them, and before any key is asked for.
+    permit_origins(all, &app.config.allow_origins)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), record_requests))
         .with_state(app)
 }
@@ -166,10 +169,13 @@ async fn openapi_description() -> Response {
 }
 
 /// Responds with 501 on a path of the hosted service that this one does not offer, so that the base address is not blamed.
-async fn not_found(uri: Uri) -> ApiError {
+async fn not_found(uri: Uri) -> Response {
+    if page::is_page(uri.path()) {
+        return page::not_found();
+    }
     match account::not_offered(uri.path()) {
-        Some(text) => ApiError::not_offered(text),
-        None => ApiError::not_found("Not Found"),
+        Some(text) => ApiError::not_offered(text).into_response(),
+        None => ApiError::not_found("Not Found").into_response(),
     }
 }
 

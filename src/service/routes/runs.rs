@@ -220,7 +220,8 @@ impl Launch {
     }
 }
 
-fn started(launched: Launched) -> RunStarted {
+/// Converts a started run to the response of its start.
+pub(super) fn started(launched: Launched) -> RunStarted {
     RunStarted {
         status: launched.status.as_str().to_owned(),
         workflow_id: launched.workflow_id,
@@ -304,7 +305,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<V
         Some(word) => vec![RunStatus::parse(word)],
     };
     let workflow_id = query.get("workflow_id").filter(|id| !id.is_empty()).map(|id| WorkflowId(id.to_owned()));
-    let filter = RunFilter { statuses, workflow_id, limit: limit as usize };
+    let filter = RunFilter { statuses, workflow_id, limit: limit as usize, ..RunFilter::default() };
     let runs = blocking(move || {
         if let Some(id) = &filter.workflow_id
             && app.store.workflow(id)?.is_none()

@@ -1,0 +1,195 @@
+//! The first minute of a new user: no arguments, common mistakes, `init` and `doctor`. Each mistake is answered with the next
+//! command.
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Answer, Loopback};
+use crate::support::{MARKED_KEY, Place, Service, exit};
+
+#[test]
+fn without_arguments_the_next_commands_are_named() {
+    let done = Place::new().run::<&str>(&[]).code(exit::USAGE).quiet();
+    for command in ["drawoff init", "drawoff head", "drawoff convert", "drawoff run", "drawoff doctor", "--help"] {
+        assert!(done.stderr.contains(command), "{command}: {}", done.stderr);
+    }
+    assert!(done.stderr.lines().count() < 15, "{}", done.stderr);
+}
+
+/// The fifteen mistakes, each with the exit code and what the tip or the hint must name.
+#[test]
+fn the_most_common_mistakes_are_answered_with_the_next_command() {
+    let place = Place::new();
+    place.write("people.ndjson", "{\"name\":\"Ada\",\"score\":1}\nbroken\n");
+    place.write("semicolons.csv", "a;b\n1;2\n");
+    place.write("workflow.json", "{}");
+    let mistakes: &[(&str, i32, &str)] = &[
+        // A file in the place of a command.
+        ("people.ndjson", exit::USAGE, "drawoff head people.ndjson"),
+        ("workflow.json", exit::USAGE, "drawoff run workflow.json -o OUT"),
+        // A command of another tool.
+        ("ls", exit::USAGE, "drawoff runs ls"),
+        ("status 5f0c2d1e", exit::USAGE, "drawoff runs status RUN"),
+        ("login", exit::USAGE, "drawoff doctor"),
+        ("download 5f0c2d1e", exit::USAGE, "drawoff pull RUN -o OUT"),
+        // Nothing to work on.
+        ("convert", exit::USAGE, "drawoff convert people.ndjson -o people.parquet"),
+        ("run", exit::USAGE, "drawoff init"),
+        ("pull", exit::USAGE, "drawoff runs ls"),
+        // No output, or one without its flag.
+        ("convert people.ndjson", exit::USAGE, "`-o FILE`"),
+        ("convert people.ndjson out.csv", exit::USAGE, "drawoff convert people.ndjson -o out.csv"),
+        // A misspelled file, a format that is not written.
+        ("convert poeple.ndjson -o out.csv", exit::CANNOT_READ, "did you mean people.ndjson?"),
+        ("convert people.ndjson -o out.xlsx", exit::USAGE, "--to parquet"),
+        // Flags of other tools.
+        ("convert people.ndjson -o out.csv --format csv", exit::USAGE, "--to FORMAT"),
+        ("convert people.ndjson -o out.csv --exclude name", exit::USAGE, "--drop COLS"),
+        ("head people.ndjson --columns name", exit::USAGE, "--select COLS"),
+        ("convert people.ndjson -o out.csv --dry-run", exit::USAGE, "--preview"),
+        ("runs ls --token x", exit::USAGE, "SIXTYFOUR_API_KEY"),
+        // A broken record, a misspelled column, another delimiter.
+        ("convert people.ndjson -o out.csv", exit::BAD_DATA, "--on-bad-record skip"),
+        ("head people.ndjson -n 1 --select nmae", exit::USAGE, "did you mean `name`?"),
+        ("head semicolons.csv", exit::SUCCESS, "the delimiter is `;`"),
+        // No key, no workflow.
+        ("runs ls", exit::NO_KEY, "SIXTYFOUR_API_KEY"),
+        ("run Absent --local -o out.csv", exit::CANNOT_READ, "drawoff init"),
+    ];
+    for (line, code, tip) in mistakes {
+        let done = place.run_line(line).code(*code);
+        assert!(done.stderr.contains(tip), "{line}: {tip} is missing in\n{}", done.stderr);
+        for costly in ["--new-run", "--explode"] {
+            assert!(!done.stderr.contains(costly), "{line}: {costly} is suggested\n{}", done.stderr);
+        }
+    }
+    assert!(!place.path("out.csv").exists());
+    // Misspellings are still found, and the same flags by them.
+    let spelled: &[(&str, &str)] = &[
+        ("convret people.ndjson", "'convert'"),
+        ("head people.ndjson --selct a", "'--select'"),
+        ("run w.json --new-rum", "'--new-run'"),
+    ];
+    for (line, tip) in spelled {
+        place.run_line(line).code(exit::USAGE).says(tip);
+    }
+    place
+        .env("SIXTYFOUR_API_KEY", "any")
+        .run_line("--endpoint http://127.0.0.1:1 runs ls")
+        .code(exit::UNREACHABLE)
+        .hints("drawoff doctor");
+}
+
+#[test]
+fn init_writes_what_runs_and_never_over_a_file() {
+    let place = Place::new();
+    let done = place.run_line("init demo").ok().quiet();
+    let next = done.stderr.lines().find(|line| line.contains("--local")).unwrap();
+    let command = next.split_once("drawoff ").unwrap().1;
+    place.run_line(command).ok().says("4 rows in, 4 written");
+    place.run_line("head demo/companies.csv").ok().says("8 rows in all");
+    place.write("demo/companies.csv", "mine");
+    std::fs::remove_file(place.path("demo/workflow.json")).unwrap();
+    place.run_line("init demo").code(exit::CANNOT_WRITE).hints("drawoff init DIR").says("demo/companies.csv");
+    assert_eq!(place.read_text("demo/companies.csv"), "mine");
+    assert!(!place.path("demo/workflow.json").exists(), "all or nothing");
+    // The definition is one that the service takes.
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let hosted = Place::with_service(&service.url);
+    hosted.run_line("init").ok();
+    hosted.run_line("run workflow.json --input companies.csv -o results.parquet").ok().says("4 written");
+}
+
+fn checks(place: &Place, code: i32) -> Vec<Value> {
+    place.run_line("doctor -o ndjson").code(code).records()
+}
+
+fn state<'a>(checks: &'a [Value], name: &str) -> &'a str {
+    checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name} in {checks:?}"))["state"]
+        .as_str()
+        .unwrap()
+}
+
+#[test]
+fn doctor_says_what_is_wrong_and_what_to_do() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    let done = place.run_line("doctor").ok().says("nothing is wrong");
+    assert!(done.text().contains("set by environment SIXTYFOUR_API_KEY"), "{}", done.text());
+    let found = checks(&place, exit::SUCCESS);
+    for name in ["configuration", "key", "endpoint", "clock", "state directory", "temporary files", "outputs", "pipes"]
+    {
+        assert!(["ok", "doubtful"].contains(&state(&found, name)), "{name}: {found:?}");
+    }
+    assert_eq!(state(&found, "certificates"), "skipped");
+
+    // No key: the endpoint is reached all the same.
+    let without = Place::new().env("SIXTYFOUR_API_ENDPOINT", &service.url);
+    let found = checks(&without, exit::NO_KEY);
+    assert_eq!((state(&found, "key"), state(&found, "endpoint")), ("wrong", "ok"));
+    without.run_line("doctor").code(exit::NO_KEY).says("key: set SIXTYFOUR_API_KEY").says("something is wrong");
+
+    let closed = Place::with_service("http://127.0.0.1:1");
+    assert_eq!(state(&checks(&closed, exit::UNREACHABLE), "endpoint"), "wrong");
+
+    let refusing = Loopback::start(|_| Answer::error(401, "unknown key"));
+    let refused = Place::with_service(&refusing.url);
+    assert_eq!(state(&checks(&refused, exit::KEY_REFUSED), "endpoint"), "wrong");
+    let late = Loopback::start(|_| Answer::json(&json!([])).header("date", "Thu, 01 Jan 2026 00:00:00 GMT"));
+    assert_eq!(state(&checks(&Place::with_service(&late.url), exit::SUCCESS), "clock"), "doubtful");
+
+    place.write("file", "");
+    let place = place.env("DRAWOFF_STATE_DIR", "file/state");
+    let found = checks(&place, exit::CANNOT_WRITE);
+    assert_eq!(state(&found, "state directory"), "wrong");
+    assert!(found.iter().all(|check| !check.to_string().contains(MARKED_KEY)));
+}
+
+#[test]
+fn a_dry_run_starts_nothing_and_says_what_it_would_start() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    place.run_line("init").ok();
+    let done = place.run_line("run workflow.json --input companies.csv --dry-run").ok();
+    assert!(done.text().contains("1 run of My first workflow would be started for 8 rows"), "{}", done.text());
+    place.write("rows.json", "[{\"a\":1},{\"a\":2}]");
+    let done = place.run_line("run workflow.json --payload @rows.json --dry-run").ok();
+    assert_eq!(done.text(), "1 run of My first workflow would be started for 2 rows of the payload\n");
+    place.run_line("run Absent --payload @rows.json --dry-run").code(exit::NOT_FOUND).hints("drawoff workflows ls");
+    assert!(place.run_line("runs ls -o ndjson").ok().records().is_empty(), "no run was started");
+    assert!(place.run_line("workflows ls -o ndjson").ok().records().is_empty(), "no workflow was made");
+}
+
+#[test]
+fn lists_keep_ids_whole_and_times_short() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    place.run_line("init").ok();
+    place.run_line("run workflow.json --input companies.csv -o results.parquet").ok();
+    let id = place.run_line("runs ls -o ndjson").ok().records()[0]["job_id"].as_str().unwrap().to_owned();
+    let done = place.run_line("runs ls").ok();
+    assert!(done.text().contains(&id) && done.text().contains(" s ago"), "{}", done.text());
+    // On a narrow terminal, too; and a pager is used there only, for what does not fit.
+    let on_terminal = |term: &str, rows: u32| {
+        let mut command = place.program("script");
+        let line = format!("stty rows {rows} cols 60; drawoff runs ls");
+        command.args(["-qec", &line, "/dev/null"]).env("TERM", term).env("PAGER", "sed s/^/paged:/");
+        command
+            .env("SHELL", "/bin/sh")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .ok()
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let Some(shown) = on_terminal("xterm", 40).filter(|shown| shown.contains("RUN")) else {
+        return crate::support::skip("script(1) is not installed");
+    };
+    assert!(shown.contains(&id) && !shown.contains("paged:"), "{shown}");
+    let shown = on_terminal("xterm", 2).unwrap();
+    assert!(shown.contains("paged:RUN") && shown.contains(&id), "{shown}");
+    assert!(!on_terminal("dumb", 2).unwrap().contains("paged:"));
+    assert!(!place.run_line("runs ls").ok().text().contains("paged:"));
+}
