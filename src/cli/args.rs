@@ -22,7 +22,7 @@ use super::load_args::LoadArgs;
 use super::look::{HEAD_EXAMPLES, HeadArgs, STATS_EXAMPLES, StatsArgs};
 use super::period::Period;
 use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
-use super::serve_flags::{EngineFlags, LimitFlags, LogFormat, SeedFlags};
+use super::serve_flags::{EngineFlags, HostedFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
@@ -774,6 +774,9 @@ pub(super) struct ServeArgs {
     /// Workflows, uploads and archives that it starts with.
     #[command(flatten)]
     pub seeds: SeedFlags,
+    /// The hosted service behind it.
+    #[command(flatten)]
+    pub hosted: HostedFlags,
     /// Format of the line for each request on standard error, of `--log`; `None` for human, and for off with `--quiet` or a
     /// command.
     #[arg(skip)]

@@ -458,6 +458,8 @@ fn service_exit(error: &crate::service::Error) -> Exit {
         Error::Store(StoreError::Damaged { .. }) => Exit::BadData,
         Error::Store(_) | Error::Seed(SeedError::Store(_)) => Exit::CannotWrite,
         Error::Seed(SeedError::Upload { .. }) => Exit::CannotRead,
+        Error::Recorded { cause, .. } if cause.kind() == std::io::ErrorKind::Other => Exit::BadData,
+        Error::Recorded { .. } => Exit::CannotRead,
         Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
         Error::Enrich(
             EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. } | EnrichError::InTheClear { .. },

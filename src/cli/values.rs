@@ -36,6 +36,19 @@ pub(super) fn codec_text(codec: ParquetCodec) -> String {
     }
 }
 
+/// Parses the address of a hosted service: https, or http on this machine, because a key is sent there.
+pub(super) fn parse_hosted(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| "it must be a URL such as https://api.sixtyfour.ai".to_owned())?;
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    match url.scheme() {
+        "https" | "http" if !is_bare || has_user => Err("it must have no user, query or fragment".to_owned()),
+        "https" => Ok(url),
+        "http" if crate::net::is_loopback(&url) => Ok(url),
+        _ => Err("it must be https, or http on this machine".to_owned()),
+    }
+}
+
 /// Parses a size of at least one byte.
 pub(super) fn parse_positive_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
@@ -206,6 +219,20 @@ mod tests {
             [("a:80", "without a port"), ("http://a", "without a port"), ("", "a host name"), ("127.1", "IP address")]
         {
             assert!(parse_host_name(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hosted_service_is_reached_safely() {
+        assert!(parse_hosted("https://api.sixtyfour.ai").is_ok() && parse_hosted("http://127.0.0.1:8064").is_ok());
+        for (text, expected) in [
+            ("http://api.sixtyfour.ai", "it must be https"),
+            ("ftp://a", "it must be https"),
+            ("api.sixtyfour.ai", "it must be a URL"),
+            ("https://u:p@a", "no user"),
+            ("https://a/?x=1", "no user, query"),
+        ] {
+            assert!(parse_hosted(text).unwrap_err().contains(expected), "{text}");
         }
     }
 

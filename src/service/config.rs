@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Clock, CommandLine, OnRequest, Retain, Scenario};
+use super::{Backend, Clock, CommandLine, OnRequest, Retain, Scenario};
 use crate::api::CreateWorkflow;
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
@@ -68,6 +68,8 @@ pub struct Config {
     pub workflows: Vec<CreateWorkflow>,
     /// Files to start with as uploads, whose handles follow from their names. None by default.
     pub uploads: Vec<PathBuf>,
+    /// Source of the API's responses. Default: the service itself.
+    pub backend: Backend,
     /// Faults to inject; none by default.
     pub faults: Scenario,
     /// True to serve the paths below `/admin`. Default false.
@@ -161,6 +163,7 @@ impl Config {
             limits: Limits::default(),
             workflows: Vec::new(),
             uploads: Vec::new(),
+            backend: Backend::Local,
             faults: Scenario::default(),
             admin: false,
             retain: None,

@@ -24,7 +24,9 @@ mod clock;
 mod command_line;
 mod config;
 mod connections;
+mod contract;
 mod count;
+mod cron;
 mod directories;
 mod engine;
 mod enrich;
@@ -32,6 +34,7 @@ mod enrichment_sources;
 mod faults;
 mod fields;
 mod graph;
+mod hosted;
 mod hosts;
 mod in_force;
 mod journal;
@@ -53,6 +56,8 @@ mod request;
 mod retention;
 mod routes;
 mod rows;
+mod schedule_bodies;
+mod schedules;
 mod seeds;
 mod server;
 mod sign;
@@ -72,6 +77,7 @@ pub use faults::{
     Error as ScenarioError, ErrorShape as FaultErrorShape, Kind as FaultKind, Progress as FaultProgress,
     Refusal as FaultRefusal, Rule as FaultRule, Scenario, Target as FaultTarget,
 };
+pub use hosted::Backend;
 pub use journal::{OnRequest, RequestRecord};
 pub use openapi::document as openapi_document;
 pub use retention::Retain;

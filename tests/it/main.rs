@@ -54,6 +54,7 @@ mod postgres_edges;
 mod postgres_loads;
 #[cfg(feature = "postgres")]
 mod postgres_tls;
+mod recipes;
 mod request_log;
 mod result_file;
 mod roundtrip;
@@ -65,6 +66,7 @@ mod service_guard;
 mod service_kills;
 mod service_load;
 mod service_observe;
+mod service_proxy;
 mod service_results;
 mod service_seeds;
 mod signals;

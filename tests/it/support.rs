@@ -438,6 +438,11 @@ impl Service {
         kib.unwrap_or(0) << 10
     }
 
+    /// Sends SIGINT and leaves the last lines to be read.
+    pub fn interrupt(&self) {
+        interrupt(&self.child);
+    }
+
     /// Sends SIGTERM and returns the exit code.
     pub fn terminate(mut self) -> i32 {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -56,7 +56,16 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         Some(key) => Some(ApiKey::new(key)),
         None => context.settings.load_service_key().map_err(Error::Settings)?,
     };
-    let key_of_command = api_key.as_ref().map_or_else(|| "local".to_owned(), |key| key.reveal().to_owned());
+    let key_of_command = match &api_key {
+        Some(key) => key.reveal().to_owned(),
+        // The key of the hosted service, which the command's requests need there.
+        None if args.hosted.proxy.is_some() => {
+            let key = context.settings.load_key().map_err(Error::Settings)?;
+            key.map_or_else(String::new, |key| key.reveal().to_owned())
+        }
+        None => "local".to_owned(),
+    };
+    let backend = flags::backend(&args.hosted);
     let is_server = args.command.is_empty();
     let log =
         args.log.unwrap_or(if context.screen.is_quiet() || !is_server { LogFormat::Off } else { LogFormat::Human });
@@ -74,6 +83,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         workflows,
         uploads: args.seeds.upload.clone(),
         faults,
+        backend,
         admin: args.engine.admin,
         retain,
         run_grace: args.engine.stop_grace,
@@ -104,7 +114,11 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         ));
     }
     if is_server {
-        if temporary {
+        if let Some(url) = &args.hosted.proxy {
+            context.screen.note(&format!("requests are handed on to {url}"));
+        } else if let Some(directory) = &args.hosted.replay {
+            context.screen.note(&format!("responses are those recorded in {}", directory.display()));
+        } else if temporary {
             context.screen.note("its store is temporary; keep it with `--data DIR`");
         }
         local.in_force().iter().for_each(|line| context.screen.note(line));
@@ -128,6 +142,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     if is_server {
         log.note("stopping");
     }
+    local.hosted_summary().iter().for_each(|line| log.note(line));
     let exported = match args.seeds.export_on_exit {
         None => {
             local.stop().await;

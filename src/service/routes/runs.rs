@@ -115,6 +115,23 @@ fn start_run(app: &App, request: StartOptions, body: impl Read) -> Result<RunSta
     Ok(started(launched))
 }
 
+/// Starts a run of a workflow without a request, as a schedule does: the source block has what its specs name. The caller
+/// holds [`App::resetting`].
+pub(super) fn start_scheduled(app: &App, workflow_id: &WorkflowId) -> Result<RunId, ApiError> {
+    let workflow = app.store.workflow(workflow_id)?.ok_or_else(unknown_workflow)?;
+    let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), None)?;
+    let launch = Launch {
+        workflow_id: workflow_id.clone(),
+        workflow_name: workflow.name,
+        formats: vec![ResultFormat::Csv],
+        checked,
+        notify: None,
+        faults: Vec::new(),
+    };
+    let limits = payload_limits(app);
+    Ok(launch.submit(app, None, |id, checked| input(app, id, checked, None, limits))?.run_id)
+}
+
 /// Returns the bounds of what a request to start a run holds in memory.
 fn payload_limits(app: &App) -> PayloadLimits {
     PayloadLimits { row_bytes: app.config.limits.max_record_bytes, value_bytes: app.config.max_body_bytes }

@@ -11,8 +11,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use super::damage;
 use super::keys::{self, KeyRow, StartedBefore};
 use super::tables::{
-    Error, JOBS, KEYS, META, NOTEBOOKS, NOTIFY, RUN_ORDER, RUNS, SIGNING_SECRETS, UPLOADS, WORKFLOWS, read_row,
-    write_row,
+    Error, JOBS, KEYS, META, NOTEBOOKS, NOTIFY, RUN_ORDER, RUNS, SCHEDULES, SIGNING_SECRETS, UPLOADS, WORKFLOWS,
+    read_row, write_row,
 };
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 use crate::service::clock::timestamp;
@@ -101,6 +101,7 @@ impl Store {
             write.open_table(NOTEBOOKS)?;
             write.open_table(NOTIFY)?;
             write.open_table(JOBS)?;
+            write.open_table(SCHEDULES)?;
             keys::remove_expired(&write, now)?;
             let mut meta = write.open_table(META)?;
             let stored: Option<[u8; 32]> = meta.get("secret")?.and_then(|secret| secret.value().try_into().ok());
