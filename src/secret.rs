@@ -1,6 +1,7 @@
 //! Secrets: the API key, signed URLs and passwords. They print redacted in `Debug` and `Display`; the raw text
 //! is returned by `reveal` alone, so that a search for it finds every use.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -91,6 +92,27 @@ impl fmt::Display for SecretUrl {
     }
 }
 
+/// Removes the user and the password of each URL in a text for people. Names of places have none already; this is for those
+/// that are no place, such as a URL in place of the name of a file.
+pub fn without_passwords(text: &str) -> Cow<'_, str> {
+    const SLASHES: &str = "://";
+    let (mut kept, mut from, mut next) = (String::new(), 0, 0);
+    while let Some(found) = text[next..].find(SLASHES) {
+        let start = next + found + SLASHES.len();
+        let is_end = |c: char| c == '/' || c.is_whitespace() || matches!(c, '`' | '"' | '\'');
+        let end = text[start..].find(is_end).map_or(text.len(), |len| start + len);
+        next = end;
+        match text[start..end].rsplit_once('@') {
+            Some((user, _)) if user.contains(':') => {
+                kept.push_str(&text[from..start]);
+                from = start + user.len() + "@".len();
+            }
+            _ => {}
+        }
+    }
+    if from == 0 { Cow::Borrowed(text) } else { Cow::Owned(kept + &text[from..]) }
+}
+
 /// A password of a database, as bytes: a password file has no encoding.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Vec<u8>);
@@ -116,6 +138,23 @@ impl fmt::Debug for Password {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_removed_from_text() {
+        for (text, expected) in [
+            ("cannot read `https://u:p@h/x`: x", "cannot read `https://h/x`: x"),
+            ("a://u:p@h b://v:q@i/j@k c://d", "a://h b://i/j@k c://d"),
+            (
+                "postgres://ada@db:5432/crm and s3://b/a:b@c, 10:30",
+                "postgres://ada@db:5432/crm and s3://b/a:b@c, 10:30",
+            ),
+            ("é://ü:é@h", "é://h"),
+            ("://", "://"),
+            ("", ""),
+        ] {
+            assert_eq!(without_passwords(text), expected);
+        }
+    }
 
     #[test]
     fn secrets_print_redacted() {

@@ -129,6 +129,15 @@ def build(binary: Path, out: Path, strip: bool) -> Path:
     return path
 
 
+def add_checksum(path: Path) -> None:
+    """Adds the wheel to the checksums beside it, which `packaging/build` makes of the other packages, if there are any."""
+    sums = path.parent / "SHA256SUMS"
+    if sums.exists():
+        others = [line for line in sums.read_text().splitlines() if not line.endswith(f"  {path.name}")]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        sums.write_text("\n".join([*others, f"{digest}  {path.name}"]) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, required=True, help="the compiled command")
@@ -136,6 +145,7 @@ def main() -> None:
     parser.add_argument("--no-strip", action="store_true", help="keep the symbols of the command")
     args = parser.parse_args()
     path = build(args.binary, args.out, not args.no_strip)
+    add_checksum(path)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -40,6 +40,15 @@ pub const SIGNING_SECRET: &str = "/webhooks/signing-secret";
 /// `POST` replaces the signing secret; both secrets sign for the overlap.
 pub const ROLL_SIGNING_SECRET: &str = "/webhooks/signing-secret/roll";
 
+/// `GET` lists schedules, `POST` creates one.
+pub const SCHEDULES: &str = "/schedules";
+/// `GET`, `PATCH` and `DELETE` return, change and delete a schedule.
+pub const SCHEDULE: &str = "/schedules/{schedule_id}";
+/// `GET` returns the credits of the account.
+pub const CHECK_BALANCE: &str = "/check-balance";
+/// `GET ?resource_handle_id=` returns a link to an uploaded file or to the results of a search.
+pub const SEARCH_DOWNLOAD: &str = "/search/download";
+
 /// Replaces the `{parameter}` of `template` by `value`, percent-encoded as one path segment. Panics if the template has
 /// no parameter.
 pub fn with_id(template: &str, value: &str) -> String {

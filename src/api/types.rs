@@ -89,6 +89,26 @@ pub struct Graph {
     pub edges: Vec<Edge>,
 }
 
+/// Response of `GET /check-balance`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+pub struct Balance {
+    /// Credits of the account.
+    pub credits: f64,
+}
+
+/// Response of `GET /search/download`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+pub struct SearchDownload {
+    /// Signed link to the file.
+    pub url: String,
+    /// Bucket of the file.
+    pub bucket: String,
+    /// Path of the file in its bucket.
+    pub path: String,
+}
+
 /// One step of a workflow. `block_name` selects the operation; `block_type` is only a category.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]

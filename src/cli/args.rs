@@ -22,11 +22,13 @@ use super::load_args::LoadArgs;
 use super::look::{HEAD_EXAMPLES, HeadArgs, STATS_EXAMPLES, StatsArgs};
 use super::period::Period;
 use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
-use super::serve_flags::{EngineFlags, LimitFlags, LogFormat, SeedFlags};
+use super::serve_flags::{EngineFlags, HostedFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
 use super::steps::StepArgs;
-use super::values::{Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_positive_size};
+use super::values::{
+    Enrich, parse_duration, parse_enrich, parse_host_name, parse_on_bad_record, parse_origin, parse_positive_size,
+};
 use crate::pipeline::OnBadRecord;
 
 /// Stream the results of hosted batch workflows into Parquet, CSV, NDJSON, Arrow and object stores
@@ -141,7 +143,7 @@ pub(super) enum Command {
     Stats(Box<StatsArgs>),
     /// Infer and print the columns and types of files, standard input or URLs
     #[command(
-        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet"
+        after_help = "Examples:\n  drawoff schema companies.ndjson\n  drawoff schema january.csv february.csv.gz --format json > people.schema.json\n  drawoff schema march.csv --schema people.schema.json\n  cat part.ndjson | drawoff schema - --format parquet\n  drawoff schema companies.ndjson --format dbt-source:postgres --into crm.companies > sources.yml"
     )]
     Schema(Box<SchemaArgs>),
     /// Print the steps, how each one runs, and the resulting columns, inferred from a sample
@@ -552,7 +554,7 @@ pub(super) struct SchemaArgs {
     /// Format of the printed schema
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: SchemaFormat,
-    /// Name of the table in the statement of `--format ddl:SYSTEM` [default: results]
+    /// Name of the table for `--format ddl:SYSTEM` and `dbt-source` [default: results]
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
     /// Records to read (auto: all records of files, the first records of other sources)
@@ -750,6 +752,10 @@ pub(super) struct ServeArgs {
     /// localhost are accepted besides, because any web page could read the service under a name of its own
     #[arg(long, value_parser = parse_host_name, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// Let web pages of this origin, such as http://localhost:3000, use the API from a browser; may be given several times.
+    /// Pages of other origins can neither read nor change anything
+    #[arg(long, value_parser = parse_origin, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
     /// Provider of an enrichment block: a reference table, or an endpoint that receives the rows (BLOCK=https://...)
     #[arg(long, value_parser = parse_enrich, value_name = "BLOCK=FILE:KEY")]
     pub enrich: Vec<Enrich>,
@@ -768,6 +774,9 @@ pub(super) struct ServeArgs {
     /// Workflows, uploads and archives that it starts with.
     #[command(flatten)]
     pub seeds: SeedFlags,
+    /// The hosted service behind it.
+    #[command(flatten)]
+    pub hosted: HostedFlags,
     /// Format of the line for each request on standard error, of `--log`; `None` for human, and for off with `--quiet` or a
     /// command.
     #[arg(skip)]

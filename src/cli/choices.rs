@@ -147,6 +147,36 @@ pub(super) enum SchemaFormat {
     /// The same for Redshift
     #[value(name = "ddl:redshift")]
     DdlRedshift,
+    /// The table as a source of dbt, YAML, with types of standard SQL
+    #[value(name = "dbt-source")]
+    DbtSource,
+    /// The same with the types of PostgreSQL
+    #[value(name = "dbt-source:postgres")]
+    DbtSourcePostgres,
+    /// The same with the types of ClickHouse
+    #[value(name = "dbt-source:clickhouse")]
+    DbtSourceClickhouse,
+    /// The same with the types of SQLite
+    #[value(name = "dbt-source:sqlite")]
+    DbtSourceSqlite,
+    /// The same with the types of DuckDB
+    #[value(name = "dbt-source:duckdb")]
+    DbtSourceDuckdb,
+    /// The same with the types of Delta tables in Spark
+    #[value(name = "dbt-source:delta")]
+    DbtSourceDelta,
+    /// The same with the types of Snowflake
+    #[value(name = "dbt-source:snowflake")]
+    DbtSourceSnowflake,
+    /// The same with the types of BigQuery
+    #[value(name = "dbt-source:bigquery")]
+    DbtSourceBigquery,
+    /// The same with the types of Databricks
+    #[value(name = "dbt-source:databricks")]
+    DbtSourceDatabricks,
+    /// The same with the types of Redshift
+    #[value(name = "dbt-source:redshift")]
+    DbtSourceRedshift,
 }
 
 /// The use of colours in help and errors.
@@ -165,7 +195,6 @@ impl SchemaFormat {
     /// Returns the system of the statement that creates a table; `None` for other formats.
     pub(super) fn ddl_system(self) -> Option<&'static str> {
         match self {
-            SchemaFormat::Table | SchemaFormat::Json | SchemaFormat::Arrow | SchemaFormat::Parquet => None,
             SchemaFormat::DdlPostgres => Some("postgres"),
             SchemaFormat::DdlClickhouse => Some("clickhouse"),
             SchemaFormat::DdlSqlite => Some("sqlite"),
@@ -175,6 +204,23 @@ impl SchemaFormat {
             SchemaFormat::DdlBigquery => Some("bigquery"),
             SchemaFormat::DdlDatabricks => Some("databricks"),
             SchemaFormat::DdlRedshift => Some("redshift"),
+            _ => None,
+        }
+    }
+
+    /// Returns the system whose types a source of dbt has; `None` for standard SQL, and for other formats.
+    pub(super) fn dbt_system(self) -> Option<&'static str> {
+        match self {
+            SchemaFormat::DbtSourcePostgres => Some("postgres"),
+            SchemaFormat::DbtSourceClickhouse => Some("clickhouse"),
+            SchemaFormat::DbtSourceSqlite => Some("sqlite"),
+            SchemaFormat::DbtSourceDuckdb => Some("duckdb"),
+            SchemaFormat::DbtSourceDelta => Some("delta"),
+            SchemaFormat::DbtSourceSnowflake => Some("snowflake"),
+            SchemaFormat::DbtSourceBigquery => Some("bigquery"),
+            SchemaFormat::DbtSourceDatabricks => Some("databricks"),
+            SchemaFormat::DbtSourceRedshift => Some("redshift"),
+            _ => None,
         }
     }
 }

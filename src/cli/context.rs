@@ -1,6 +1,7 @@
 //! The environment of one command: settings, screen, interrupt, the clients that it creates, and the hint for an
 //! interruption. It outlives everything that the command starts.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(super) struct Context {
     resume: ResumeHint,
     /// Facts for the result file, if one was asked for.
     pub result_file: ResultFile,
+    /// Number of outputs that were found complete, or loaded.
+    pub complete: AtomicU64,
 }
 
 /// The hint that an interruption prints, which changes as the command proceeds. Cheap to clone; all clones share one hint.
@@ -100,6 +103,7 @@ impl Context {
             recoveries,
             resume,
             result_file,
+            complete: AtomicU64::default(),
         }
     }
 
@@ -164,6 +168,14 @@ impl Context {
     /// command starts over.
     pub(super) fn set_restart(&self, output: &str) {
         let text = format!("{output} was not written, and no partial file remains; the same command starts again");
+        self.resume.set(text, true);
+    }
+
+    /// Sets the hint for a command whose files are in the store, and which a warehouse copies now, whatever becomes of it.
+    pub(super) fn set_copying(&self, table: &str) {
+        let text = format!(
+            "the files are staged, and their rows may be on their way into {table}; the same command finds out, and goes on"
+        );
         self.resume.set(text, true);
     }
 

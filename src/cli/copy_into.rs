@@ -1,5 +1,7 @@
 //! `--copy-into`: Parquet files in a store, copied into a table of a warehouse in a cloud by its own statement, once.
 
+use std::path::PathBuf;
+
 use super::args::PipelineArgs;
 use super::context::Context;
 use super::error::{Error, Failure};
@@ -7,10 +9,11 @@ use super::table;
 use super::tables::plan_form;
 use crate::format::OutputFormat;
 use crate::pipeline::{self, Directory, Output, Report, SchemaPolicy, Target};
+use crate::sink::{ObjectLocation, ObjectPrefix};
 use crate::text::counted;
 use crate::warehouse::cloud::{
-    CloudClient, CloudOutcome, CloudSettings, CloudSystem, CloudTable, CopyEntry, CopyLoad, Stage, cloud_columns,
-    copy_script,
+    CloudClient, CloudOutcome, CloudSettings, CloudSystem, CloudTable, CopyEntry, CopyLoad, FoundLoad, Stage,
+    cloud_columns, copy_script,
 };
 use crate::warehouse::{CommitKey, Committed, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadSummary, Widening};
 
@@ -22,7 +25,7 @@ pub(super) fn copy_into(args: &PipelineArgs, outputs: &[Output], again: bool) ->
         false => Ok(copy),
         true => Err(Failure::new(
             Error::Usage("`--again` does not apply to `--copy-into`, which replaces no rows".to_owned()),
-            "delete the rows and the load's row of `_drawoff_loads`, or give the load a name of its own with `--load-key TEXT`",
+            "delete the rows of the load, and load them under a name of its own: `--load-key TEXT`",
         )),
     }
 }
@@ -33,6 +36,8 @@ pub(super) struct CopyInto {
     table: CloudTable,
     /// The URL of the store's directory, without a slash at its end.
     directory: String,
+    /// The same directory.
+    location: ObjectLocation,
     stage: Stage,
     widening: Widening,
     identity: LoadIdentity,
@@ -54,8 +59,11 @@ impl CopyInto {
         let settings = CloudSettings::resolve(url, |name| std::env::var(name).ok());
         let settings = settings.map_err(|error| Error::Usage(error.to_string()))?;
         let system = settings.system();
-        let [Output { target: Target::Directory(Directory { path, store: Some(_), partition_by, .. }), format, .. }] =
-            outputs
+        let [
+            Output {
+                target: Target::Directory(Directory { path, store: Some(store), partition_by, .. }), format, ..
+            },
+        ] = outputs
         else {
             return usage(
                 "`--copy-into` needs a directory in a store as the only output".to_owned(),
@@ -100,7 +108,8 @@ impl CopyInto {
             ..LoadIdentity::default()
         };
         let print_sql = load.print_sql;
-        Ok(Some(CopyInto { settings, table, directory, stage, widening, identity, print_sql }))
+        let location = store.clone();
+        Ok(Some(CopyInto { settings, table, directory, location, stage, widening, identity, print_sql }))
     }
 
     /// Fails if the warehouse cannot be asked, before a run is started or a byte is downloaded.
@@ -111,7 +120,7 @@ impl CopyInto {
         }
     }
 
-    async fn ask(&self, context: &Context, key: &str) -> Result<Option<LedgerRow>, Failure> {
+    async fn ask(&self, context: &Context, key: &str) -> Result<Option<FoundLoad>, Failure> {
         let client = self.client()?;
         context.unless_interrupted(async { Ok(client.find_load(key).await.map_err(pipeline::Error::from)?) }).await
     }
@@ -176,17 +185,51 @@ impl CopyOfRun<'_> {
             return Ok(None);
         }
         let found = self.copy.ask(context, self.key.as_str()).await?;
-        Ok(found.map(|row| (self.name(), row)))
+        if found.as_ref().is_some_and(|found| found.finished_now) {
+            context.screen.note(&format!(
+                "{}: an earlier command had staged the rows of this load; its files were copied, or had been, and the load is \
+                 recorded now",
+                self.name()
+            ));
+        }
+        Ok(found.map(|FoundLoad { row, .. }| (self.name(), row)))
     }
 
     fn name(&self) -> String {
         format!("{} of {}", self.copy.table.shown(), self.copy.settings.name())
     }
 
+    /// Fails if the store has other files of this load: what has copied them already cannot be known where nothing is asked.
+    async fn require_no_other_files(&self, context: &Context, files: &[String]) -> Result<(), Failure> {
+        let location = self.copy.location.clone();
+        let url = location.url.clone();
+        let path = PathBuf::from(&url);
+        let listed = tokio::task::spawn_blocking(move || ObjectPrefix::open(&location)?.list("", None));
+        let listed = async {
+            let listed = listed.await.map_err(|error| Error::Bug(error.to_string()))?;
+            listed.map_err(|cause| Failure::from(Error::Write { path, cause }))
+        };
+        let listed = context.unless_interrupted(listed).await?;
+        let set = self.set();
+        let is_other = |name: &&String| name.starts_with(&set) && name.ends_with(".parquet") && !files.contains(name);
+        let others: Vec<String> = listed.into_iter().map(|(name, ..)| name).collect();
+        let Some(other) = others.iter().find(is_other) else { return Ok(()) };
+        Err(Failure::new(
+            Error::Usage(format!("{url} has other files of this load, such as {other}, which may be copied already")),
+            "give these rows a name of their own with `--load-key TEXT`; or delete those files, if they were never copied",
+        ))
+    }
+
     /// Copies the files of `report` into the table, and adds the outcome to it; or prints the statements.
     pub(super) async fn load(&self, context: &Context, report: &mut Report) -> Result<(), Failure> {
         let CopyInto { settings, table, directory, stage, widening, print_sql, .. } = self.copy;
-        let columns = cloud_columns(settings.system(), &report.schema);
+        // The files have no columns without values.
+        let (schema, empty) = report.schema.without_empty();
+        if !empty.is_empty() && report.rows_written > 0 {
+            let names = empty.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            report.notes.push(format!("no row has a value in {names}: the table gets no column for it from this load"));
+        }
+        let columns = cloud_columns(settings.system(), &schema);
         let columns =
             columns.map_err(|misfits| pipeline::Error::from(LoadError::Misfits { table: self.name(), misfits }))?;
         let mut files: Vec<String> = Vec::new();
@@ -206,27 +249,22 @@ impl CopyOfRun<'_> {
         };
         let load = CopyLoad { table, columns: &columns, widening: *widening, stage, files: &files, entry: &entry };
         if *print_sql {
+            self.require_no_other_files(context, &files).await?;
             return table::write_data(&copy_script(&load).map_err(pipeline::Error::from)?.text());
         }
         let client = self.copy.client()?;
+        context.set_copying(&self.name());
         context.screen.progress("copying", None, &self.name());
         let loaded =
             context.unless_interrupted(async { Ok(client.load(&load).await.map_err(pipeline::Error::from)?) }).await;
         context.screen.clear();
         let outcome = match loaded? {
-            CloudOutcome::Loaded { was_there } => {
-                if was_there {
-                    report
-                        .notes
-                        .push("the files had been copied by an earlier command, which did not record it".to_owned());
-                }
-                Committed::Loaded(LoadSummary {
-                    table: self.name(),
-                    key: self.key.clone(),
-                    rows: report.rows_written,
-                    notes: Vec::new(),
-                })
-            }
+            CloudOutcome::Loaded => Committed::Loaded(LoadSummary {
+                table: self.name(),
+                key: self.key.clone(),
+                rows: report.rows_written,
+                notes: Vec::new(),
+            }),
             CloudOutcome::Already(row) => Committed::Already(*row),
         };
         report.loads.push((self.name(), outcome));

@@ -191,6 +191,13 @@ async fn run_command(
         _ => error.into(),
     })?;
     let context = Context::new(settings, Screen::new(args.global.quiet), interrupt, resume, result_file);
+    if matches!(command, Command::Serve(_)) {
+        // Not an error: in a cluster, other programs set variables that begin so.
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for name in serve_settings::unknown_variables(names) {
+            context.screen.always(&format!("warning: {name} has no effect: `serve` has no such setting"));
+        }
+    }
     let mut command = command;
     match (&mut command, args.global.log.as_deref()) {
         (Command::Serve(serve), Some(format)) => serve.log = Some(log_format(format)?),

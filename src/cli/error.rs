@@ -3,6 +3,7 @@
 //!
 //! The layers below describe an error in their own terms. The flags and commands that help against it are named here.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange, SharedName};
+use crate::secret::without_passwords;
 use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, TemporaryFile};
 use crate::source::{TooMuchExpansion, is_pattern};
 use crate::text::{error_chain, escape_for_terminal};
@@ -161,12 +163,12 @@ impl Failure {
 
     /// Returns the error and its causes on one line, as it is printed behind `error: `.
     pub(super) fn message(&self) -> String {
-        error_chain(&self.0.error)
+        without_passwords(&error_chain(&self.0.error)).into_owned()
     }
 
     /// Returns the hint; `None` if nothing helps.
-    pub(super) fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub(super) fn hint(&self) -> Option<Cow<'_, str>> {
+        self.0.hint.as_deref().map(without_passwords)
     }
 
     /// Adds `hint`, unless there is one.
@@ -199,15 +201,15 @@ impl Failure {
     /// Formats the lines for standard error: the error with its causes, the marked expression if it is about one, and
     /// the hint. Text from outside is escaped.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("error: {}", escape_for_terminal(&error_chain(&self.0.error)))];
+        let mut lines = vec![format!("error: {}", escape_for_terminal(&self.message()))];
         if let Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) = &self.0.error {
             // The marker is placed by the escaped text before it, which may be longer than the text itself.
             let before = cause.text.get(..cause.at).unwrap_or(&cause.text);
             lines.push(format!("  {}", escape_for_terminal(&cause.text)));
             lines.push(format!("  {}^", " ".repeat(escape_for_terminal(before).chars().count())));
         }
-        if let Some(hint) = &self.0.hint {
-            lines.push(format!("hint: {}", escape_for_terminal(hint)));
+        if let Some(hint) = self.hint() {
+            lines.push(format!("hint: {}", escape_for_terminal(&hint)));
         }
         lines
     }
@@ -228,13 +230,25 @@ fn write_exit(cause: &io::Error) -> Exit {
 
 fn read_exit(cause: &io::Error) -> Exit {
     match cause.kind() {
-        _ if let Some(error) = download_error(cause) => match error.kind() {
-            Kind::NotFound => Exit::NotFound,
-            kind => download_exit(kind),
-        },
+        _ if let Some(error) = download_error(cause) => link_exit(error),
         // The contents are not the expected format at all: a web page, or a truncated archive.
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Exit::BadData,
         _ => Exit::CannotRead,
+    }
+}
+
+/// Returns the exit code for a link, before the first byte or after it.
+fn link_exit(error: &net::Error) -> Exit {
+    match error.kind() {
+        Kind::NotFound => Exit::NotFound,
+        // The request took too long, or came too early.
+        Kind::Refused if matches!(error.status(), Some(408 | 425)) => Exit::DownloadBroken,
+        // Another command gets other links, unless this one was typed.
+        Kind::Refused if error.status() == Some(400) && !error.is_of_only_link() => Exit::DownloadBroken,
+        Kind::Refused => Exit::Refused,
+        Kind::KeyRefused if error.is_of_only_link() && error.keyless_host().is_none() => Exit::KeyRefused,
+        Kind::KeyRefused | Kind::Forbidden if error.is_of_only_link() => Exit::Refused,
+        kind => download_exit(kind),
     }
 }
 
@@ -292,9 +306,8 @@ fn exit_of(error: &Error) -> Exit {
         },
         // Nothing was downloaded yet, so an unreachable host is not a broken download.
         Error::Download { cause, .. } => match cause.kind() {
-            Kind::NotFound => Exit::NotFound,
             Kind::Unreachable | Kind::BadCertificate => Exit::Unreachable,
-            kind => download_exit(kind),
+            _ => link_exit(cause),
         },
         Error::Pipeline(error) => match error {
             pipeline::Error::Plan(_) | pipeline::Error::Expression(_) => Exit::Usage,
@@ -344,7 +357,7 @@ fn load_exit(error: &LoadError) -> Exit {
     match error {
         error if error.is_transient() => Exit::TargetUnreachable,
         LoadError::Write { cause, .. } => write_exit(cause),
-        LoadError::RowCount { .. } => Exit::Mismatch,
+        LoadError::RowCount { .. } | LoadError::RowCountKept { .. } => Exit::Mismatch,
         LoadError::Unknown { .. } => Exit::LoadUnknown,
         LoadError::Unsupported { .. } => Exit::Usage,
         LoadError::Cancelled => Exit::Interrupted,
@@ -371,13 +384,19 @@ fn load_hint(error: &LoadError) -> Option<String> {
             let go_on = "go on with it by the command that began it, with `--commit-every`";
             Some(if *may_replace { format!("{go_on}; or replace its rows with `--again`") } else { go_on.to_owned() })
         }
-        LoadError::OtherRecords { may_replace, .. } => {
-            let replace = if *may_replace { "replace its rows with `--again`; " } else { "" };
+        LoadError::OtherRecords { may_replace, again, .. } => {
+            let replace = match (may_replace, again) {
+                (false, _) => "",
+                (true, false) => "replace its rows with `--again`; ",
+                // The same command goes on behind the rows that it has replaced.
+                (true, true) => "replace its rows with `--again` without `--commit-every`; ",
+            };
             Some(format!(
                 "go on with the sources that the load began with, in their order; {replace}or load other rows under a key of \
                  their own"
             ))
         }
+        LoadError::SpellingLost { .. } => None,
         LoadError::LostChunks { .. } => {
             Some("run the same command again if the rows are to be loaded: it begins with the first of them".to_owned())
         }
@@ -388,6 +407,9 @@ fn load_hint(error: &LoadError) -> Option<String> {
                 false => others,
             })
         }
+        LoadError::RowCountKept { .. } => Some(
+            "delete these rows from the table, and load them under a name of their own: `--load-key TEXT`".to_owned(),
+        ),
         LoadError::RowCount { .. } => {
             Some("look for a trigger or a rule of the table that drops or adds rows".to_owned())
         }
@@ -404,6 +426,7 @@ fn move_exit(error: &crate::service::ArchiveError) -> Exit {
             _ => write_exit(cause),
         },
         ArchiveError::InvalidArchive { .. } => Exit::BadData,
+        ArchiveError::NotAnExport { .. } => Exit::Usage,
         _ => Exit::CannotWrite,
     }
 }
@@ -435,6 +458,8 @@ fn service_exit(error: &crate::service::Error) -> Exit {
         Error::Store(StoreError::Damaged { .. }) => Exit::BadData,
         Error::Store(_) | Error::Seed(SeedError::Store(_)) => Exit::CannotWrite,
         Error::Seed(SeedError::Upload { .. }) => Exit::CannotRead,
+        Error::Recorded { cause, .. } if cause.kind() == std::io::ErrorKind::Other => Exit::BadData,
+        Error::Recorded { .. } => Exit::CannotRead,
         Error::Enrich(EnrichError::Read { .. }) => Exit::CannotRead,
         Error::Enrich(
             EnrichError::NoSuchBlock { .. } | EnrichError::TwoTables { .. } | EnrichError::InTheClear { .. },
@@ -527,6 +552,10 @@ fn hint(error: &Error) -> Option<String> {
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Store(error))
         | Error::Moved(crate::service::ArchiveError::Store(error)) => service_store_hint(error),
+        #[cfg(feature = "serve")]
+        Error::Moved(crate::service::ArchiveError::NotAnExport { .. }) => {
+            Some("export to another file, or replace this one with `--overwrite`".to_owned())
+        }
         #[cfg(feature = "serve")]
         Error::Service(crate::service::Error::Bind { .. }) => Some("choose a free port with `--port 0`".to_owned()),
         Error::Pipeline(pipeline::Error::Bug(_)) | Error::Bug(_) => {
@@ -763,6 +792,15 @@ mod tests {
         let write = |cause| Error::Pipeline(pipeline::Error::Write { path: "/d/o".into(), cause });
         let net_error = |kind| net::Error::new(kind, "GET", "https://f.test/a?sig=marked-2");
         let download = |kind| io::Error::other(net_error(kind));
+        let opened = |kind, status: Option<u16>, is_typed| {
+            let cause = net_error(kind);
+            let cause = match status {
+                Some(status) => cause.with_status(status),
+                None => cause,
+            };
+            let cause = if is_typed { cause.with_only_link() } else { cause };
+            Error::Download { name: "a".into(), cause }
+        };
         let cut = net_error(Kind::CutShort);
         let cases = [
             (Error::Usage("x".into()), Exit::Usage),
@@ -796,7 +834,18 @@ mod tests {
             (read(download(Kind::Damaged)), Exit::Damaged),
             (read(download(Kind::NotFound)), Exit::NotFound),
             (read(download(Kind::Forbidden)), Exit::DownloadBroken),
-            (Error::Download { name: "a".into(), cause: net_error(Kind::Changed) }, Exit::FileChanged),
+            (opened(Kind::Changed, None, true), Exit::FileChanged),
+            (opened(Kind::Refused, Some(400), true), Exit::Refused),
+            (opened(Kind::Refused, Some(400), false), Exit::DownloadBroken),
+            (opened(Kind::Refused, Some(451), false), Exit::Refused),
+            (opened(Kind::Refused, Some(408), true), Exit::DownloadBroken),
+            (opened(Kind::Refused, Some(425), true), Exit::DownloadBroken),
+            (opened(Kind::RateLimited, Some(429), true), Exit::DownloadBroken),
+            (opened(Kind::ServerFault, Some(503), true), Exit::DownloadBroken),
+            (opened(Kind::Forbidden, Some(403), true), Exit::Refused),
+            (opened(Kind::Forbidden, Some(403), false), Exit::DownloadBroken),
+            (opened(Kind::KeyRefused, Some(401), true), Exit::KeyRefused),
+            (read(download(Kind::Refused)), Exit::Refused),
             (pipeline::Error::Damaged { name: "a".into(), cause: io::Error::other("x") }.into(), Exit::Damaged),
             (
                 pipeline::Error::LastLine { position: position.clone(), reject: reject.clone() }.into(),

@@ -44,7 +44,7 @@ exits! {
     NoKey = 10, "no key", AfterRepair, "no API key is set";
     KeyRefused = 11, "key refused", AfterRepair, "the API refused the key";
     NotFound = 12, "not found", No, "there is no such workflow, run, block or result";
-    Refused = 13, "refused", No, "the API refused the request";
+    Refused = 13, "refused", No, "the API, or the server of a URL, refused the request";
     Unreachable = 14, "unreachable", Helps, "the API cannot be reached, or keeps failing";
     DownloadBroken = 15, "download broken", Helps, "a download broke and could not be resumed";
     FileChanged = 16, "file changed", Helps, "a file changed while it was downloaded";

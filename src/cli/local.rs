@@ -59,6 +59,11 @@ impl Local {
         self.service.in_force()
     }
 
+    /// Returns lines on what a proxy has handed on or a replay has answered.
+    pub(super) fn hosted_summary(&self) -> Vec<String> {
+        self.service.hosted_summary()
+    }
+
     /// Stops the service and exports its state.
     pub(super) async fn stop_and_export(self, path: PathBuf) -> Result<ArchiveSummary, Failure> {
         Ok(self.service.stop_and_export(path).await.map_err(Error::Moved)?)

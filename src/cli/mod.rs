@@ -28,8 +28,11 @@ mod mistakes;
 mod object_options;
 mod output_checks;
 mod outputs;
+#[cfg(feature = "serve")]
+mod page_commands;
 mod parse;
 mod period;
+mod place_names;
 mod print;
 mod report;
 #[cfg(feature = "serve")]

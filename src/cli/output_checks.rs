@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::PipelineArgs;
 use super::error::{Error, Failure};
+use super::place_names::check_file;
 use crate::format::{NamedFormat, SourceCodec};
 use crate::pipeline::{
     Directory, OnBadRecord, Output, Target, check_results_replaceable, is_rejects_file, is_result, may_continue_in,
@@ -192,6 +193,9 @@ pub(super) fn rejects(args: &PipelineArgs, outputs: &[Output], inputs: &[&Path])
         _ => outputs.iter().find_map(beside),
     };
     let Some(path) = args.rejects.clone().or(beside) else { return Ok(None) };
+    if args.rejects.is_some() {
+        check_file(&path)?;
+    }
     let refuse = |why: &str, hint: &str| {
         let error = Error::Usage(format!("cannot write rejects to {}: {why}", path.display()));
         Err(Failure::new(error, hint))

@@ -11,6 +11,7 @@ use super::dialect::InputDialect;
 use super::error::{Error, Failure, STDOUT};
 use super::object_options::object_options;
 use super::output_checks::{is_same_target, rejects, share_a_file};
+use super::place_names::{check_file, check_place};
 use super::settings::Settings;
 use super::sinks::TypedOutput;
 use super::table_url::table_url;
@@ -23,7 +24,6 @@ use crate::format::{
 use crate::pipeline::{
     Directory, ExecutionPlan, Output, SchemaChange, SchemaFrom, SchemaPolicy, SchemaSource, Target, check_steps,
 };
-use crate::secret::SecretUrl;
 use crate::sink::ObjectLocation;
 use crate::source::{Input, Source};
 
@@ -154,6 +154,7 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
 /// Builds one output. Its kind follows from the name: `-`, a URL of a store, a directory, else a file.
 fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &str) -> Result<Output, Failure> {
     let path = &typed.path;
+    check_place(path)?;
     if typed.is_stdout() {
         let format = output_format(typed.to.unwrap_or(ToFormat::Ndjson), args, settings.codec.value)?;
         return Ok(Output { format, compression: Compression::None, target: Target::Stdout });
@@ -170,6 +171,7 @@ fn output(typed: &TypedOutput, args: &PipelineArgs, settings: &Settings, set: &s
             false => output_object(url, typed, args, settings),
         };
     }
+    check_file(path)?;
     let ends_with_slash = path.as_os_str().to_string_lossy().ends_with('/');
     // With a flag that applies only to directories, a name without a known extension is a directory.
     let is_file_name = format_of_name(path).0.is_some() || path.is_file();
@@ -194,12 +196,6 @@ fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings:
     Ok(Output { format, compression, target })
 }
 
-/// Returns the name of an output for messages: a URL that is none of ours, such as a signed one, without its secrets.
-fn shown_name(path: &Path) -> String {
-    let name = path.display().to_string();
-    if name.contains("://") { SecretUrl::new(name).to_string() } else { name }
-}
-
 /// Returns the format and compression of a file: the format of `--to`, else that of its name. Fails if there is
 /// neither, or if the name asks for the compression of a format that is not compressed as a whole.
 fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
@@ -211,7 +207,7 @@ fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compress
     };
     let Some(format) = to.or(named) else {
         return Err(Failure::new(
-            Error::Usage(format!("cannot infer an output format from `{}`", shown_name(path))),
+            Error::Usage(format!("cannot infer an output format from `{}`", path.display())),
             "specify `--to parquet`, csv, tsv, ndjson, json, arrow or arrow-stream; end the name of a directory with a slash",
         ));
     };
@@ -287,6 +283,7 @@ fn output_directory(
         max_file_rows: args.sink.max_file_rows,
         max_file_bytes: args.sink.max_file_bytes.or(args.load.copy_into.as_ref().map(|_| COPIED_FILE_BYTES)),
         partition_by: args.sink.partition_by.iter().map(|name| name.as_str().into()).collect(),
+        leaves_out_empty: args.load.copy_into.is_some(),
     });
     Ok(Output { format, compression: Compression::None, target })
 }
@@ -560,7 +557,7 @@ pub(super) mod tests {
         for (flags, words) in [
             ("", "no output"),
             ("-o x.bin", "cannot infer an output format from `x.bin`"),
-            ("-o https://u:p@h/x.bin?sig=s", "cannot infer an output format from `https://h/x.bin?[redacted]`"),
+            ("-o https://u:p@h/x.bin?sig=s", "cannot write to https://h/x.bin?[redacted]"),
             ("-o x.parquet.gz", "inside"),
         ] {
             let failure = made(flags).unwrap_err();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
+use crate::secret::without_passwords;
 use crate::text::escape_for_terminal;
 
 /// Interval between two progress lines where standard error is no terminal.
@@ -52,7 +53,7 @@ impl Screen {
         }
         let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let percent = fraction.map(|f| format!("{:.0} %  ", (f * 100.0).clamp(0.0, 100.0))).unwrap_or_default();
-        let text = escape_for_terminal(&format!("{phase}  {percent}{detail}"));
+        let text = escape_for_terminal(&without_passwords(&format!("{phase}  {percent}{detail}")));
         if self.terminal {
             let bar = progress.bar.get_or_insert_with(new_bar);
             match fraction {
@@ -91,7 +92,7 @@ impl Screen {
 
     /// Prints a line even if quiet. The text is escaped here.
     pub(super) fn always(&self, text: &str) {
-        let text = &escape_for_terminal(text);
+        let text = &escape_for_terminal(&without_passwords(text));
         let progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &progress.bar {
             // The bar is removed for the moment, so that the line does not overwrite it.

@@ -1,6 +1,7 @@
 //! The final report of a command: the engine's counts as lines for people or as one JSON object, on standard error. It
 //! also decides between success and `partial`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -230,6 +231,7 @@ pub(super) fn already_complete(
         }
         ReportFormat::Json => context.screen.always(&json_line(&json)),
     }
+    context.complete.fetch_add(1, Ordering::Relaxed);
     context.result_file.add_complete(json, done.files.iter().map(|file| (file.path.clone(), file.bytes)));
     if done.rows_rejected > 0 { Exit::Partial } else { Exit::Success }
 }
@@ -253,6 +255,7 @@ pub(super) fn already_loaded(
         }
         ReportFormat::Json => context.screen.always(&json_line(&json)),
     }
+    context.complete.fetch_add(1, Ordering::Relaxed);
     context.result_file.add_complete(json, std::iter::empty());
     if loaded.iter().any(|(_, row)| row.rejected > 0) { Exit::Partial } else { Exit::Success }
 }

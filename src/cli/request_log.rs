@@ -98,6 +98,9 @@ fn human_line(record: &RequestRecord) -> String {
     for fault in &record.faults {
         line.push_str(&format!(" fault={fault}"));
     }
+    for difference in &record.differences {
+        line.push_str(&format!("\n  differs from the contract: {difference}"));
+    }
     line
 }
 

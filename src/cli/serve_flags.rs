@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::values::{parse_duration, parse_size};
+use super::values::{parse_duration, parse_hosted, parse_size};
 
 /// Flags of `serve` for runs, state and faults.
 #[derive(Clone, Debug, ClapArgs)]
@@ -30,6 +30,9 @@ pub(super) struct EngineFlags {
     /// Write the state in --data (workflows, runs with their results, uploads, notebooks) to a tar archive and exit
     #[arg(long, value_name = "FILE", requires = "data", conflicts_with_all = ["import", "export_on_exit"], help_heading = "State")]
     pub export: Option<PathBuf>,
+    /// Let --export and --export-on-exit replace a file that is no export of a service
+    #[arg(long, help_heading = "State")]
+    pub overwrite: bool,
     /// Inject a fault: `429,times=3`, `cut=64KiB`, `latency=200ms,on=status`. docs/faults.md lists all
     #[arg(long, value_name = "KIND[=VALUE][,KEY=VALUE]...", help_heading = "Faults")]
     pub fault: Vec<String>,
@@ -84,6 +87,24 @@ pub(super) struct SeedFlags {
     #[arg(long, value_name = "FILE", help_heading = "State")]
     pub export_on_exit: Option<PathBuf>,
 }
+
+/// Flags of `serve` for a hosted service behind it.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct HostedFlags {
+    /// Hand requests on to the hosted service at this address instead, and compare its responses with the contract. The key
+    /// of each request goes there
+    #[arg(long, value_parser = parse_hosted, value_name = "URL", conflicts_with_all = HOSTED_EXCLUDES, help_heading = "Hosted service")]
+    pub proxy: Option<Url>,
+    /// Keep each request and its response in this directory, without keys and signed links
+    #[arg(long, value_name = "DIR", requires = "proxy", help_heading = "Hosted service")]
+    pub record: Option<PathBuf>,
+    /// Answer requests from a directory of --record instead
+    #[arg(long, value_name = "DIR", conflicts_with = "proxy", conflicts_with_all = HOSTED_EXCLUDES, help_heading = "Hosted service")]
+    pub replay: Option<PathBuf>,
+}
+
+/// Flags for what a service does not use that does not answer by itself.
+const HOSTED_EXCLUDES: [&str; 7] = ["workflow", "upload", "import", "export", "export_on_exit", "enrich", "retain"];
 
 /// Format of the log of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -64,6 +64,30 @@ pub(super) fn completed(
     }
 }
 
+/// Returns the names of variables that look like flags of `serve` and are none. They have no effect.
+pub(super) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut command = Args::command();
+    command.build();
+    let serve = command.find_subcommand(COMMAND).expect("serve is a command");
+    let known: Vec<String> = serve
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().filter(|long| !EXCLUDED.contains(long) || *long == "api-key"))
+        .filter(|long| {
+            GLOBAL.contains(long)
+                || serve.get_arguments().any(|arg| arg.get_long() == Some(*long) && !arg.is_global_set())
+        })
+        .map(|long| variable_of(&long.replace('-', "_")))
+        .collect();
+    let mut unknown: Vec<String> = names.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).collect();
+    unknown.sort();
+    unknown
+}
+
+/// Returns the name in the environment of a flag with this name in the file.
+fn variable_of(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_ascii_uppercase())
+}
+
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -99,7 +123,7 @@ fn found(words: &[OsString], env: &dyn Fn(&str) -> Option<String>, file: ServeTa
         if is_typed {
             continue;
         }
-        let variable = format!("{PREFIX}{}", name.to_ascii_uppercase());
+        let variable = variable_of(&name);
         let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
         let (texts, origin) = if let Some(text) = env(&variable).filter(|text| !text.trim().is_empty()) {
             // A list has a line for each value.
@@ -200,6 +224,17 @@ mod tests {
             let error = parsed("drawoff serve", &[], &file).unwrap_err();
             assert!(error.contains("it must be a string, a number"), "{long}: {error}");
         }
+    }
+
+    #[test]
+    fn variables_that_are_no_flag_are_found() {
+        let unknown = |names: &[&str]| unknown_variables(names.iter().map(|name| (*name).to_owned()));
+        let known = ["PORT", "MAX_RUNS", "API_KEY", "API_KEY_FILE", "LOG", "ADMIN", "FAULT"];
+        let known: Vec<String> = known.iter().map(|name| format!("{PREFIX}{name}")).collect();
+        assert!(unknown(&known.iter().map(String::as_str).collect::<Vec<_>>()).is_empty());
+        assert!(unknown(&["DRAWOFF_MAX_MEMORY", "PATH", PREFIX.trim_end_matches('_')]).is_empty());
+        let wrong = ["PROT", "EXPORT", "QUIET", "port"].map(|name| format!("{PREFIX}{name}"));
+        assert_eq!(unknown(&wrong.each_ref().map(String::as_str)).len(), wrong.len());
     }
 
     #[test]

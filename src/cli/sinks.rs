@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::choices::ToFormat;
-use super::table_url::{redacted, table_url};
+use super::place_names::shown;
 use super::values::parse_size;
 use crate::format::parquet::SortKey;
 
@@ -29,9 +29,9 @@ impl TypedOutput {
         self.path == Path::new("-")
     }
 
-    /// Returns the target for messages, without a password.
+    /// Returns the target for messages, without secrets.
     pub(super) fn shown(&self) -> String {
-        table_url(&self.path).map_or_else(|| self.path.display().to_string(), redacted)
+        shown(&self.path.to_string_lossy())
     }
 }
 

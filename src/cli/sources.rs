@@ -9,8 +9,10 @@ use super::context::{Context, require_valid_proxy};
 use super::dialect::InputDialect;
 use super::error::{Error, Failure};
 use super::outputs::object_url;
+use super::place_names::{check_place, shown};
 use super::shell::shell_quoted;
 use super::stored_sources;
+use super::table_url::table_url;
 use crate::client::{Client, digest_of};
 use crate::net::{DownloadRequest, Downloads, Stopper};
 use crate::secret::SecretUrl;
@@ -86,6 +88,7 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], dialect: &InputDi
     for name in names {
         // Only files may have names that are not UTF-8.
         let text = name.to_str();
+        check_place(name)?;
         let (mut source, size) = if text == Some("-") {
             (Source::stdin(), None)
         } else if let Some(url) = text.filter(|text| is_url(text)) {
@@ -105,10 +108,10 @@ pub(super) async fn open(context: &Context, names: &[PathBuf], dialect: &InputDi
                 opened.add(source, Some(size));
             }
             continue;
-        } else if let Some(url) = text.filter(|text| is_other_url(text)) {
+        } else if let Some(url) = text.filter(|text| is_other_url(text) || is_table(name)) {
             return Err(Error::Usage(format!(
                 "{}: only http and https URLs and those of S3, Google Cloud Storage and Azure can be read",
-                SecretUrl::new(url)
+                shown(url)
             ))
             .into());
         } else {
@@ -299,6 +302,11 @@ fn is_other_url(name: &str) -> bool {
         && !Path::new(name).exists()
 }
 
+/// Returns true for the URL of a table, unless a file has this very name.
+fn is_table(name: &Path) -> bool {
+    table_url(name).is_some() && !name.exists()
+}
+
 fn is_scheme_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
 }
@@ -319,8 +327,9 @@ async fn open_url(
     url: &str,
     opens_now: bool,
 ) -> Result<(Source, Stopper, Option<u64>), Failure> {
-    if let Ok(url) = url::Url::parse(url) {
-        require_valid_proxy(&url)?;
+    match url::Url::parse(url) {
+        Ok(url) => require_valid_proxy(&url)?,
+        Err(cause) => return Err(Error::Usage(format!("a source is no valid URL: {cause}")).into()),
     }
     let link = SecretUrl::new(url);
     let name = link.to_string().trim_end_matches("?[redacted]").to_owned();

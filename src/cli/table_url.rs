@@ -27,6 +27,10 @@ pub(super) fn redacted(url: &str) -> String {
     if is_files_url(url) {
         return url.to_owned();
     }
+    // Its options are not read, and may be anything.
+    if url.starts_with("sqlite:") {
+        return url.split('?').next().unwrap_or_default().to_owned();
+    }
     let (scheme, rest) = match url.split_once("//") {
         Some((scheme, rest)) if !scheme.contains('?') => (format!("{scheme}//"), rest),
         _ => (String::new(), url),

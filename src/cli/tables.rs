@@ -23,7 +23,8 @@ use crate::text::{counted, escape_for_terminal};
 use crate::transform::Step;
 use crate::warehouse::cloud::{self, CloudSystem};
 use crate::warehouse::{
-    Committed, FileLayout, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NulPolicy, TableTarget, Warehouse,
+    Committed, FileLayout, LedgerRow, LoadError, LoadIdentity, LoadMember, LoadMode, NewTable, NulPolicy, TableTarget,
+    Warehouse,
 };
 
 /// Version of the written form of the steps of a load.
@@ -170,28 +171,28 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
     }
 }
 
-/// Returns the statement that creates `table` in a system as a load would.
-pub(super) fn ddl(system: &str, table: &str, columns: &Schema) -> Result<String, Failure> {
-    let statement: Option<Result<String, LoadError>> = match (system, table, columns) {
+/// Returns `table` as a load would create it in a system.
+pub(super) fn new_table(system: &str, table: &str, columns: &Schema) -> Result<NewTable, Failure> {
+    let new_table: Option<Result<NewTable, LoadError>> = match (system, table, columns) {
         #[cfg(feature = "postgres")]
-        ("postgres", ..) => Some(crate::warehouse::postgres::ddl(table, columns)),
+        ("postgres", ..) => Some(crate::warehouse::postgres::new_table(table, columns)),
         #[cfg(feature = "clickhouse")]
-        ("clickhouse", ..) => Some(crate::warehouse::clickhouse::ddl(table, columns)),
+        ("clickhouse", ..) => Some(crate::warehouse::clickhouse::new_table(table, columns)),
         #[cfg(feature = "sqlite")]
-        ("sqlite", ..) => Some(crate::warehouse::sqlite::ddl(table, columns)),
+        ("sqlite", ..) => Some(crate::warehouse::sqlite::new_table(table, columns)),
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
-        ("duckdb", ..) => Some(crate::warehouse::duckdb::ddl(table, columns)),
+        ("duckdb", ..) => Some(crate::warehouse::duckdb::new_table(table, columns)),
         #[cfg(feature = "delta")]
-        ("delta", ..) => Some(crate::warehouse::delta::ddl(table, columns)),
-        _ => CloudSystem::of_word(system).map(|system| cloud::ddl(system, table, columns)),
+        ("delta", ..) => Some(crate::warehouse::delta::new_table(table, columns)),
+        _ => CloudSystem::of_word(system).map(|system| cloud::new_table(system, table, columns)),
     };
-    let Some(statement) = statement else {
+    let Some(new_table) = new_table else {
         return Err(Failure::new(
             Error::Usage(format!("this build has no {system}")),
             format!("build drawoff with `--features {system}`"),
         ));
     };
-    Ok(statement.map_err(pipeline::Error::from)?)
+    Ok(new_table.map_err(pipeline::Error::from)?)
 }
 
 /// Returns the written form of the steps and of the flags that change rows, one JSON array: with the origin of the rows it identifies a load. Policies for bad

@@ -36,6 +36,19 @@ pub(super) fn codec_text(codec: ParquetCodec) -> String {
     }
 }
 
+/// Parses the address of a hosted service: https, or http on this machine, because a key is sent there.
+pub(super) fn parse_hosted(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| "it must be a URL such as https://api.sixtyfour.ai".to_owned())?;
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    match url.scheme() {
+        "https" | "http" if !is_bare || has_user => Err("it must have no user, query or fragment".to_owned()),
+        "https" => Ok(url),
+        "http" if crate::net::is_loopback(&url) => Ok(url),
+        _ => Err("it must be https, or http on this machine".to_owned()),
+    }
+}
+
 /// Parses a size of at least one byte.
 pub(super) fn parse_positive_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
@@ -159,6 +172,15 @@ pub(super) fn parse_host_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Parses the origin of a web page, and returns it in the form that browsers send.
+pub(super) fn parse_origin(text: &str) -> Result<String, String> {
+    let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let is_origin = |url: &Url| url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let url = url.filter(is_origin).filter(|url| url.username().is_empty() && url.password().is_none());
+    url.map(|url| url.origin().ascii_serialization())
+        .ok_or_else(|| "it must be the origin of a web page, such as http://localhost:3000".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn origins_are_in_the_form_of_browsers() {
+        for (text, origin) in [
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("HTTPS://App.Example.com:443/", "https://app.example.com"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(parse_origin(text).unwrap(), origin);
+        }
+        for wrong in ["*", "null", "localhost:3000", "http://a/b", "http://a?b", "file:///a", "http://u:p@a", ""] {
+            assert!(parse_origin(wrong).unwrap_err().contains("such as http://localhost:3000"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn host_names_have_no_port() {
         assert_eq!(parse_host_name("Drawoff_1").unwrap(), "drawoff_1");
         assert_eq!(parse_host_name("bücher.test").unwrap(), "xn--bcher-kva.test");
@@ -183,6 +219,20 @@ mod tests {
             [("a:80", "without a port"), ("http://a", "without a port"), ("", "a host name"), ("127.1", "IP address")]
         {
             assert!(parse_host_name(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hosted_service_is_reached_safely() {
+        assert!(parse_hosted("https://api.sixtyfour.ai").is_ok() && parse_hosted("http://127.0.0.1:8064").is_ok());
+        for (text, expected) in [
+            ("http://api.sixtyfour.ai", "it must be https"),
+            ("ftp://a", "it must be https"),
+            ("api.sixtyfour.ai", "it must be a URL"),
+            ("https://u:p@a", "no user"),
+            ("https://a/?x=1", "no user, query"),
+        ] {
+            assert!(parse_hosted(text).unwrap_err().contains(expected), "{text}");
         }
     }
 

@@ -34,6 +34,68 @@ impl Batch {
     }
 }
 
+impl Schema {
+    /// Returns the columns that have had values, nested ones with the members that have, and the names of the others. A column
+    /// of empty lists, or of objects without values, has none.
+    pub fn without_empty(&self) -> (Self, Vec<Arc<str>>) {
+        let (mut kept, mut empty) = (Vec::new(), Vec::new());
+        for field in &self.fields {
+            match valued(&field.ty) {
+                Some(ty) => kept.push(Field::new(field.name.clone(), ty)),
+                None => empty.push(field.name.clone()),
+            }
+        }
+        (Schema::new(kept), empty)
+    }
+}
+
+impl Batch {
+    /// Returns the rows with the columns of [`Schema::without_empty`], for outputs alone.
+    pub fn without_empty(&self) -> Self {
+        let (schema, empty) = self.schema.without_empty();
+        let kept = self.schema.fields.iter().zip(&self.columns).filter(|(field, _)| !empty.contains(&field.name));
+        let columns = kept.zip(&schema.fields).map(|((field, array), kept)| narrowed(array, &field.ty, &kept.ty));
+        Batch::new(Arc::new(schema.clone()), columns.collect(), self.rows)
+    }
+}
+
+/// Returns the part of a type that has had values; `None` if it has none.
+fn valued(ty: &Type) -> Option<Type> {
+    match ty {
+        Type::Null => None,
+        Type::Struct(fields) => {
+            let member = |field: &Field| Some(Field::new(field.name.clone(), valued(&field.ty)?));
+            let fields: Vec<Field> = fields.iter().filter_map(member).collect();
+            (!fields.is_empty()).then_some(Type::Struct(fields))
+        }
+        Type::List(item) => Some(Type::List(Box::new(valued(item)?))),
+        Type::Map(value) => valued(value).map(|_| ty.clone()),
+        other => Some(other.clone()),
+    }
+}
+
+/// Returns the array, which carries `from`, without the members that `to` does not have. Maps have them all.
+fn narrowed(array: &ArrayRef, from: &Type, to: &Type) -> ArrayRef {
+    match (from, to) {
+        _ if from == to => array.clone(),
+        (Type::Struct(all), Type::Struct(kept)) => {
+            let members = kept.iter().filter_map(|kept| {
+                let i = all.iter().position(|field| field.name == kept.name)?;
+                Some(narrowed(array.as_struct().column(i), &all[i].ty, &kept.ty))
+            });
+            let arrow = kept.iter().map(Field::to_arrow).collect();
+            Arc::new(StructArray::new(arrow, members.collect(), array.nulls().cloned()))
+        }
+        (Type::List(all), Type::List(kept)) => {
+            let list: &ListArray = array.as_list();
+            let values = narrowed(list.values(), all, kept);
+            let DataType::List(field) = to.to_arrow() else { unreachable!("a list is carried as a list") };
+            Arc::new(ListArray::new(field, list.offsets().clone(), values, list.nulls().cloned()))
+        }
+        _ => array.clone(),
+    }
+}
+
 /// Returns the array, which carries `ty`, without members that are null throughout, with its type; `None` if it has only
 /// nulls.
 fn pruned(array: &ArrayRef, ty: &Type) -> Option<(ArrayRef, Type)> {
@@ -112,5 +174,27 @@ mod tests {
         let pruned = Batch::new(schema, columns, 2).pruned();
         let types: Vec<String> = pruned.schema.fields.iter().map(|f| format!("{}: {}", f.name, f.ty)).collect();
         assert_eq!(types, ["o: struct<a: int, l: list<struct<x: int>>>"]);
+    }
+
+    #[test]
+    fn columns_and_members_without_values_are_left_out() {
+        let row =
+            json!({"n": null, "e": {}, "l": [], "h": {"x": null, "y": {"z": [{"a": 1, "b": null}]}}, "o": {"x": null}});
+        let ty = infer(&row, TypeMerge::Json);
+        let Type::Struct(fields) = &ty else { panic!("{ty}") };
+        let rows = array(&[Some(&row), None, Some(&row)], &ty);
+        let batch = Batch::new(Arc::new(Schema::new(fields.clone())), rows.as_struct().columns().to_vec(), 3);
+        let found = batch.without_empty();
+        let kept = Type::Struct(vec![Field::new(
+            "y",
+            Type::Struct(vec![Field::new(
+                "z",
+                Type::List(Box::new(Type::Struct(vec![Field::new("a", Type::Int { fits_double: true })]))),
+            )]),
+        )]);
+        assert_eq!(found.schema.fields, [Field::new("h", kept.clone())]);
+        let names: Vec<String> = batch.schema.without_empty().1.iter().map(|name| name.to_string()).collect();
+        assert_eq!(names, ["n", "e", "l", "o"]);
+        assert_eq!(value(&found.columns[0], &kept, 2), json!({"y": {"z": [{"a": 1}]}}));
     }
 }

@@ -16,10 +16,10 @@
 //! A column can also be `decimal(P,S)`: numbers of P digits, S of them after the point.
 //!
 //! Besides these, a field may have remarks: the origin of its type (`from`, `set_by`) and its meaning
-//! (`description`). They are ignored on reading. Any other member is an error, so that a misspelled
+//! (`description`). They are not part of the schema. Any other member is an error, so that a misspelled
 //! one is noticed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -187,6 +187,28 @@ pub fn read_with_limit(text: &str, max_columns: usize) -> Result<Schema, Error> 
         return Err(fields.error(&at, what));
     }
     Ok(schema)
+}
+
+/// The remarks of a schema file on the meaning of its columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Descriptions {
+    /// Meaning of the file, its member `description`.
+    pub file: Option<String>,
+    /// Meaning of each column that has one, by its name.
+    pub columns: HashMap<String, String>,
+}
+
+/// Returns the descriptions in a schema file that [`read`] has accepted; none for other text. Those of nested fields are
+/// left out, and values that are no text are not descriptions.
+pub fn descriptions(text: &str) -> Descriptions {
+    let root: Value = serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)).unwrap_or_default();
+    let fields = root["fields"].as_array().map_or(&[][..], Vec::as_slice);
+    let described =
+        |field: &Value| Some((field["name"].as_str()?.to_owned(), field["description"].as_str()?.to_owned()));
+    Descriptions {
+        file: root["description"].as_str().map(str::to_owned),
+        columns: fields.iter().filter_map(described).collect(),
+    }
 }
 
 fn read_fields(node: &Node<'_>, path: &FieldPath, depth: usize) -> Result<Vec<Field>, Error> {

@@ -71,6 +71,8 @@ struct Facts {
     maybe_processed: bool,
     /// Host of a link that rejected a request (401) from which the key was withheld, because the host is not trusted.
     keyless_host: Option<String>,
+    /// The link that was rejected is the only one of its file.
+    only_link: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -88,6 +90,7 @@ impl Error {
             from_api: false,
             maybe_processed: false,
             keyless_host: None,
+            only_link: false,
             source: None,
         }))
     }
@@ -113,6 +116,12 @@ impl Error {
     /// Adds the host that received the request without the key, because it is neither the API's own nor trusted.
     pub(super) fn with_withheld_key(mut self, host: &str) -> Self {
         self.0.keyless_host = Some(host.to_owned());
+        self
+    }
+
+    /// Marks the link that was rejected as the only one of its file: no other can be requested.
+    pub fn with_only_link(mut self) -> Self {
+        self.0.only_link = true;
         self
     }
 
@@ -193,6 +202,11 @@ impl Error {
     /// errors.
     pub fn keyless_host(&self) -> Option<&str> {
         self.0.keyless_host.as_deref()
+    }
+
+    /// Returns true if the link that was rejected is the only one of its file, such as a URL that was typed.
+    pub fn is_of_only_link(&self) -> bool {
+        self.0.only_link
     }
 
     /// Returns the number of attempts, at least 1.

@@ -57,5 +57,10 @@ impl RequestLog {
 
 /// Writes the line of a wait before another attempt.
 pub(super) fn log_wait(error: &Error, delay: Duration) {
-    log::info!(target: TARGET, "event=wait ms={} reason={:?}", delay.as_millis(), error_chain(error));
+    log_wait_for(&error_chain(error), delay);
+}
+
+/// Writes the line of a wait for a reason in words.
+pub(crate) fn log_wait_for(reason: &str, delay: Duration) {
+    log::info!(target: TARGET, "event=wait ms={} reason={reason:?}", delay.as_millis());
 }

@@ -104,6 +104,9 @@ pub struct Directory {
     /// Columns whose values choose the directory of a row, with the names of Hive: `country=NO/city=Oslo`. The files do
     /// not contain these columns. Empty for no partitioning.
     pub partition_by: Arc<[Arc<str>]>,
+    /// Leave columns and members of objects out that are null, or empty lists, in all rows: what copies the files would make
+    /// text of them. Default false.
+    pub leaves_out_empty: bool,
 }
 
 impl Output {

@@ -14,13 +14,14 @@ use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::report::Report;
-use super::schema::{full_schema, schema_of_sample};
+use super::schema::{SchemaRegistry, full_schema, schema_of_sample};
 use super::threads::with_workers;
 use super::writer::Writer;
-use crate::column::TypeMerge;
+use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::format::frame::BufferPool;
 use crate::sink::TargetKind;
 use crate::source::Source;
+use crate::warehouse::LoadError;
 
 /// Runs one pass from the sources to the outputs, and repeats it once if a late schema change requires that.
 pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
@@ -129,7 +130,9 @@ fn attempt(
     let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
-    let mut outputs = open_outputs(plan, type_merge, &order, control)?;
+    // A live output has shown rows, which a repeated pass would show again.
+    let may_start_over = mode.rereadable && !is_live && plan.schema.policy == SchemaPolicy::Evolve;
+    let mut outputs = open_outputs(plan, type_merge, &order, may_start_over && !mode.full, control)?;
     let tables = outputs.iter().map(OutputWriter::table_rows).collect();
     let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, tables, source_columns.clone())?;
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
@@ -147,8 +150,6 @@ fn attempt(
     let many_columnar = n_sources > 1 && sample.iter().any(|item| matches!(item, Item::Rows(..)));
     let auto = plan.schema.from == SchemaFrom::Auto;
     let full = mode.full || auto && (typed_text || many_columnar);
-    // A live output has shown rows, which a repeated pass would show again.
-    let may_start_over = mode.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
     let seen = match reread {
         // Of all records, if that was asked for; else of those that are needed.
         Some(_) if full && is_cut && auto => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
@@ -159,9 +160,13 @@ fn attempt(
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
         _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
     };
-    let shared = ExecutionState::new(prepared, seen)?;
+    let mut shared = ExecutionState::new(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let notes = check_columns(&shared, &mut outputs)?;
+    if let Some(columns) = columns_with_table(&shared, &outputs) {
+        // No worker has begun.
+        shared.registry = Arc::new(SchemaRegistry::new(columns));
+    }
     let mut writer = Writer::new(&shared, outputs, rejects, n_sources, digests, may_start_over && !full, control);
     writer.add_notes(notes);
     if is_cut {
@@ -169,7 +174,9 @@ fn attempt(
     }
     let (totals, finished) =
         match with_workers(&shared, reader, sample, &pool, |group_results| writer.run(group_results))? {
-            Err(error @ Error::Schema { .. }) if may_start_over => return Err(AttemptEnd::StartOver(error)),
+            Err(error @ (Error::Schema { .. } | Error::Load(LoadError::SpellingLost { .. }))) if may_start_over => {
+                return Err(AttemptEnd::StartOver(error));
+            }
             result => result?,
         };
     Ok(Report {
@@ -206,12 +213,34 @@ fn check_columns(shared: &ExecutionState, outputs: &mut [OutputWriter]) -> Resul
     Ok(notes.into_iter().flatten().collect())
 }
 
+/// Returns the columns that are known with those of the table that is the only output, under a policy by which the columns
+/// stay as they are: records may have them wherever they are first seen. The table judges their values one by one, so that they
+/// are of all types. `None` where an explicit schema names the columns, and where steps change them.
+fn columns_with_table(shared: &ExecutionState, outputs: &[OutputWriter]) -> Option<Schema> {
+    let rules = &shared.prepared.rules;
+    let known = shared.registry.current();
+    let is_bound = rules.policy == SchemaPolicy::Evolve || rules.contract.is_some() || rules.extra_column.is_some();
+    if is_bound || outputs.len() != 1 || rules.type_merge != TypeMerge::Json {
+        return None;
+    }
+    let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+    let mut joined = (*known).clone();
+    for name in outputs[0].columns_of_table() {
+        if joined.position(&name).is_none() && joined.fields.len() < rules.max_columns {
+            joined.fields.push(Field::new(name, Type::Json));
+        }
+    }
+    let after = |columns: &Schema| shared.prepared.columns_after_steps(columns).ok().map(|columns| names(&columns));
+    (after(&known)? == names(&known) && after(&joined)? == names(&joined)).then_some(joined)
+}
+
 /// Opens all outputs of `plan` under temporary names. Files that rows are appended to are locked in the order of their
 /// paths: two commands that each held what the other waits for would wait for ever.
 fn open_outputs(
     plan: &ExecutionPlan,
     type_merge: TypeMerge,
     order: &Arc<OrderCounts>,
+    may_start_over: bool,
     control: &Control,
 ) -> Result<Vec<OutputWriter>, Error> {
     let workers = plan.limits.worker_count();
@@ -226,6 +255,7 @@ fn open_outputs(
             order: order.clone(),
             workers,
             whole_streams: plan.whole_streams,
+            may_start_over,
             ..WriterOptions::new(output.format, output.compression, type_merge, sizes.row_group_bytes)
         };
         control.waiting_for_locks(|on_wait| {

@@ -23,6 +23,19 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
+    /// Returns the message without the status.
+    pub(super) fn to_text(&self) -> String {
+        match self {
+            ApiError::Text(_, text) | ApiError::Later(_, text, _) => text.clone(),
+            ApiError::Invalid(errors) => errors.iter().map(|error| error.msg.as_str()).collect::<Vec<_>>().join("; "),
+        }
+    }
+
+    /// Returns a 501 for a part of the API that this service does not offer.
+    pub(super) fn not_offered(text: impl Into<String>) -> Self {
+        ApiError::Text(StatusCode::NOT_IMPLEMENTED, text.into())
+    }
+
     /// Returns a 400: a rule of the route is not met.
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
         ApiError::Text(StatusCode::BAD_REQUEST, text.into())

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::directories::Directories;
 use super::engine::Engine;
 use super::faults::Faults;
+use super::hosted::Hosted;
 use super::hosts::Hosts;
 use super::journal::Journal;
 use super::rate::RateLimit;
@@ -29,6 +30,8 @@ pub(super) struct App {
     pub faults: Arc<Faults>,
     /// The newest requests.
     pub journal: Journal,
+    /// The part that stands for the hosted service; `None` if this service answers itself.
+    pub hosted: Option<Hosted>,
     /// State that a reset restores; `None` without administration.
     pub baseline: Option<Baseline>,
     /// Held for writing during a reset, and for reading while a run or an upload is added.

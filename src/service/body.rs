@@ -184,23 +184,33 @@ pub(super) fn roll(body: &Value) -> Result<i64, ApiError> {
 
 /// Collects the 422 entries of one request. Each method returns `None` after it has added an entry.
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     errors: Vec<ValidationError>,
 }
 
 impl Check {
-    fn into_error(self) -> ApiError {
+    pub(super) fn into_error(self) -> ApiError {
         ApiError::Invalid(self.errors)
     }
 
-    fn object<'a>(&mut self, value: &'a Value, location: &Location) -> Option<&'a Map<String, Value>> {
+    /// Adds an entry.
+    pub(super) fn refuse(&mut self, error: ValidationError) {
+        self.errors.push(error);
+    }
+
+    /// Fails if there is an entry.
+    pub(super) fn ended(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.into_error()) }
+    }
+
+    pub(super) fn object<'a>(&mut self, value: &'a Value, location: &Location) -> Option<&'a Map<String, Value>> {
         if value.as_object().is_none() {
             self.errors.push(location.invalid("dict_type", "Input should be an object"));
         }
         value.as_object()
     }
 
-    fn text(&mut self, object: &Map<String, Value>, key: &str, location: &Location) -> Option<String> {
+    pub(super) fn text(&mut self, object: &Map<String, Value>, key: &str, location: &Location) -> Option<String> {
         match object.get(key) {
             Some(Value::String(text)) => Some(text.clone()),
             None => {
@@ -214,7 +224,12 @@ impl Check {
         }
     }
 
-    fn optional_text(&mut self, object: &Map<String, Value>, key: &str, location: &Location) -> Option<String> {
+    pub(super) fn optional_text(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &str,
+        location: &Location,
+    ) -> Option<String> {
         match object.get(key) {
             None | Some(Value::Null) => None,
             Some(_) => self.text(object, key, location),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Clock, OnRequest, Retain, Scenario};
+use super::{Backend, Clock, CommandLine, OnRequest, Retain, Scenario};
 use crate::api::CreateWorkflow;
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
@@ -25,6 +25,9 @@ pub struct Config {
     /// Host names that requests may have besides IP addresses and `localhost`. None by default; then a service with an
     /// `api_key` accepts every name.
     pub allow_hosts: Vec<String>,
+    /// Origins of web pages that may use the API from a browser, such as `http://localhost:3000`. None by default: pages of
+    /// other origins can neither read a response nor change anything.
+    pub allow_origins: Vec<String>,
     /// Reference tables of enrichment blocks; none by default.
     pub enrich: Vec<EnrichTable>,
     /// The user's own HTTP endpoints in place of providers; none by default.
@@ -65,6 +68,8 @@ pub struct Config {
     pub workflows: Vec<CreateWorkflow>,
     /// Files to start with as uploads, whose handles follow from their names. None by default.
     pub uploads: Vec<PathBuf>,
+    /// Source of the API's responses. Default: the service itself.
+    pub backend: Backend,
     /// Faults to inject; none by default.
     pub faults: Scenario,
     /// True to serve the paths below `/admin`. Default false.
@@ -80,6 +85,9 @@ pub struct Config {
     /// Called with each request once the head of its response is known; `None`, the default, calls nothing. It must not
     /// block: the response waits for it.
     pub on_request: Option<OnRequest>,
+    /// Writes the command lines of a client that the page shows beside those of curl; `None`, the default, shows those of
+    /// curl alone.
+    pub command_line: Option<CommandLine>,
 }
 
 /// An HTTP endpoint in place of a block's provider. It receives the block's rows in batches.
@@ -135,6 +143,7 @@ impl Config {
             data_dir: data_dir.into(),
             api_key: None,
             allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
             enrich: Vec::new(),
             endpoints: Vec::new(),
             max_enrich_bytes: 256 << 20,
@@ -154,6 +163,7 @@ impl Config {
             limits: Limits::default(),
             workflows: Vec::new(),
             uploads: Vec::new(),
+            backend: Backend::Local,
             faults: Scenario::default(),
             admin: false,
             retain: None,
@@ -161,6 +171,7 @@ impl Config {
             stop_grace: Duration::from_secs(5),
             clock: Clock::default(),
             on_request: None,
+            command_line: None,
         }
     }
 }

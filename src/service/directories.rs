@@ -81,7 +81,7 @@ impl Directories {
     }
 
     /// Removes the leftovers of a service that was killed: files of `interrupted` runs, and directories of runs and
-    /// uploads, that no row of the store names. Of `rewound` runs the input stays. Only names of the service's own
+    /// uploads, that no row of the store names. The input stays. Only names of the service's own
     /// pattern are removed.
     pub(in crate::service) fn remove_leftovers(
         &self,
@@ -95,7 +95,7 @@ impl Directories {
                 run.blocks.iter().flat_map(|block| &block.files).map(|file| file.filename.as_str()).collect();
             let directory = self.run(&run.id);
             for name in names(&directory)? {
-                if !recorded.contains(name.as_str()) {
+                if !recorded.contains(name.as_str()) && name != INPUT_FILE {
                     fs::remove_file(directory.join(name))?;
                 }
             }

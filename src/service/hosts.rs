@@ -1,16 +1,20 @@
-//! Check of the names by which a request reached the service. While any API key is accepted, the name is what keeps
+//! Checks of a request's host name and of the web page that sent it. While any API key is accepted, the host name keeps
 //! foreign web pages out: a page can rebind its own DNS name to this machine, so that the browser takes the service for
-//! the page's own origin, but the browser still sends that name.
+//! the page's own origin, but the browser still sends that name. A request that changes something is accepted from the
+//! service's own page and from allowed origins only, with and without a key: a browser sends cookies, and the forms of any
+//! page, without asking the service.
 
 use std::net::IpAddr;
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri, Version, header};
+use axum::http::{HeaderMap, Method, Uri, Version, header};
 
 /// The host names under which the service responds.
 pub(super) struct Hosts {
     /// Names besides IP addresses and `localhost`, in lower case; `None` accepts every name.
     names: Option<Vec<String>>,
+    /// Origins of web pages that may use the API, as browsers send them, in lower case.
+    origins: Vec<String>,
 }
 
 /// The reason to refuse a request.
@@ -22,14 +26,17 @@ pub(super) enum Refusal {
     Host(String),
     /// A web page of this origin sent the request.
     Origin(String),
+    /// A web page of another origin sent a request that changes something; `None` if the browser does not name the origin.
+    Change(Option<String>),
 }
 
 impl Hosts {
     /// Returns the check for a service. With an API key, which no foreign page knows, every name is accepted, unless
-    /// `allowed` lists names.
-    pub(super) fn new(allowed: &[String], has_key: bool) -> Self {
+    /// `allowed` lists names. `origins` are those of web pages that may use the API.
+    pub(super) fn new(allowed: &[String], origins: &[String], has_key: bool) -> Self {
         let names = allowed.iter().map(|name| canonical(name)).collect();
-        Hosts { names: (!has_key || !allowed.is_empty()).then_some(names) }
+        let origins = origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        Hosts { names: (!has_key || !allowed.is_empty()).then_some(names), origins }
     }
 
     /// Checks the host of a request, and the origin of the web page that sent it, if one did. Headers that proxies add,
@@ -54,8 +61,8 @@ impl Hosts {
                 return Err(Refusal::Host(authority.host().to_owned()));
             }
         }
-        // The origin of another web page on this machine is no reason to refuse: without permission by CORS, which the
-        // service never gives, a page cannot send a key to another origin.
+        // The origin of another web page on this machine is no reason to refuse a request that changes nothing: without
+        // permission by CORS, which only allowed origins have, a page cannot send a key to another origin.
         let is_known_origin = |origin: &str| {
             let of = origin.split_once("://").and_then(|(_, authority)| self::authority(authority.as_bytes()));
             of.is_some_and(|origin| match name_or_ip(&origin) {
@@ -65,11 +72,45 @@ impl Hosts {
         };
         for origin in headers.get_all(header::ORIGIN) {
             let origin = String::from_utf8_lossy(origin.as_bytes());
-            if !is_known_origin(&origin) {
+            if !self.is_allowed_origin(&origin) && !is_known_origin(&origin) {
                 return Err(Refusal::Origin(origin.into_owned()));
             }
         }
         Ok(())
+    }
+
+    /// Checks that a request which may change something was not sent by a web page of another origin: the browser says so
+    /// in `Sec-Fetch-Site`, or `Origin` is that of the service. A client that sends neither is no browser, because every
+    /// browser sends `Origin` with such requests. `for_page` excludes allowed origins, which may use the API but not the
+    /// session of the page.
+    pub(super) fn check_change(&self, method: &Method, headers: &HeaderMap, for_page: bool) -> Result<(), Refusal> {
+        if method.is_safe() {
+            return Ok(());
+        }
+        let texts = |name| headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let sites: Vec<_> = texts(header::HeaderName::from_static("sec-fetch-site")).collect();
+        let origins: Vec<_> = texts(header::ORIGIN).collect();
+        if sites.is_empty() && origins.is_empty() {
+            return Ok(());
+        }
+        let is_own_site = |site: &str| site == "same-origin" || site == "none";
+        if !sites.is_empty() && sites.iter().all(|site| is_own_site(site)) {
+            return Ok(());
+        }
+        let host = headers.get(header::HOST).and_then(|host| authority(host.as_bytes()));
+        let is_own = |origin: &str| {
+            let of = origin.split_once("://").and_then(|(_, authority)| self::authority(authority.as_bytes()));
+            of.is_some() && of == host
+        };
+        let is_allowed = |origin: &str| is_own(origin) || !for_page && self.is_allowed_origin(origin);
+        if !origins.is_empty() && origins.iter().all(|origin| is_allowed(origin)) {
+            return Ok(());
+        }
+        Err(Refusal::Change(origins.first().map(|origin| origin.clone().into_owned())))
+    }
+
+    fn is_allowed_origin(&self, origin: &str) -> bool {
+        self.origins.contains(&origin.to_ascii_lowercase())
     }
 }
 
@@ -112,7 +153,7 @@ mod tests {
 
     #[test]
     fn without_a_key_only_addresses_and_allowed_names_are_hosts() {
-        let hosts = Hosts::new(&["Compose_1".to_owned(), "svc.internal.".to_owned()], false);
+        let hosts = Hosts::new(&["Compose_1".to_owned(), "svc.internal.".to_owned()], &[], false);
         for host in [
             "127.0.0.1",
             "127.0.0.1:80",
@@ -146,7 +187,7 @@ mod tests {
 
     #[test]
     fn no_second_name_gets_past_the_check() {
-        let hosts = Hosts::new(&[], false);
+        let hosts = Hosts::new(&[], &[], false);
         let local = ("host", "127.0.0.1:8064");
         let evil = ("host", "evil.test");
         let host = |name: &str| Err(Refusal::Host(name.to_owned()));
@@ -164,7 +205,7 @@ mod tests {
 
     #[test]
     fn foreign_pages_are_refused_by_their_origin() {
-        let hosts = Hosts::new(&["compose".to_owned()], false);
+        let hosts = Hosts::new(&["compose".to_owned()], &[], false);
         let with = |host: &str, origin: &str| check(&hosts, "/", &[("host", host), ("origin", origin)]);
         for (host, origin) in [
             ("127.0.0.1:8064", "http://127.0.0.1:8064"),
@@ -182,10 +223,58 @@ mod tests {
     #[test]
     fn with_a_key_every_name_is_accepted_unless_names_are_listed() {
         let headers = [("host", "any.test"), ("origin", "http://other.test")];
-        assert_eq!(check(&Hosts::new(&[], true), "/", &headers), Ok(()));
+        assert_eq!(check(&Hosts::new(&[], &[], true), "/", &headers), Ok(()));
         assert_eq!(
-            check(&Hosts::new(&["one.test".to_owned()], true), "/", &headers),
+            check(&Hosts::new(&["one.test".to_owned()], &[], true), "/", &headers),
             Err(Refusal::Host("any.test".to_owned()))
         );
+    }
+
+    #[test]
+    fn changes_come_from_the_own_page_or_no_browser() {
+        let pages = ["http://app.test:3000".to_owned()];
+        for has_key in [false, true] {
+            let hosts = Hosts::new(&[], &pages, has_key);
+            let check = |method: Method, for_page: bool, headers: &[(&'static str, &str)]| {
+                let mut map = HeaderMap::new();
+                map.insert("host", "127.0.0.1:8064".parse().unwrap());
+                for (name, value) in headers {
+                    map.append(*name, value.parse().unwrap());
+                }
+                hosts.check_change(&method, &map, for_page).is_ok()
+            };
+            let own = ("origin", "http://127.0.0.1:8064");
+            for headers in [
+                &[][..],
+                &[own],
+                &[("origin", "HTTP://127.0.0.1:8064"), ("sec-fetch-site", "same-origin")],
+                &[("sec-fetch-site", "none")],
+                // A proxy that changes the host.
+                &[("origin", "https://public.test"), ("sec-fetch-site", "same-origin")],
+            ] {
+                assert!(check(Method::POST, true, headers), "{headers:?}");
+            }
+            for headers in [
+                &[("sec-fetch-site", "same-site")][..],
+                &[("sec-fetch-site", "cross-site")],
+                &[("sec-fetch-site", "")],
+                &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+                &[("origin", "http://127.0.0.1:3000"), ("sec-fetch-site", "same-site")],
+                &[("origin", "http://127.0.0.1:3000")],
+                &[("origin", "http://localhost:8064")],
+                &[("origin", "http://127.0.0.1:8064.evil.test")],
+                &[("origin", "http://evil.test")],
+                &[("origin", "null")],
+                &[("origin", "")],
+                &[own, ("origin", "http://evil.test")],
+            ] {
+                for method in [Method::POST, Method::DELETE, Method::PUT, Method::PATCH] {
+                    assert!(!check(method, false, headers), "{headers:?}");
+                }
+                assert!(check(Method::GET, false, headers), "{headers:?}");
+            }
+            let app = [("origin", "http://app.test:3000"), ("sec-fetch-site", "cross-site")];
+            assert!(check(Method::POST, false, &app) && !check(Method::POST, true, &app));
+        }
     }
 }

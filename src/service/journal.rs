@@ -51,6 +51,8 @@ pub struct RequestRecord {
     pub duration_ms: u64,
     /// Faults that were injected, as written; empty without any.
     pub faults: Vec<String>,
+    /// Differences of the hosted service's response from the contract; empty without any, and without a proxy.
+    pub differences: Vec<String>,
     /// Run that the request started, asked for or downloaded from; `None` for other requests.
     pub run_id: Option<String>,
     /// `Idempotency-Key`; `None` if the request had none.
@@ -95,6 +97,10 @@ pub(super) struct RunOfRequest(pub String);
 /// Texts of the faults in a response, as an extension of it.
 #[derive(Clone)]
 pub(super) struct InjectedFaults(pub Vec<String>);
+
+/// Differences of a response of the hosted service from the contract, as an extension of it.
+#[derive(Clone)]
+pub(super) struct DifferencesFromContract(pub Vec<String>);
 
 /// The newest requests, shared by all handlers.
 pub(super) struct Journal {
@@ -165,9 +171,9 @@ impl Journal {
         entries.newest.iter().filter(|record| filter.selects(record)).cloned().collect()
     }
 
-    /// Forgets all requests; numbers begin at 1 again.
+    /// Forgets all requests. Numbers go on, so that a reader that asks for those after the last one it knows misses none.
     pub(super) fn clear(&self) {
-        *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = Entries::default();
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).newest.clear();
     }
 }
 
@@ -205,6 +211,7 @@ impl Recording {
             status: 0,
             duration_ms: 0,
             faults: Vec::new(),
+            differences: Vec::new(),
             run_id: run_of_path(request.uri().path()),
             idempotency_key: header(HeaderName::from_static(IDEMPOTENCY_KEY_HEADER)),
             content_type: header(header::CONTENT_TYPE),
@@ -230,6 +237,9 @@ impl Recording {
         }
         if let Some(InjectedFaults(faults)) = response.extensions().get() {
             record.faults.clone_from(faults);
+        }
+        if let Some(DifferencesFromContract(differences)) = response.extensions().get() {
+            record.differences.clone_from(differences);
         }
         let body = body.lock().unwrap_or_else(PoisonError::into_inner);
         record.body = String::from_utf8_lossy(&body.head).into_owned();

@@ -6,15 +6,20 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::paths::{FILES, HEALTH, METRICS, OPENAPI};
+use super::schedule_bodies::{CreateSchedule, UpdateSchedule};
+use super::schedules::Schedule;
 use crate::api::routes as paths;
 use crate::api::{
-    BlockDescription, BulkStarted, CancelRun, CreateWorkflow, DownloadLink, JobStatus, LiveStatus, NewSigningSecret,
-    RollSigningSecret, Run, RunCancelled, RunStarted, RunWorkflow, SigningSecretInfo, UpdateWorkflow, Uploaded,
-    ValidationError, Workflow,
+    Balance, BlockDescription, BulkStarted, CancelRun, CreateWorkflow, DownloadLink, JobStatus, LiveStatus,
+    NewSigningSecret, RollSigningSecret, Run, RunCancelled, RunStarted, RunWorkflow, SearchDownload, SigningSecretInfo,
+    UpdateWorkflow, Uploaded, ValidationError, Workflow,
 };
 
 /// Types that occur in responses only. The service writes all their fields, absent values as null, so all are required.
-const RESPONSE_TYPES: [&str; 13] = [
+const RESPONSE_TYPES: [&str; 16] = [
+    "Balance",
+    "Schedule",
+    "SearchDownload",
     "Workflow",
     "Run",
     "RunStarted",
@@ -31,7 +36,8 @@ const RESPONSE_TYPES: [&str; 13] = [
 ];
 
 /// Text fields with a timestamp, which get `format: date-time`.
-const TIMESTAMPS: [(&str, &[&str]); 2] = [
+const TIMESTAMPS: [(&str, &[&str]); 3] = [
+    ("Schedule", &["created_at", "updated_at", "next_run_at", "last_run_at"]),
     ("Workflow", &["created_at", "updated_at", "last_run_date"]),
     ("Run", &["created_at", "updated_at", "queued_at", "started_at", "completed_at"]),
 ];
@@ -195,6 +201,10 @@ fn example(name: &str) -> Option<Value> {
             "workflow_definition": definition,
         })),
         "UpdateWorkflow" => Some(json!({ "workflow_name": "Larger companies", "workflow_definition": definition })),
+        "CreateSchedule" => Some(json!({
+            "workflow_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611", "name": "Every morning",
+            "cron_expression": "0 9 * * MON-FRI", "timezone": "Europe/Berlin",
+        })),
         "RunWorkflow" => Some(json!({ "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }] })),
         _ => None,
     }
@@ -392,6 +402,49 @@ fn operations() -> Vec<Operation> {
             parameters: id_in_path("task_id"),
             ..get(paths::JOB_STATUS, "job_status", "Get the state of a bulk job", &[404, 422], one("JobStatus"))
         },
+        get(paths::CHECK_BALANCE, "check_balance", "Get the balance, which never changes here", &[], one("Balance")),
+        Operation {
+            parameters: vec![parameter("query", "resource_handle_id", true, text(), "Handle of an upload")],
+            ..get(
+                paths::SEARCH_DOWNLOAD,
+                "search_download",
+                "Get a signed link to an uploaded file",
+                &[404, 422],
+                one("SearchDownload"),
+            )
+        },
+        get(paths::SCHEDULES, "list_schedules", "List schedules, oldest first", &[], many("Schedule")),
+        Operation {
+            body: body("CreateSchedule", true),
+            ..post(
+                paths::SCHEDULES,
+                "create_schedule",
+                "Create a schedule, which starts runs by the service's clock",
+                &[400, 404, 413, 422],
+                one("Schedule"),
+            )
+        },
+        Operation {
+            parameters: id_in_path("schedule_id"),
+            ..get(paths::SCHEDULE, "get_schedule", "Get a schedule", &[404, 422], one("Schedule"))
+        },
+        Operation {
+            method: "patch",
+            parameters: id_in_path("schedule_id"),
+            body: body("UpdateSchedule", true),
+            ..get(paths::SCHEDULE, "update_schedule", "Change a schedule", &[400, 404, 413, 422], one("Schedule"))
+        },
+        Operation {
+            method: "delete",
+            parameters: id_in_path("schedule_id"),
+            ..get(
+                paths::SCHEDULE,
+                "delete_schedule",
+                "Delete a schedule; its runs are kept",
+                &[404, 422],
+                one("Schedule"),
+            )
+        },
         get(
             paths::SIGNING_SECRET,
             "signing_secret",
@@ -478,6 +531,11 @@ fn schemas() -> Value {
     add::<SigningSecretInfo>(&mut schemas);
     add::<NewSigningSecret>(&mut schemas);
     add::<RollSigningSecret>(&mut schemas);
+    add::<Balance>(&mut schemas);
+    add::<SearchDownload>(&mut schemas);
+    add::<Schedule>(&mut schemas);
+    add::<CreateSchedule>(&mut schemas);
+    add::<UpdateSchedule>(&mut schemas);
     add::<ValidationError>(&mut schemas);
     for name in RESPONSE_TYPES {
         let fields: Vec<Value> =

@@ -16,6 +16,11 @@ impl Query {
         Query(url::form_urlencoded::parse(query.unwrap_or("").as_bytes()).into_owned().collect())
     }
 
+    /// Returns all parameters, in their order.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// Returns the value of `name`, the last one if it is repeated.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -35,7 +35,8 @@ pub(super) struct RunRow {
     pub blocks: Vec<BlockRow>,
 }
 
-/// The graph and input of a run that has not ended, from which a later service can begin it again.
+/// The graph and input of a run, from which a later service can begin it if it has not ended, and a user can start another
+/// one with the same input. Kept as long as the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct JobRow {
     /// Graph of the run, with the source's specs already overridden.

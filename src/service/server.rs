@@ -20,6 +20,7 @@ use super::engine::{Engine, Recovered, recover};
 use super::enrich;
 use super::enrichment_sources::EnrichmentSources;
 use super::faults::Faults;
+use super::hosted::Hosted;
 use super::hosts::Hosts;
 use super::in_force::InForce;
 use super::journal::Journal;
@@ -74,6 +75,15 @@ pub enum Error {
     /// The store cannot be opened; locked while another service has it open.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The directory of recorded pairs cannot be read or created, or is not one.
+    #[error("cannot use the recorded requests in {}", directory.display())]
+    Recorded {
+        /// Path of the directory.
+        directory: PathBuf,
+        /// The I/O error.
+        #[source]
+        cause: io::Error,
+    },
     /// A reference table cannot be loaded.
     #[error(transparent)]
     Enrich(#[from] enrich::Error),
@@ -88,6 +98,7 @@ pub struct Service {
     data_is_open_to_others: bool,
     seeded: Vec<Seeded>,
     in_force: InForce,
+    app: Arc<App>,
     pub(super) engine: Arc<Engine>,
     /// Kept for an export after the stop.
     store: Arc<Store>,
@@ -96,6 +107,7 @@ pub struct Service {
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
     sweep_task: JoinHandle<()>,
+    schedule_task: JoinHandle<()>,
     stop_grace: Duration,
     run_grace: Duration,
 }
@@ -133,7 +145,7 @@ impl Service {
         if key.is_none() && !bind.ip().is_loopback() {
             return Err(Error::OpenToAll { bind });
         }
-        let Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline } =
+        let Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline, hosted } =
             open(config).await?;
         let failed = |cause| Error::Bind { bind, cause };
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
@@ -160,13 +172,14 @@ impl Service {
         });
         resumed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let in_force = InForce::of(&config, &faults);
-        let app = App {
+        let app = Arc::new(App {
+            hosted,
             journal: Journal::new(config.on_request.clone()),
             baseline,
             resetting: RwLock::new(()),
             payload_permits: Semaphore::new(PAYLOADS_AT_ONCE),
             signer: Signer::new(store.secret()),
-            hosts: Hosts::new(&config.allow_hosts, config.api_key.is_some()),
+            hosts: Hosts::new(&config.allow_hosts, &config.allow_origins, config.api_key.is_some()),
             faults,
             address,
             rate_limit: RateLimit::new(config.rate_limit, config.clock.clone()),
@@ -177,8 +190,9 @@ impl Service {
             store: Arc::clone(&store),
             directories: directories.clone(),
             config,
-        };
-        let router = routes::router(Arc::new(app));
+        });
+        let router = routes::router(Arc::clone(&app));
+        let schedule_task = tokio::spawn(routes::run_schedules(Arc::clone(&app)));
         let (shutdown, shutdown_signal) = oneshot::channel::<()>();
         let server = tokio::spawn(connections::serve(listener, router, limits, async {
             let _ = shutdown_signal.await;
@@ -188,12 +202,14 @@ impl Service {
             data_is_open_to_others,
             seeded,
             in_force,
+            app,
             engine,
             store,
             directories,
             shutdown: Some(shutdown),
             server,
             sweep_task,
+            schedule_task,
             stop_grace,
             run_grace,
         })
@@ -225,6 +241,12 @@ impl Service {
         self.in_force.lines()
     }
 
+    /// Returns lines on what a proxy has handed on and a replay has answered, and on the differences from the contract; none
+    /// for a service that answers itself.
+    pub fn hosted_summary(&self) -> Vec<String> {
+        self.app.hosted.as_ref().map(Hosted::summary).unwrap_or_default()
+    }
+
     /// Stops the service as [`Service::stop`] does, and then exports its state to `path`.
     pub async fn stop_and_export(self, path: PathBuf) -> Result<ArchiveSummary, ArchiveError> {
         let (store, directories) = (Arc::clone(&self.store), self.directories.clone());
@@ -239,6 +261,7 @@ impl Service {
     pub async fn stop(mut self) {
         self.shutdown = None;
         self.sweep_task.abort();
+        self.schedule_task.abort();
         self.engine.stop(self.run_grace).await;
         if tokio::time::timeout(self.stop_grace, &mut self.server).await.is_err() {
             self.server.abort();
@@ -262,6 +285,7 @@ fn base_url(mut address: SocketAddr) -> String {
 impl Drop for Service {
     fn drop(&mut self) {
         self.sweep_task.abort();
+        self.schedule_task.abort();
         self.engine.cancel_all();
     }
 }
@@ -292,6 +316,7 @@ struct Opened {
     seeded: Vec<Seeded>,
     /// State for a reset; `None` without administration.
     baseline: Option<Baseline>,
+    hosted: Option<Hosted>,
 }
 
 /// Opens the data directory, recovers from a crash and loads the reference tables, on a blocking thread.
@@ -313,7 +338,9 @@ async fn open(config: Config) -> Result<Opened, Error> {
         let seeded = seeds::install(&config, &store, &directories)?;
         let baseline = if config.admin { Some(store.baseline()?) } else { None };
         let store = Arc::new(store);
-        Ok(Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline })
+        let failed = |(directory, cause)| Error::Recorded { directory, cause };
+        let hosted = Hosted::open(&config.backend).map_err(failed)?;
+        Ok(Opened { config, store, directories, data_is_open_to_others, sources, waiting, seeded, baseline, hosted })
     });
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -196,11 +196,40 @@ impl<'a> Cells<'a> {
             .any(|(row, value)| *value == 0.0 && !self.is_null(row) && is_not_zero(spelled.value(row)))
     }
 
+    /// Returns true if it has doubles, and the shortest decimal of one of them may be another spelling than that of the
+    /// record. Whole numbers and fractions of up to 15 digits without zeros at their end have one spelling.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_respelled(&self) -> bool {
+        let (Values::Float(_), Some(spelled)) = (&self.values, self.spelled) else { return false };
+        (0..self.array.len()).any(|row| !self.is_null(row) && !has_one_spelling(spelled.value(row)))
+    }
+
     /// Returns true if a number of the column is NaN.
     #[cfg(feature = "sqlite")]
     pub(super) fn has_nan(&self) -> bool {
         matches!(&self.values, Values::Float(values) if values.values().iter().any(|value| value.is_nan()))
     }
+}
+
+/// Returns true for a number that is spelled as the shortest decimal of its double is.
+#[cfg(feature = "postgres")]
+fn has_one_spelling(number: &str) -> bool {
+    const MOST: usize = "-0.".len() + 15;
+    let (mut has_point, mut last) = (false, b'0');
+    if number.len() > MOST {
+        return false;
+    }
+    for byte in number.bytes() {
+        match byte {
+            b'0'..=b'9' | b'-' => {}
+            b'.' => has_point = true,
+            _ => return false,
+        }
+        last = byte;
+    }
+    // At most 15 digits count: a zero before the point and the zeros behind it do not.
+    let digits = number.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
+    digits <= 15 && (!has_point || last != b'0') && number != "-0"
 }
 
 fn fixed_text(array: &dyn Array, fixed: Fixed, row: usize) -> Result<String, Reason> {
@@ -461,6 +490,20 @@ mod tests {
         assert_eq!(Cell::Int(1 << 60).double(15), Ok(2f64.powi(60)));
         assert_eq!(Cell::Big("18446744073709551616".into()).double(15), Ok(2f64.powi(64)));
         assert!(Cell::Int((1 << 53) + 1).double(15).is_err() && Cell::Big("9".repeat(30).into()).double(15).is_err());
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn numbers_with_one_spelling_are_those_of_their_doubles() {
+        for text in
+            ["0", "12", "-12", "1.5", "-0.25", "0.1", "123456789.012345", "0.00001", "100", "-0.123456789012345"]
+        {
+            assert!(has_one_spelling(text), "{text}");
+            assert_eq!(text.parse::<f64>().unwrap().to_string(), text);
+        }
+        for text in ["1.0", "1.50", "1e3", "-0", "-0.0", "0.12345678901234567", "1.5E-3", "1234567890123456.5"] {
+            assert!(!has_one_spelling(text), "{text}");
+        }
     }
 
     #[test]

@@ -3,13 +3,13 @@
 
 use std::collections::HashSet;
 
-use super::LoadError;
 use super::sql::quoted;
+use super::{LoadError, NewColumn, NewTable};
 use crate::column::{Field, Fixed, Schema, Type, Unit};
 
 /// Returns the statement that creates `table`, a name or a schema and a name with a dot between. DuckDB tells no names
 /// apart by case, so columns whose names differ in case alone are an error.
-pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
+pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let parts: Vec<&str> = table.split('.').collect();
     if parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
@@ -19,9 +19,11 @@ pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
     if let Some(field) = columns.fields.iter().find(|field| !names.insert(field.name.to_lowercase())) {
         return Err(refuse(format!("DuckDB does not tell the name `{}` from another by case", field.name)));
     }
-    let name = parts.into_iter().map(quoted).collect::<Vec<_>>().join(".");
+    let name = parts.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".");
     let lines: Vec<String> = columns.fields.iter().map(|field| format!("    {}", column(field))).collect();
-    Ok(format!("CREATE TABLE {name} (\n{}\n);\n", lines.join(",\n")))
+    let statement = format!("CREATE TABLE {name} (\n{}\n);\n", lines.join(",\n"));
+    let columns = columns.fields.iter().map(|field| NewColumn::new(&*field.name, type_name(&field.ty))).collect();
+    Ok(NewTable { name: parts.into_iter().map(str::to_owned).collect(), columns, statement })
 }
 
 fn column(field: &Field) -> String {

@@ -98,6 +98,8 @@ pub enum LoadError {
         what: String,
         /// True if a load of these records may replace the rows that are there.
         may_replace: bool,
+        /// True if the rows that are there have replaced earlier ones.
+        again: bool,
     },
     /// Rows of earlier chunks of the load are gone.
     #[error(
@@ -106,6 +108,17 @@ pub enum LoadError {
     LostChunks {
         /// The table, with its target.
         table: String,
+    },
+    /// Numbers that were sent as doubles are to become JSON, and have lost digits that the records have. Not for users: the
+    /// load begins again with the types of all records.
+    #[error(
+        "cannot keep the digits of the numbers in column `{column}` of {table}, which has values of other types, too"
+    )]
+    SpellingLost {
+        /// The table, with its target.
+        table: String,
+        /// The column.
+        column: String,
     },
     /// The target has another number of rows of this load than were sent to it. They were rolled back.
     #[error("{sent} rows were sent to {table}, and it has {found} of them; the load was rolled back")]
@@ -116,6 +129,17 @@ pub enum LoadError {
         sent: u64,
         /// Rows that the target counts.
         found: u64,
+    },
+    /// The target has another number of rows of this load than were sent to it, and cannot roll them back.
+    #[error("{sent} rows were sent to {table}, and it got {}, which it keeps; they are not recorded as a load",
+        found.map_or("another number".to_owned(), |found| found.to_string()))]
+    RowCountKept {
+        /// The table, with its target.
+        table: String,
+        /// Rows that were sent.
+        sent: u64,
+        /// Rows that the target says it has got; `None` if an earlier command was told.
+        found: Option<u64>,
     },
     /// The response to the commit was lost, and the target cannot be asked whether the rows are there.
     #[error("the outcome of the load into {table} is unknown: {cause}")]

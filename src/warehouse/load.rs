@@ -152,6 +152,8 @@ pub struct LoadRequest<'a> {
     pub widening: Widening,
     /// The merge of unlike scalars in a column, by the kind of the sources.
     pub type_merge: TypeMerge,
+    /// True if the load may fail with [`LoadError::SpellingLost`] and is then begun again with the types of all records.
+    pub may_start_over: bool,
     /// Cancels every call that waits for the target.
     pub cancel: UploadControl,
 }
@@ -177,9 +179,15 @@ pub trait TableLoad: Send {
     /// Returns the encoder of its rows, for workers.
     fn encoder(&self) -> Arc<dyn RowEncoder>;
 
-    /// Checks columns against the table before the first row. Fails with all columns that do not fit. Returns
+    /// Returns the columns of an existing table that rows may have, also if they are first seen behind the first rows.
+    fn columns_of_table(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Checks the columns that are known against the table before the first row. `first` are those that were known before
+    /// the first row of the whole load, which differ for a later chunk. Fails with all columns that do not fit. Returns
     /// sentences for the report.
-    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError>;
+    fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError>;
 
     /// Appends rows with these columns, as the encoder made them. Rows come in order; their columns may be fewer, more
     /// or of narrower types than those of earlier rows. Returns the buffer of the bytes, if it is free again.

@@ -27,6 +27,9 @@ mod claims;
 pub mod clickhouse;
 pub mod cloud;
 mod data_files;
+mod dbt_source;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+mod defaults;
 #[cfg(feature = "delta")]
 pub mod delta;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
@@ -44,6 +47,7 @@ mod load;
 mod load_end;
 mod modes;
 mod names;
+mod new_table;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
@@ -60,6 +64,7 @@ mod testing;
 mod uuid;
 
 pub use data_files::{DataFile, FileLayout, FilesLoad, FilesPlace, Orphans};
+pub use dbt_source::{Described, dbt_source, standard_table};
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;
 pub use identity::{CommitKey, LoadClaim, LoadIdentity, LoadMember, LoadSet};
@@ -68,4 +73,5 @@ pub use load::{Begun, LoadRequest, TableLoad, TableTarget, Warehouse};
 pub use load_end::{ChunkEnd, Committed, LoadEnd};
 pub use modes::{LoadMode, NulPolicy, Widening};
 pub use names::{ColumnNames, SharedColumn};
+pub use new_table::{NewColumn, NewTable};
 pub use row_encoder::{LoadRows, RowEncoder, UnfitRow};

@@ -153,6 +153,41 @@ fn a_default_takes_the_place_of_no_null() {
     }
 }
 
+/// A record that is not stored decides nothing for those that are.
+#[test]
+fn a_bad_record_takes_no_default_away() {
+    let Some(shim) = ClickHouseShim::start() else { return };
+    let place = Place::new();
+    let row = |id: usize| match id {
+        290 | 580 => format!("{{\"id\":{id},\"c\":\"abc\"}}\n"),
+        400 => format!("{{\"id\":{id},\"late\":1}}\n"),
+        _ => format!("{{\"id\":{id}}}\n"),
+    };
+    let bad: String = (1..=600).map(row).collect();
+    let good = bad.clone() + "{\"id\":601,\"c\":5}\n";
+    let skip = ["--on-bad-record", "skip"];
+    for morsel in ["20", "600"] {
+        for (ty, value) in [("Int32 DEFAULT 3", 3), ("Nullable(Int32) DEFAULT 3", 3), ("Array(Int32)", 0)] {
+            let table = format!("(id Int32, c {ty}) ENGINE = MergeTree ORDER BY id");
+            load(&shim, &place, &table, &bad, morsel, &skip).code(exit::PARTIAL).says("loaded 598 rows");
+            let value = if value == 3 { "3" } else { "[]" };
+            assert_eq!(
+                shim.ask("SELECT count(), any(c), uniqExact(c) FROM crm.t"),
+                format!("598\t{value}\t1\n"),
+                "{ty}"
+            );
+            if ty.starts_with("Nullable") {
+                load(&shim, &place, &table, &good, morsel, &skip).code(exit::PARTIAL);
+                assert_eq!(shim.ask("SELECT count(), count(c), max(c) FROM crm.t"), "599\t1\t5\n");
+            } else if ty.starts_with("Int32") {
+                let done = load(&shim, &place, &table, &good, morsel, &skip).code(exit::LOAD_REFUSED);
+                done.says("in an explicit schema");
+            }
+        }
+    }
+    assert_eq!(shim.leftovers(), "");
+}
+
 /// The rows of a table that is gone are gone, also for other loads of the table that is made in its place.
 #[test]
 fn a_table_that_was_dropped_is_loaded_again() {

@@ -3,6 +3,8 @@
 
 use std::io::BufReader;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -185,25 +187,148 @@ fn a_token_that_expires_in_the_middle_of_a_load_is_made_anew() {
 
 #[test]
 fn another_number_of_rows_is_an_error() {
-    for name in SERVICES {
+    let setting = with_tokens();
+    let (fake, output, url) = service("snowflake", ROWS + 1, |_, _| None);
+    setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED).says("another number of rows");
+    assert_eq!(fake.entries(), 0);
+    // The others have them, and cannot take them back: never recorded as loaded, however often it is tried.
+    for name in ["bigquery", "databricks"] {
         let setting = with_tokens();
         let (fake, output, url) = service(name, ROWS + 1, |_, _| None);
-        setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED).says("rows");
-        // Never recorded as loaded.
-        assert_eq!(fake.loads(), 0, "{name}");
+        setting
+            .pull(output, &url, &[])
+            .code(exit::MISMATCH)
+            .says("2 rows were sent")
+            .says("it got 3")
+            .hints("--load-key");
+        setting.pull(output, &url, &[]).code(exit::MISMATCH).says("another number").hints("--load-key");
+        assert_eq!((fake.loads(), fake.copies()), (0, 1), "{name}");
     }
 }
 
-/// The rows are there, and the command ended before they were recorded: the next one finds the job, or the files.
+/// A command may end at each of its requests, before or after it is carried out. The next one, which stages the rows under
+/// other names, ends the load: the rows are in the table once.
 #[test]
-fn rows_that_were_not_recorded_are_found() {
-    for name in ["bigquery", "databricks"] {
+fn a_load_that_ends_at_any_request_is_finished_by_the_next() {
+    for name in SERVICES {
+        let (fake, output, url) = service(name, ROWS, |_, _| None);
+        with_tokens().pull(output, &url, &[]).ok();
+        let n = fake.asked().len();
+        let ends = (0..n).flat_map(|at| [(at, false), (at, true)]);
+        for (at, is_lost) in ends {
+            let last = Arc::new(AtomicUsize::new(at));
+            let end = last.clone();
+            let (fake, output, url) = service(name, ROWS, move |number, _| match end.load(Ordering::SeqCst) {
+                last if number < last => None,
+                last if number == last && is_lost => Some(Fault::Lost),
+                usize::MAX => None,
+                _ => Some(Fault::Status(400)),
+            });
+            let setting = with_tokens();
+            let first = setting.pull(output, &url, &[]);
+            last.store(usize::MAX, Ordering::SeqCst);
+            let other = format!("{output}elsewhere/");
+            let second = setting.pull(&other, &url, &["--max-file-rows", "1"]);
+            let about = format!("{name}, {at} {is_lost}: {}\n{}\n{:?}", first.stderr, second.stderr, fake.executed());
+            assert_eq!((second.code, fake.loads(), fake.copies(), fake.entries()), (exit::SUCCESS, 1, 1, 1), "{about}");
+            setting.pull(output, &url, &[]).ok().says("nothing was changed");
+            assert_eq!(fake.copies(), 1, "{about}");
+        }
+    }
+}
+
+/// Someone deletes the rows and their record, to load them again: they are loaded again, or it is said that they cannot be.
+#[test]
+fn a_load_whose_record_was_deleted_is_a_new_one() {
+    for name in SERVICES {
         let setting = with_tokens();
         let (fake, output, url) = service(name, ROWS, |_, _| None);
         setting.pull(output, &url, &[]).ok();
         fake.forget_ledger();
-        setting.pull(output, &url, &[]).ok().says("loaded 2 rows").says("by an earlier command");
-        assert_eq!((fake.loads(), fake.files().len()), (1, 1), "{name}");
+        let again = setting.pull(output, &url, &[]);
+        match name {
+            "databricks" => {
+                again.code(exit::LOAD_REFUSED).says("were copied before").hints("a key of their own");
+                assert_eq!((fake.entries(), fake.copies()), (0, 1));
+                setting.pull(output, &url, &["--load-key", "second"]).ok().says("loaded 2 rows");
+            }
+            _ => {
+                again.ok().says("loaded 2 rows");
+            }
+        }
+        assert_eq!((fake.loads(), fake.copies()), (1, 2), "{name}");
+    }
+}
+
+/// What the service refuses is not in the table, and the next command begins anew, with files of its own.
+#[test]
+fn a_load_that_is_refused_leaves_no_record() {
+    for name in ["bigquery", "databricks"] {
+        let setting = with_tokens();
+        let refuses = Arc::new(AtomicUsize::new(1));
+        let on = refuses.clone();
+        let (fake, output, url) = service(name, ROWS, move |_, request| {
+            let is_copy =
+                request.path.ends_with("/jobs") || String::from_utf8_lossy(&request.body).contains("COPY INTO");
+            (is_copy && on.load(Ordering::SeqCst) > 0).then_some(Fault::Status(400))
+        });
+        setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED);
+        assert_eq!(fake.entries(), 0, "{name}");
+        refuses.store(0, Ordering::SeqCst);
+        setting.pull(output, &url, &["--max-file-rows", "1"]).ok().says("loaded 2 rows");
+        assert_eq!((fake.loads(), fake.copies(), fake.files().len()), (1, 1, 2), "{name}");
+    }
+}
+
+/// Columns without values have no type that a later load could keep.
+#[test]
+fn columns_without_values_are_not_staged() {
+    let body = concat!(
+        r#"{"id":1,"employees":null,"labels":[],"hq":null,"o":{"x":null,"y":2}}"#,
+        "\n",
+        r#"{"id":2,"employees":null,"labels":[],"o":{"x":null}}"#,
+        "\n"
+    );
+    let script = Script { body: body.as_bytes().to_vec(), ..Script::default() };
+    let setting = Setting::with(script).env("DATABRICKS_TOKEN", FIRST_TOKEN);
+    let (fake, output, url) = service("databricks", ROWS, |_, _| None);
+    setting.pull(output, &url, &[]).ok().says("no row has a value in `employees`, `labels`, `hq`");
+    let key = setting.store.keys().into_iter().find(|key| key.ends_with(".parquet")).unwrap();
+    setting.place.write("staged.parquet", setting.store.object(&key).unwrap());
+    let rows = setting.place.run(&["convert", "staged.parquet", "-o", "-"]).ok();
+    assert_eq!(rows.text(), "{\"id\":1,\"o\":{\"y\":2}}\n{\"id\":2,\"o\":{\"y\":null}}\n");
+    let created =
+        fake.executed().into_iter().find(|sql| sql.contains("companies") && sql.starts_with("CREATE")).unwrap();
+    assert!(created.contains("`id`") && !created.contains("employees") && !created.contains("`x`"), "{created}");
+}
+
+#[test]
+fn a_run_without_rows_is_recorded() {
+    for name in SERVICES {
+        let script = Script { body: Vec::new(), row_count: 0, ..Script::default() };
+        let setting = TOKENS.iter().fold(Setting::with(script), |setting, name| setting.env(name, FIRST_TOKEN));
+        let (fake, output, url) = service(name, 0, |_, _| None);
+        setting.pull(output, &url, &[]).ok().says("loaded 0 rows");
+        setting.pull(output, &url, &[]).ok().says("nothing was changed");
+        assert_eq!((fake.loads(), fake.copies()), (1, 0), "{name}: {:?}", fake.executed());
+    }
+}
+
+/// Statements for other hands know nothing of earlier ones: under one name, files of two sources would both be copied.
+#[test]
+fn printed_statements_are_of_all_files_of_their_name() {
+    let setting = Setting::new();
+    setting.place.write("a.ndjson", "{\"id\":1}\n");
+    setting.place.write("b.ndjson", "{\"id\":2}\n");
+    for url in ["databricks://dbc/main/crm", "redshift://c/dev/crm"] {
+        let key = url.split(':').next().unwrap();
+        let print = |file: &str| {
+            let args = ["convert", file, "-o", "s3://b/stage/", "--copy-into", url, "--into", "t", "--load-key", key];
+            setting.place.run(&[&args[..], &["--print-sql"]].concat())
+        };
+        let first = print("a.ndjson").ok();
+        assert_eq!(print("a.ndjson").ok().text(), first.text());
+        print("b.ndjson").code(exit::USAGE).says("other files of this load").hints("--load-key");
     }
 }
 

@@ -190,6 +190,9 @@ fn loads_in_chunks_are_replaced_by_again() {
         let there = target.rows();
         assert!((200..900).contains(&there), "{there}");
         let said = format!("went on behind {there} rows");
+        place.write("other.ndjson", records(5, 1005));
+        let other = place.run(&args("other.ndjson", &target.url, &again)).code(exit::LOAD_REFUSED);
+        other.hints("`--again` without `--commit-every`");
         place.run(&args("all.ndjson", &target.url, &again)).code(exit::PARTIAL).says(&said);
         assert_eq!(target.ids(), ALL);
         assert!(target.chunks().ends_with(" 900"));

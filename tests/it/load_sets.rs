@@ -74,7 +74,13 @@ impl Ask {
     fn load(&self, runs: &[&str], ids: &[i64]) -> Result<Outcome, LoadError> {
         let target = self.target(runs);
         let cancel = drawoff::sink::UploadControl::default();
-        let request = LoadRequest { target: &target, widening: Widening::Evolve, type_merge: TypeMerge::Json, cancel };
+        let request = LoadRequest {
+            target: &target,
+            widening: Widening::Evolve,
+            type_merge: TypeMerge::Json,
+            may_start_over: false,
+            cancel,
+        };
         let mut load = match self.warehouse.begin(request)? {
             Begun::Load(load) => load,
             Begun::Loaded(row) => return Ok(Outcome::Already(Box::new(row))),
@@ -82,7 +88,7 @@ impl Ask {
         };
         let ty = Type::Int { fits_double: true };
         let schema = Arc::new(Schema::new(vec![Field::new("id", ty)]));
-        load.check(&schema)?;
+        load.check(&schema, &schema)?;
         let rows = ids.len() as u64;
         let column: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
         let batch = Batch::new(schema.clone(), vec![column], ids.len());

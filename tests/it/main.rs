@@ -43,6 +43,7 @@ mod network;
 mod one_meaning;
 mod output_names;
 mod page;
+mod page_guard;
 mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]
@@ -53,9 +54,11 @@ mod postgres_edges;
 mod postgres_loads;
 #[cfg(feature = "postgres")]
 mod postgres_tls;
+mod recipes;
 mod request_log;
 mod result_file;
 mod roundtrip;
+mod schedulers;
 mod schema;
 mod secrets;
 mod service;
@@ -63,6 +66,7 @@ mod service_guard;
 mod service_kills;
 mod service_load;
 mod service_observe;
+mod service_proxy;
 mod service_results;
 mod service_seeds;
 mod signals;

@@ -118,6 +118,40 @@ fn the_key_goes_to_another_host_only_with_send_key_to() {
     pull(&server, &["--send-key-to", "https://files.test/a"]).1.code(exit::USAGE).says("HOST:PORT");
 }
 
+/// A URL that is refused is refused again, unless it was too slow or too early.
+#[test]
+fn a_retry_of_a_url_helps_only_where_the_response_may_change() {
+    for (status, code, word) in [
+        (400, exit::REFUSED, "no"),
+        (401, exit::KEY_REFUSED, "after repair"),
+        (403, exit::REFUSED, "no"),
+        (404, exit::NOT_FOUND, "no"),
+        (405, exit::REFUSED, "no"),
+        (406, exit::REFUSED, "no"),
+        (410, exit::NOT_FOUND, "no"),
+        (414, exit::REFUSED, "no"),
+        (422, exit::REFUSED, "no"),
+        (451, exit::REFUSED, "no"),
+    ] {
+        let server = Loopback::start(move |request| match request.path.as_str() {
+            "/first.ndjson" => Answer::bytes("application/x-ndjson", ROWS),
+            _ => Answer::error(status, "not so"),
+        });
+        let place = Place::new();
+        let url = format!("{}/a.ndjson", server.url);
+        let args = ["convert", &url, "-o", "out.csv", "--result", "result.json"];
+        place.run(&args).code(code).says(&format!("status {status}"));
+        let result: serde_json::Value = serde_json::from_str(&place.read_text("result.json")).unwrap();
+        assert_eq!(result["retry"], word, "{status}");
+        // Of a later source, which is opened when its turn comes.
+        let first = format!("{}/first.ndjson", server.url);
+        let done = place.run(&["convert", &first, &url, "-o", "out.csv", "--jobs", "1"]);
+        done.code(code).says(&format!("status {status}"));
+    }
+    let place = Place::new();
+    place.run(&["convert", "https://ho[st/a.csv", "-o", "out.csv"]).code(exit::USAGE).says("no valid URL");
+}
+
 /// Finds the files below `folder` that contain `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();

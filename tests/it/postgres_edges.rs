@@ -106,6 +106,144 @@ fn a_default_takes_the_place_of_no_null() {
     }
 }
 
+/// A record that is not stored decides nothing for those that are: they keep the default of a column that it alone has,
+/// wherever morsels end and however many workers there are.
+#[test]
+fn a_bad_record_takes_no_default_away() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    server.psql(
+        &db,
+        "CREATE TABLE t (id int, c int NOT NULL DEFAULT 3); CREATE TABLE u (id int, c int DEFAULT 3); \
+         CREATE TABLE m (id int PRIMARY KEY, c int DEFAULT 3)",
+    );
+    let row = |id: usize| match id {
+        290 | 580 => format!("{{\"id\":{id},\"c\":\"abc\"}}\n"),
+        // A late column of the rows sends those behind it into a stage.
+        400 => format!("{{\"id\":{id},\"late\":1}}\n"),
+        _ => format!("{{\"id\":{id}}}\n"),
+    };
+    let text: String = (1..=600).map(row).collect();
+    place.write("bad.ndjson", &text);
+    // The column is in this load, because of a row that is stored, with null in all others.
+    place.write("good.ndjson", text.clone() + "{\"id\":601,\"c\":5}\n");
+    let merge = &["--load", "merge", "--key", "id"][..];
+    let replace = &["--load", "replace"][..];
+    for (morsel, jobs) in [("20", "1"), ("20", "4"), ("300", "3"), ("600", "2")] {
+        for (source, table, more, expected) in [
+            ("bad.ndjson", "t", &[][..], "598|598|3"),
+            ("bad.ndjson", "u", &[], "598|598|3"),
+            ("bad.ndjson", "u", replace, "598|598|3"),
+            ("bad.ndjson", "m", merge, "598|598|3"),
+            ("good.ndjson", "u", &[], "599|1|5"),
+            ("good.ndjson", "u", replace, "599|1|5"),
+            ("good.ndjson", "m", merge, "599|1|5"),
+            ("good.ndjson", "t", &[], "0|0|"),
+        ] {
+            server.psql(&db, &format!("TRUNCATE {table}; DROP TABLE IF EXISTS _drawoff_loads CASCADE"));
+            let args = ["convert", source, "-o", &url, "--into", table, "--on-bad-record", "skip", "--jobs", jobs];
+            let mut command = place.command(&[&args[..], more].concat());
+            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            let refused = expected.starts_with('0');
+            let done = Done::of(command).code(if refused { exit::LOAD_REFUSED } else { exit::PARTIAL });
+            assert_eq!(done.stderr.contains("in an explicit schema"), refused, "{}", done.stderr);
+            let counts = server.psql(&db, &format!("SELECT count(*), count(c), max(c) FROM {table}"));
+            assert_eq!(counts, expected, "{source} {table} {more:?} {morsel} {jobs}");
+        }
+    }
+    // The chunks behind the one with the bad record do not have the column either.
+    server.psql(&db, "TRUNCATE u; DROP TABLE IF EXISTS _drawoff_loads CASCADE");
+    let args = ["convert", "bad.ndjson", "-o", &url, "--into", "u", "--on-bad-record", "skip", "--load-key", "k"];
+    let mut command = place.command(&[&args[..], &["--commit-every", "100"]].concat());
+    command.env("DRAWOFF_MORSEL_SIZE", "20");
+    Done::of(command).code(exit::PARTIAL);
+    assert_eq!(server.psql(&db, "SELECT count(*), count(c), max(c) FROM u"), "598|598|3");
+}
+
+/// Numbers in a column that gets text late have the digits of the record, as those behind the text have.
+#[test]
+fn numbers_before_a_late_text_keep_their_digits() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let numbers = ["1.50", "2.0", "1e3", "0.12345678901234567891", "-0.0", "1.25", "7", "-2.5E-3"];
+    let text: String = (0..400).map(|i| format!("{{\"i\":{i},\"v\":{}}}\n", numbers[i % numbers.len()])).collect();
+    let late = text.clone() + "{\"i\":400,\"v\":\"x\"}\n" + &text.replace("{\"i\":", "{\"i\":1");
+    place.write("late.ndjson", &late);
+    place
+        .write("early.ndjson", "{\"i\":400,\"v\":\"x\"}\n".to_owned() + &late.replace("{\"i\":400,\"v\":\"x\"}\n", ""));
+    server.psql(&db, "CREATE TABLE there (i int)");
+    let rows = |source: &str, table: &str, morsel: &str| {
+        let mut command = place.command(&["convert", source, "-o", &url, "--into", table, "--load-key", morsel]);
+        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        let done = Done::of(command).ok();
+        assert!(!done.stderr.contains("sent as doubles"), "{}", done.stderr);
+        server.psql(&db, &format!("SELECT DISTINCT v::text FROM {table} ORDER BY 1"))
+    };
+    let once = rows("early.ndjson", "early", "1000000");
+    assert!(once.contains("0.12345678901234567891") && once.contains("1.50"), "{once}");
+    assert_eq!(rows("late.ndjson", "late", "30"), once);
+    assert_eq!(rows("late.ndjson", "late2", "1000"), once);
+    assert_eq!(rows("late.ndjson", "there", "30"), once);
+    // Doubles that lose nothing are followed without a second pass, and so are numbers that cannot be read again.
+    place.write("plain.ndjson", "{\"v\":1.5}\n{\"v\":0.25}\n".repeat(50) + "{\"v\":\"x\"}\n");
+    assert_eq!(rows("plain.ndjson", "plain", "30"), "\"x\"\n0.25\n1.5");
+    let mut command = place.command(&["convert", "-", "-o", &url, "--into", "piped", "--from", "ndjson"]);
+    command.env("DRAWOFF_MORSEL_SIZE", "30").stdin(std::fs::File::open(place.path("late.ndjson")).unwrap());
+    Done::of(command).ok().says("sent as doubles");
+    assert_eq!(server.psql(&db, "SELECT v::text FROM piped WHERE i = 0"), "1.5");
+}
+
+/// Under a policy by which the columns stay, those of the table are columns of the load, wherever a record has them first, and
+/// the table judges their values.
+#[test]
+fn a_fixed_schema_has_the_columns_of_the_table() {
+    let Some(server) = Postgres::shared() else { return };
+    let (place, db) = (Place::new(), server.database());
+    let url = server.url(&db);
+    let row = |id: usize| match id {
+        301 => "{\"i\":301,\"c\":12}\n".to_owned(),
+        302 => "{\"i\":302,\"c\":\"text\",\"j\":{\"a\":[1.50]}}\n".to_owned(),
+        303 => "{\"i\":303,\"n\":\"bad\"}\n".to_owned(),
+        _ => format!("{{\"i\":{id}}}\n"),
+    };
+    let text: String = (1..=400).map(row).collect();
+    place.write("in.ndjson", &text);
+    place.write("other.ndjson", text.clone() + "{\"i\":1,\"zz\":1}\n");
+    place.write("one.ndjson", "{\"i\":1}\n");
+    let schema = place.run(&["schema", "one.ndjson", "--format", "json"]).ok();
+    place.write("schema.json", schema.text());
+    for policy in ["freeze", "fail"] {
+        server.psql(
+            &db,
+            "DROP TABLE IF EXISTS t, _drawoff_loads CASCADE; CREATE TABLE t (i int, c text, j jsonb, n int NOT NULL DEFAULT 7, \
+             d int DEFAULT 4, g int GENERATED ALWAYS AS (i * 2) STORED)",
+        );
+        let load = |source: &str, more: &[&str]| {
+            let args =
+                ["convert", source, "-o", &url, "--into", "t", "--on-bad-record", "skip", "--schema-policy", policy];
+            let mut command = place.command(&[&args[..], more].concat());
+            command.env("DRAWOFF_MORSEL_SIZE", "100");
+            Done::of(command)
+        };
+        load("in.ndjson", &[]).code(exit::PARTIAL).says("loaded 399 rows");
+        assert_eq!(server.psql(&db, "SELECT i, c, j FROM t WHERE c IS NOT NULL"), "301|12|\n302|text|{\"a\": [1.50]}");
+        assert_eq!(server.psql(&db, "SELECT count(*), sum(n), sum(d), sum(g) = 2 * sum(i) FROM t"), "399|2793|1596|t");
+        let done = load("other.ndjson", &[]);
+        match policy {
+            "freeze" => done.code(exit::PARTIAL).says("399 written, 2 rejected"),
+            _ => done.code(exit::SCHEMA_CHANGED),
+        };
+        // With an explicit schema, its columns are the only ones.
+        let done = load("in.ndjson", &["--schema", "schema.json", "--load-key", "own"]);
+        match policy {
+            "freeze" => done.code(exit::PARTIAL).says("397 written, 3 rejected"),
+            _ => done.code(exit::SCHEMA_CHANGED),
+        };
+    }
+}
+
 /// The bytes identify rows only together with the way in which they are read.
 #[test]
 fn the_same_bytes_read_in_another_way_are_another_load() {

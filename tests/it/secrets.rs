@@ -187,6 +187,57 @@ fn a_failing_key_command_is_reported_without_its_text() {
     }
 }
 
+/// Places are refused or named without the secrets of their URLs, whatever they are for.
+#[test]
+fn urls_of_places_are_shown_without_secrets() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"a\":1}\n");
+    let places = ["s3", "gs", "az", "delta+s3", "S3", "ftp", "mysql", "postgres", "clickhouse", "HTTPS", "snowflake"];
+    let urls = places.map(|scheme| format!("{scheme}://u:{MARK}p@127.0.0.1:9/x.ndjson")).into_iter();
+    let odd = [
+        "https:/u:MARKp@h/x.csv",
+        "s3:u:MARKp@b/x.csv",
+        "https://u:MARKp@h/x.csv?sig=MARKs",
+        "sqlite:x.db?key=MARK",
+        "az://b/x.csv?sv=1&sig=MARKs",
+    ];
+    for url in urls.chain(odd.map(|url| url.replace("MARK", MARK))) {
+        let is_table = ["postgres", "clickhouse"].iter().any(|scheme| url.starts_with(scheme));
+        let is_web = url.to_lowercase().starts_with("https://");
+        let mut commands = vec![
+            vec!["convert", "in.ndjson", "-o", "out.csv", "--rejects", &url, "--result", "result.json"],
+            vec!["convert", "in.ndjson", "-o", "out.csv", "--schema", &url, "--log", "log.txt"],
+            vec!["convert", "in.ndjson", "-o", "out.csv", "--steps", &url],
+        ];
+        // These connect, and are other tests' matter.
+        if !is_table {
+            commands.push(vec!["convert", "in.ndjson", "-o", &url, "--result", "result.json", "--log", "log.txt"]);
+            commands.push(vec!["convert", "in.ndjson", "-o", &url, "--into", "t"]);
+            commands.push(vec!["loads", "ls", "-o", &url]);
+            commands.push(vec!["loads", "gc", "-o", &url]);
+        }
+        if !is_web {
+            commands.push(vec!["convert", &url, "-o", "out.csv", "--result", "result.json", "--log", "log.txt", "-v"]);
+            commands.push(vec!["schema", &url]);
+            commands.push(vec!["upload", &url]);
+        }
+        for args in commands {
+            // Without slashes it is no URL, and a name of a file where none is expected.
+            if !url.contains("://") && (args.contains(&"--schema") || args.contains(&"--steps") || args[0] == "upload")
+            {
+                continue;
+            }
+            // A file of this very name would be one.
+            if url.starts_with("sqlite") && (args.contains(&"--rejects") || args[0] == "upload") {
+                continue;
+            }
+            let done = place.run(&args);
+            assert_ne!(done.code, 0, "{args:?}");
+            nothing_is_seen(&place, &done);
+        }
+    }
+}
+
 /// File names from the API neither leave the output directory nor reach the terminal unescaped.
 #[test]
 fn file_names_from_the_api_are_sanitized() {

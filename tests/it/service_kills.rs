@@ -195,7 +195,7 @@ fn a_run_that_left_no_trace_begins_again_after_a_kill() {
     assert_eq!(runs.as_array().unwrap().len(), 3);
     let folder = place.path("data/runs").join(&begun[0]);
     let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 4, "nothing is left of the first attempt: {names:?}");
+    assert_eq!(names.len(), 5, "the results and the input, nothing of the first attempt: {names:?}");
 }
 
 #[test]

@@ -171,6 +171,12 @@ fn requests_can_be_asserted_on() {
     assert_eq!(long["body_bytes"], rows(5000).to_string().len());
     assert_eq!(service.call("DELETE", "/admin/requests", None).0, 200);
     assert!(requests("").is_empty());
+    // A reader that asks for what came after the last number it knows misses nothing.
+    let last = long["number"].as_u64().unwrap();
+    service.call("GET", "/workflows", None);
+    let new = requests(&format!("?after={last}"));
+    assert_eq!(new.len(), 1);
+    assert!(new[0]["number"].as_u64().unwrap() > last);
 
     let plain = Service::start(&place, "plain", &[]);
     assert_eq!(plain.call("GET", "/admin/requests", None).0, 200);
@@ -201,6 +207,16 @@ fn faults_are_set_and_removed_while_it_runs() {
     let (_, left) = service.call("DELETE", &format!("/admin/faults?id={}", faults[0]["id"]), None);
     assert_eq!(left.as_array().unwrap().len(), 1);
     assert_eq!(service.call("GET", &links, None).0, 200);
+    for never in
+        [json!({ "kind": "402", "times": 0 }), json!("cut=150%"), json!({ "kind": "fail-block", "value": "x" })]
+    {
+        assert_eq!(service.call("POST", "/admin/faults", Some(never)).0, 400);
+    }
+    // What a list of faults contains can be sent back.
+    let again = left.as_array().unwrap().clone();
+    let (_, twice) = service.call("POST", "/admin/faults", Some(json!(again)));
+    assert_eq!((twice.as_array().unwrap().len(), &twice[1]["fault"]), (2, &left[0]["fault"]));
+    service.call("DELETE", &format!("/admin/faults?id={}", twice[1]["id"]), None);
     let two = json!([{ "kind": 409, "shape": "legacy", "text": "exists" }, "404,on=status"]);
     assert_eq!(service.call("POST", "/admin/faults", Some(two)).1.as_array().unwrap().len(), 3);
     let (status, body) = service.call("GET", "/workflows", None);
@@ -248,14 +264,19 @@ fn one_request_can_ask_for_faults() {
     }
     assert_eq!(service.call("GET", "/workflows", None).0, 200, "the next request has none");
     // A fault that can have no effect is not passed over in silence.
-    for (path, fault) in [("/workflows", "unsigned"), ("/workflows", "fail-block"), ("/workflows", "teapot")] {
-        let (status, body) = with("GET", path, fault, None);
+    for fault in ["unsigned", "fail-block", "teapot", "wrong-range", "503,times=2", "503,after=1", "cut=150%"] {
+        let (status, body) = with("GET", "/workflows", fault, None);
         assert_eq!(status, 400, "{body}");
         assert!(body["detail"].as_str().unwrap().starts_with("x-drawoff-fault: "), "{body}");
     }
     // The end of the run that the request starts, and its speed.
     let workflow =
         service.chain(&[("webhook", json!({})), ("deduplicate", json!({})), ("filter", json!({ "filters": [] }))]);
+    for block in ["group_by", "4"] {
+        let (status, body) = with("POST", &run_path(&workflow), &format!("fail-block={block}"), Some(rows(3)));
+        assert_eq!(status, 400);
+        assert_eq!(body["detail"], format!("x-drawoff-fault: the workflow has no block `{block}`"));
+    }
     let (status, started) = with("POST", &run_path(&workflow), "fail-block=deduplicate,text=no luck", Some(rows(3)));
     assert_eq!(status, 200, "{started}");
     let failed = ended(&service, started["job_id"].as_str().unwrap());
@@ -353,6 +374,29 @@ fn a_reset_returns_to_the_state_after_the_start() {
     service.stop();
     let service = Service::start(&place, "data", &[]);
     assert_eq!(ended(&service, &old_run)["overall_status"], "completed");
+}
+
+/// A run of an earlier service is part of the state after the start: it goes on.
+#[test]
+fn a_reset_leaves_earlier_runs_to_go_on() {
+    let place = Place::new();
+    let slow = ["--fault", "rows-per-second=1", "--stop-grace", "0s"];
+    let earlier = Service::start(&place, "data", &slow);
+    let workflow = earlier.chain(&[("webhook", json!({}))]);
+    let run = start(&earlier, &workflow, rows(100));
+    earlier.stop();
+    let service = Service::start(&place, "data", &[&slow[..], &["--admin"]].concat());
+    let own = start(&service, &workflow, rows(100));
+    let (_, recorded) = service.call("GET", "/admin/requests", None);
+    assert_eq!(service.call("POST", "/admin/reset", None).1["runs"], 1);
+    let status = |run: &str| service.call("GET", &format!("/workflows/runs/{run}/live_status"), None);
+    assert_eq!(status(&own).0, 404);
+    assert!(["queued", "running"].contains(&status(&run).1["overall_status"].as_str().unwrap()));
+    let last = recorded.as_array().unwrap().last().unwrap()["number"].as_u64().unwrap();
+    let (_, after) = service.call("GET", &format!("/admin/requests?after={last}"), None);
+    assert_eq!(after.as_array().unwrap().len(), 2, "numbers go on: {after}");
+    service.call("POST", "/admin/clock", Some(json!({ "speed": 1000 })));
+    assert_eq!(ended(&service, &run)["overall_status"], "completed");
 }
 
 #[test]

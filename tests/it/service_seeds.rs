@@ -209,3 +209,40 @@ fn an_export_that_cannot_be_written_is_found_at_the_start() {
     std::fs::create_dir(place.path("kept")).unwrap();
     serve("rmdir kept; exit 5").code(5).says("error: ");
 }
+
+/// An export replaces an earlier export, but no other file: that the name was mistyped is noticed before the work, and
+/// also when the file came to be during it.
+#[test]
+fn an_export_replaces_exports_only() {
+    let place = Place::new();
+    let serve = |flags: &[&str], script: &str| {
+        place.run(&[&["serve", "--port", "0"], flags, &["--", "sh", "-c", script]].concat())
+    };
+    let kept = "id,name\n1,Ada\n".repeat(200);
+    place.write("people.csv", &kept);
+    // A tar of another program, with a file of the same name as the list of rows.
+    place.write("state.ndjson", "{\"other\":1}\n");
+    assert!(place.program("tar").args(["-cf", "other.tar", "state.ndjson"]).status().unwrap().success());
+    let other = std::fs::read(place.path("other.tar")).unwrap();
+    for file in ["people.csv", "other.tar"] {
+        let done = serve(&["--export-on-exit", file], "echo ran").code(exit::USAGE);
+        assert!(done.text().is_empty(), "{}", done.text());
+        done.says(&format!("{file} exists and is not a state of a service; it is not replaced")).says("`--overwrite`");
+        place.run(&["serve", "--data", "kept", "--export", file]).code(exit::USAGE);
+    }
+    assert_eq!((place.read_text("people.csv"), std::fs::read(place.path("other.tar")).unwrap()), (kept, other));
+    place.write("empty.tar", "");
+    serve(&["--export-on-exit", "empty.tar"], "true").ok();
+    serve(&["--export-on-exit", "empty.tar", "--workflow", WORKFLOW], "true").ok().says("exported 1 workflow");
+    serve(&["--export-on-exit", "late.tar"], "echo mine > late.tar").code(exit::USAGE);
+    serve(&["--export-on-exit", "late.tar"], "rm late.tar; exit 4").code(exit::USAGE);
+    serve(&["--export-on-exit", "people.csv", "--overwrite"], "true").ok();
+    place.run(&["serve", "--port", "0", "--import", "people.csv", "--", "true"]).ok();
+}
+
+#[test]
+fn a_variable_that_is_no_flag_is_named() {
+    let place = Place::new().env("DRAWOFF_SERVE_PROT", "1").env("DRAWOFF_SERVE_ADMIN", "true");
+    let done = place.run_line("serve --port 0 -q -- true").ok();
+    assert_eq!(done.stderr, "warning: DRAWOFF_SERVE_PROT has no effect: `serve` has no such setting\n");
+}

@@ -149,6 +149,41 @@ fn late_misfits_are_named() {
     assert_eq!(ask(&place, "SELECT DISTINCT n FROM t ORDER BY n"), "'\"a\"','1'");
 }
 
+/// A record that is not stored decides nothing for those that are.
+#[test]
+fn a_bad_record_takes_no_default_away() {
+    let place = Place::new();
+    let row = |id: usize| match id {
+        290 | 580 => format!("{{\"id\":{id},\"c\":[1]}}\n"),
+        400 => format!("{{\"id\":{id},\"late\":1}}\n"),
+        _ => format!("{{\"id\":{id}}}\n"),
+    };
+    let bad: String = (1..=600).map(row).collect();
+    let good = bad.clone() + "{\"id\":601,\"c\":5}\n";
+    let skip = ["--on-bad-record", "skip"];
+    let merge = ["--on-bad-record", "skip", "--load", "merge", "--key", "id"];
+    for morsel in ["20", "300", "600"] {
+        for null in ["NOT NULL", ""] {
+            let table = format!("CREATE TABLE t (id INT PRIMARY KEY, c INT {null} DEFAULT 3)");
+            for more in [&skip[..], &merge] {
+                load(&place, &table, &bad, morsel, more).code(exit::PARTIAL);
+                assert_eq!(ask(&place, "SELECT count(*) || '|' || count(c) || '|' || max(c) FROM t"), "'598|598|3'");
+            }
+            // Rows that have the default stay as they are, so that a value that comes late ends the load.
+            load(&place, &table, &good, morsel, &skip).code(exit::LOAD_REFUSED).says("in an explicit schema");
+            match null {
+                "" => {
+                    load(&place, &table, &good, morsel, &merge).code(exit::PARTIAL);
+                    assert_eq!(ask(&place, "SELECT count(*) || '|' || count(c) || '|' || max(c) FROM t"), "'599|1|5'");
+                }
+                _ => {
+                    load(&place, &table, &good, morsel, &merge).code(exit::LOAD_REFUSED).says("in an explicit schema");
+                }
+            }
+        }
+    }
+}
+
 /// SQLite takes a file that is shorter than a page for an empty database, and would write over it.
 #[test]
 fn a_short_file_of_another_kind_is_kept() {

@@ -24,6 +24,7 @@
 //! `.ci/run` sets the paths of the tools.
 
 pub mod api;
+pub mod browser;
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
 #[cfg(feature = "object-store")]
@@ -435,6 +436,11 @@ impl Service {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.unwrap_or(0) << 10
+    }
+
+    /// Sends SIGINT and leaves the last lines to be read.
+    pub fn interrupt(&self) {
+        interrupt(&self.child);
     }
 
     /// Sends SIGTERM and returns the exit code.

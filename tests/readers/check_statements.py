@@ -26,12 +26,23 @@ KINDS = {
 }
 
 
+def statements_of(text):
+    """Statements of a file: without remarks, and those of a block of Snowflake each for itself."""
+    lines = [line for line in text.split("\n") if not line.startswith("--")]
+    if "EXECUTE IMMEDIATE $$" in lines:
+        begin, end = lines.index("EXECUTE IMMEDIATE $$"), lines.index("$$;")
+        assert lines[begin + 1] == "BEGIN" and lines[end - 5 : end] == ["EXCEPTION", "WHEN OTHER THEN", "ROLLBACK;", "RAISE;", "END;"]
+        del lines[end - 5 : end + 1]
+        del lines[begin : begin + 2]
+    return [statement for statement in "\n".join(lines).split(";\n") if statement.strip()]
+
+
 def main():
     dialect, *files = sys.argv[1:]
     # A statement that is not understood is a warning there, and another kind here.
     logging.disable(logging.WARNING)
     for file in files:
-        statements = [text for text in pathlib.Path(file).read_text().split(";\n") if text.strip()]
+        statements = statements_of(pathlib.Path(file).read_text())
         for text in statements:
             parsed = sqlglot.parse_one(text, read=dialect)
             kind = KINDS[text.split(maxsplit=1)[0]]

@@ -7,19 +7,23 @@ import subprocess
 from pathlib import Path
 from typing import Any, Set
 
+import numpy
 import pytest
+
+from conftest import ROOT
 
 import drawoff
 from drawoff import _options
 
 # What the calls have arguments of their own for, or set themselves.
-OWN = {"--help", "--output", "--report", "--color", "--quiet", "--whole"}
+OWN = {"--help", "--output", "--report", "--color", "--quiet", "--whole", "--print-sql"}
 RUN_OWN = {"--input", "--payload", "--dry-run"}
 SERVE_OWN = {
     "--port",
     "--host",
     "--api-key",
     "--allow-host",
+    "--allow-origin",
     "--print-openapi",
     "--export",
     "--import",
@@ -63,6 +67,10 @@ def test_options_are_the_flags_of_the_command(command: str, options: Any, own: S
         ({"flatten": True, "explode": None, "crlf": False}, ["--flatten"]),
         ({"flatten": "_"}, ["--flatten=_"]),
         ({"from_": "csv", "schema": Path("-s.json")}, ["--from=csv", "--schema=-s.json"]),
+        ({"workflow": ["a.json", Path("b.json")]}, ["--workflow=a.json", "--workflow=b.json"]),
+        ({"limit": numpy.int64(3), "sample": numpy.float64(0.5)}, ["--limit=3", "--sample=0.5"]),
+        ({"rename": {"a=b": "x", '"c d"': "y"}}, ['--rename="a=b"=x,"c d"=y']),
+        ({"cast": {"a:b": "int"}}, ['--cast="a:b":int']),
         ({"args": ["--new-flag", "x"], "limit": 1}, ["--limit=1", "--new-flag", "x"]),
     ],
 )
@@ -84,3 +92,19 @@ def test_unknown_options_are_refused_with_the_nearest_one() -> None:
 def test_an_unknown_flag_in_args_is_an_error_of_the_command() -> None:
     with pytest.raises(drawoff.UsageError, match="--no-such-flag"):
         drawoff.convert("x", args=["--no-such-flag"])
+
+
+def test_arguments_that_nothing_can_take_are_named(tmp_path: Path) -> None:
+    with pytest.raises(drawoff.UsageError, match="NUL character"):
+        drawoff.convert("a\0b")
+    with pytest.raises(drawoff.UsageError, match="too long for the system"):
+        drawoff.convert("x", where="n=1 or " * 30_000 + "n=2")
+    with pytest.raises(ValueError, match="convert\\(\\) needs a source"):
+        drawoff.convert([])
+    with pytest.raises(ValueError, match="`limit` must be 1 or more"):
+        drawoff.runs(limit=0)
+    definition = ROOT / "testdata/workflows/webhook-leads.json"
+    with pytest.raises(drawoff.UsageError, match=r"payload\[1\]\['score'\] is NaN"):
+        drawoff.run(definition, payload=[{"score": 1.0}, {"score": float("nan")}], local=True)
+    with pytest.raises(drawoff.UsageError, match=r"payload\['score'\] is NaN"):
+        drawoff.run(definition, payload={"score": numpy.float64("inf")}, local=True)

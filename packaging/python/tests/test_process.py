@@ -278,6 +278,40 @@ def test_ctrl_c_while_a_file_is_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".out", "out"))] == []
 
 
+@pytest.mark.parametrize(
+    "call", ["convert(source, output=OUT)", "convert(source, whole=True)", "convert(source).read_all()"]
+)
+def test_ctrl_c_beside_polars(call: str, tmp_path: Path) -> None:
+    # Its handler of the signal restarts the system's calls. The source is silent, and so no row ends the wait.
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    script = python(
+        f"""
+        import sys, polars, drawoff
+        OUT = {str(tmp_path / "out.parquet")!r}
+        source = open({str(fifo)!r}, "rb", buffering=0)
+        started = drawoff._process._await_readable
+        def told(descriptor):
+            print("waiting", flush=True)
+            return started(descriptor)
+        drawoff._process._await_readable = told
+        try:
+            drawoff.{call}
+        except KeyboardInterrupt as cause:
+            print("interrupted", len(getattr(cause, "__notes__", [])), flush=True)
+        """
+    )
+    assert script.stdout is not None
+    with fifo.open("wb") as feed:
+        feed.write(b'{"a": 1}\n')
+        feed.flush()
+        assert script.stdout.readline() == "waiting\n"
+        script.send_signal(signal.SIGINT)
+        out, err = script.communicate(timeout=60)
+    assert out.splitlines()[-1].startswith("interrupted"), (out, err)
+    assert sys.version_info < (3, 11) or out.splitlines()[-1] in ("interrupted 0", "interrupted 1")
+
+
 def test_the_end_of_python_ends_the_command(tmp_path: Path) -> None:
     script = python(
         """

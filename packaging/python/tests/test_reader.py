@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import threading
 from pathlib import Path
+from typing import List
 
 import duckdb
 import pandas
@@ -287,3 +289,42 @@ def test_a_bar_or_a_line_is_drawn(capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     drawoff.convert(COMPANIES, progress=True).read_all()
     assert "drawoff: 300 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv", "parquet", "json"])
+def test_the_schema_of_a_file_is_that_of_its_rows(form: str, tmp_path: Path) -> None:
+    source = tmp_path / f"rows.{form}"
+    drawoff.convert(TESTDATA / "companies.ndjson", output=source)
+    for options in ({}, {"schema_from": "sample"}, {"limit": 2}, {"where": "record_id > 3", "drop": ["notes"]}):
+        schema = drawoff.schema(source, **options)
+        assert schema == drawoff.convert(source, **options).read_all().schema and len(schema) > 5
+    assert str(drawoff.schema(source).field("record_id").type) == "int64"
+    assert drawoff.schema(source, sql="SELECT 1.5 AS x FROM results").names == ["x"]
+    assert [str(kind) for kind in drawoff.schema(b'{"a": 1, "b": "x"}\n').types] == ["int64", "string"]
+    # As its rows: a type that widens late is right.
+    late = tmp_path / "late.ndjson"
+    late.write_text('{"a": 1}\n' * 100_000 + '{"a": 1.5, "b": 1}\n')
+    assert drawoff.schema(late).names == ["a", "b"] and str(drawoff.schema(late).field("a").type) == "double"
+
+
+def test_several_threads_take_batches_of_one_reader(tmp_path: Path) -> None:
+    reader = drawoff.convert(late(tmp_path), where="number >= 1")
+    counts: List[int] = []
+
+    def take() -> None:
+        counts.append(sum(batch.num_rows for batch in reader))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counts) == 4 and sum(counts) == 199_999
+
+
+def test_a_table_that_json_cannot_hold_is_an_error_of_the_table() -> None:
+    definition = TESTDATA / "workflows/qualify-companies.json"
+    for frame in (polars.DataFrame({"domain": ["a"], "x": [float("nan")]}), polars.DataFrame({"x": [b"bytes"]})):
+        with pytest.raises(drawoff.BadDataError, match="cannot send the table: .*column `x`") as caught:
+            drawoff.run(definition, input=frame, local=True)
+        assert "--" not in (caught.value.hint or "")

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import gc
+import operator
+import os
 import random
+import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -26,7 +32,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> List[List[str]]:
     real = _scan._Plan._open
 
     def noted(self: Any, given: Any) -> Any:
-        seen.append(list(given or ()))
+        seen.append(list(given))
         return real(self, given)
 
     monkeypatch.setattr(_scan._Plan, "_open", noted)
@@ -265,3 +271,116 @@ def test_an_early_end_of_the_query_ends_the_command(ndjson: Callable[..., Path])
     path = ndjson([{"n": n} for n in range(200_000)])
     assert drawoff.scan(path).filter(col("n") % 2 == 1).head(1).collect().item() == 1
     assert drawoff.scan(path).collect(engine="streaming").height == 200_000
+
+
+def test_arguments_come_before_the_steps_of_the_query(ndjson: Callable[..., Path]) -> None:
+    path = ndjson([{"n": n, "s": str(n)} for n in range(20)])
+    limited = drawoff.scan(path, args=["--limit", "10"])
+    assert limited.filter(col("n") >= 5).collect()["n"].to_list() == [5, 6, 7, 8, 9]
+    filtered = drawoff.scan(path, args=["--where", "n>=5"])
+    assert filtered.head(5).collect()["n"].to_list() == [5, 6, 7, 8, 9]
+    assert filtered.select("s").filter(col("s") == "7").collect()["s"].to_list() == ["7"]
+    queried = drawoff.scan(path, args=["--sql", "SELECT n + 1 AS m FROM results ORDER BY n DESC LIMIT 3"])
+    assert queried.filter(col("m") < 20).head(1).collect()["m"].to_list() == [19]
+    renamed = drawoff.scan(path, limit=10, args=["--rename", "n=m"])
+    assert renamed.filter(col("m") >= 5).select("m").collect()["m"].to_list() == [5, 6, 7, 8, 9]
+    # A format that only the arguments name.
+    table = path.with_suffix(".txt")
+    table.write_text("n;s\n1;a\n2;b\n")
+    semicolons = drawoff.scan(table, args=["--from", "csv", "--in-delimiter", ";"])
+    assert semicolons.filter(col("n") > 1).collect().rows() == [(2, "b")]
+
+
+@pytest.mark.parametrize("options", [{"run_column": "run"}, {"format": "ndjson"}, {"format": "csv"}, {"block": 1}])
+def test_results_that_cannot_be_described_are_scanned(options: Dict[str, Any], run_id: str) -> None:
+    expected = drawoff.pull(run_id, **options).to_polars()
+    scan = drawoff.scan(run_id, **options)
+    assert scan.collect_schema() == expected.schema
+    assert scan.collect().equals(expected)
+    assert scan.head(3).collect().equals(expected.head(3))
+    large = scan.filter(col("employee_count") >= 1000).select("domain").collect()
+    assert large.equals(expected.filter(col("employee_count") >= 1000).select("domain"))
+
+
+def test_conditions_and_columns_that_no_argument_holds_are_left_to_polars(
+    steps: List[List[str]], ndjson: Callable[..., Path]
+) -> None:
+    long = "x" * 200_000
+    scan = drawoff.scan(ndjson([{"n": n, "s": str(n), "nul\0name": n} for n in range(150)]))
+    rows = scan.collect()
+    alternating = col("n") == 0
+    for number in range(1, 150):
+        alternating = (alternating | (col("n") == number)) if number % 2 else (alternating & (col("n") < 1000))
+    predicates = [
+        functools.reduce(operator.or_, [col("n") == number for number in range(120)]),
+        functools.reduce(operator.and_, [col("n") != number for number in range(120)]),
+        functools.reduce(lambda found, _: ~found, range(301), col("n") > 5),
+        alternating,
+        col("s") != long,
+        col("s").is_in([str(number) + "y" * 2_000 for number in range(90)] + ["7"]),
+        col("s") == "7\0",
+        col("nul\0name") > 140,
+    ]
+    for predicate in predicates:
+        assert scan.filter(predicate).collect().equals(rows.filter(predicate))
+    # A chain is one level, and is read by drawoff.
+    scan.filter(predicates[0]).select("s").collect()
+    assert steps[-1][0].startswith('--where=("n" = 0 or "n" = 1 or ') and steps[-1][1] in (
+        '--select="n","s"',
+        '--select="s","n"',
+    )
+    scan.filter(predicates[4] & (col("n") > 3)).select("n").collect()
+    assert len(steps[-1]) == 1 and "--select" in steps[-1][0]
+    assert scan.select("nul\0name").collect().height == 150
+
+
+def test_more_columns_than_an_argument_holds(tmp_path: Path) -> None:
+    names = [f"a column with quite a long name {number}" for number in range(4000)]
+    path = tmp_path / "wide.parquet"
+    polars.DataFrame({name: [1] for name in [*names, "one"]}).write_parquet(path)
+    assert drawoff.scan(path).drop("one").collect().columns == names
+
+
+def test_a_column_with_the_empty_name(ndjson: Callable[..., Path]) -> None:
+    path = ndjson([{"": 1, "column_0": 2, "column_1": 3}])
+    assert drawoff.convert(path).to_polars().rows(named=True) == [{"": 1, "column_0": 2, "column_1": 3}]
+    scan = drawoff.scan(path)
+    assert scan.select("", "column_1").filter(col("") == 1).collect().rows() == [(1, 3)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_forked_process_leaves_the_files_of_a_scan(whole: bool, ndjson: Callable[..., Path]) -> None:
+    scan = drawoff.scan(ndjson([{"n": 1}]), whole=whole)
+    reader = drawoff.convert(b'{"n": 1}\n', whole=True)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            # As at the end of a process, and as for the last reference.
+            del scan, reader
+            gc.collect()
+            for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+                finalizer()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert scan.collect().rows() == [(1,)]
+    assert reader.read_all().num_rows == 1
+
+
+def test_a_failed_scan_leaves_no_directory(ndjson: Callable[..., Path], tmp_path: Path, monkeypatch: Any) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    path = ndjson([{"n": 1}])
+    for _ in range(3):
+        scan = drawoff.scan(path)
+        with path.open("a") as file:
+            file.write('{"n": "text"}\n')
+        with pytest.raises((drawoff.BadDataError, polars.exceptions.PolarsError)):
+            scan.collect()
+        del scan
+        path.write_text('{"n": 1}\n')
+    gc.collect()
+    assert list(scratch.iterdir()) == []

@@ -11,7 +11,8 @@ use crate::cli::choices::ListFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::table_url::{redacted, table_url};
+use crate::cli::place_names::{check_place, shown};
+use crate::cli::table_url::table_url;
 use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
@@ -97,13 +98,14 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
     };
     let (mut url, mut format) = (target, None);
     for output in outputs {
+        check_place(Path::new(&output))?;
         match ListFormat::from_str(&output, false) {
             Ok(_) if format.is_some() => return usage("the format of the list is specified twice".to_owned()),
             Ok(found) => format = Some(found),
             Err(_) if table_url(Path::new(&output)).is_none() => {
                 return usage(format!(
                     "`{}` is neither a format (table, ndjson, json) nor a system with tables",
-                    redacted(&output)
+                    shown(&output)
                 ));
             }
             Err(_) if url.is_some() => return usage("the system with tables is specified twice".to_owned()),
@@ -112,7 +114,7 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
     }
     match url {
         Some(url) if table_url(Path::new(&url)).is_some() => Ok((url, format.unwrap_or(ListFormat::Table))),
-        Some(url) => usage(format!("{} is no system with tables", redacted(&url))),
+        Some(url) => usage(format!("{} is no system with tables", shown(&url))),
         None => usage("no system with tables is specified".to_owned()),
     }
 }
@@ -126,6 +128,7 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
         }
     };
     let (url, format) = target_and_format(target, output)?;
+    check_place(Path::new(&url))?;
     let warehouse = tables::open(&context.settings, &url)?;
     warehouse.notes().iter().for_each(|note| context.screen.note(&escape_for_terminal(note)));
     let cancel = UploadControl::default();
@@ -162,8 +165,9 @@ async fn remove_orphans(
         Err(Failure::new(Error::Usage(what), "specify one table, as in `drawoff loads gc delta:tables/people`"))
     };
     let Some(url) = url else { return usage("no table is specified".to_owned()) };
+    check_place(Path::new(&url))?;
     if table_url(Path::new(&url)).is_none() {
-        return usage(format!("{} is no system with tables", redacted(&url)));
+        return usage(format!("{} is no system with tables", shown(&url)));
     }
     let warehouse = tables::open(&context.settings, &url)?;
     let cancel = UploadControl::default();
@@ -183,6 +187,6 @@ async fn remove_orphans(
         0 => String::new(),
         kept => format!("; kept {} that a running load may still name", counted(kept, "file")),
     };
-    context.screen.note(&format!("{}: {verb} {files} of {} bytes{kept}", redacted(&url), human_count(orphans.bytes)));
+    context.screen.note(&format!("{}: {verb} {files} of {} bytes{kept}", shown(&url), human_count(orphans.bytes)));
     Ok(Exit::Success)
 }

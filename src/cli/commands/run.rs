@@ -361,7 +361,9 @@ mod tests {
     #[test]
     fn an_input_that_does_not_fit_the_first_block_is_refused() {
         let hint = |block: &str, specs: &str, input, payload| {
-            require_fitting_input("W", &graph(block, specs), input, payload).err().map(|f| f.hint().unwrap().to_owned())
+            require_fitting_input("W", &graph(block, specs), input, payload)
+                .err()
+                .map(|f| f.hint().unwrap().into_owned())
         };
         assert!(hint("webhook", "{}", true, false).unwrap().contains("use --payload, not --input"));
         assert!(hint("webhook", "{}", false, false).unwrap().contains("--payload"));

@@ -1,5 +1,5 @@
 //! `schema`: infers the columns and types of its sources and prints them with their origins, as a table, a schema file,
-//! or an Arrow or Parquet schema.
+//! an Arrow or Parquet schema, the statement of a table, or a source of dbt.
 
 use std::path::Path;
 
@@ -20,6 +20,7 @@ use crate::format::{arrow_json, parquet, schema_file};
 use crate::pipeline::{Control, DescribedSchema, SchemaFrom, SchemaSource, SetBy, TypeFrom, describe_schema};
 use crate::position::FieldPath;
 use crate::text::{counted, error_chain, escape_for_terminal, human_count};
+use crate::warehouse::{Described, dbt_source, standard_table};
 
 /// Infers and prints the schema. By default files are read completely, so that the schema is that of every record;
 /// other sources are sampled. Records that do not fit a schema file make the exit code `partial`.
@@ -59,11 +60,7 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
             let text = parquet::message_type(&described.schema);
             table::write_data(&text.map_err(|error| Error::Bug(error_chain(&error)))?)?;
         }
-        ddl => {
-            let system = ddl.ddl_system().unwrap_or_default();
-            let text = tables::ddl(system, args.into.as_deref().unwrap_or("results"), &described.schema)?;
-            table::write_data(&text)?;
-        }
+        of_table => table::write_data(&text_of_table(of_table, &args, &described.schema)?)?,
     }
     let text_columns = described.text_columns.iter().map(text_column_note);
     let notes = opened.notes.into_iter().chain(described.notes.iter().cloned()).chain(text_columns);
@@ -84,6 +81,34 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
         return Ok(Exit::Partial);
     }
     Ok(Exit::Success)
+}
+
+/// Returns the statement that creates the table of `--into`, or the table as a source of dbt.
+fn text_of_table(format: SchemaFormat, args: &SchemaArgs, schema: &Schema) -> Result<String, Failure> {
+    let name = args.into.as_deref().unwrap_or("results");
+    if let Some(system) = format.ddl_system() {
+        return Ok(tables::new_table(system, name, schema)?.statement);
+    }
+    let system = format.dbt_system();
+    let new_table = match system {
+        Some(system) => tables::new_table(system, name, schema)?,
+        None => standard_table(name, schema).map_err(crate::pipeline::Error::from)?,
+    };
+    let descriptions = match &args.schema {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
+            schema_file::descriptions(&text)
+        }
+        None => schema_file::Descriptions::default(),
+    };
+    let columns: Vec<Option<&str>> =
+        schema.fields.iter().map(|field| descriptions.columns.get(&*field.name).map(String::as_str)).collect();
+    Ok(dbt_source(Described {
+        table: &new_table,
+        description: descriptions.file.as_deref(),
+        columns: &columns,
+        is_upper_case: system == Some("snowflake"),
+    }))
 }
 
 /// Returns the types that a definition file declares in `input_schema` and `return_fields`.

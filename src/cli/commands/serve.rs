@@ -16,6 +16,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     use super::{serve_archives as archives, serve_input as flags};
     use crate::cli::error::Error;
     use crate::cli::local::{DataDirectory, Local, providers};
+    use crate::cli::page_commands::command_line;
     use crate::cli::request_log::RequestLog;
     use crate::cli::serve_flags::LogFormat;
     use crate::cli::shell::shell_quoted;
@@ -32,9 +33,10 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         return Ok(Exit::Success);
     }
     if let (Some(data), Some(path)) = (&args.data, &args.engine.export) {
-        return archives::export(context, data, path).await;
+        return archives::export(context, data, path, args.engine.overwrite).await;
     }
     if let Some(path) = &args.seeds.export_on_exit {
+        archives::check_replaceable(path, args.engine.overwrite)?;
         // Found now rather than when the work is done.
         TargetKind::check_writable(path, false).map_err(|cause| Error::Write { path: path.clone(), cause })?;
     }
@@ -54,7 +56,16 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         Some(key) => Some(ApiKey::new(key)),
         None => context.settings.load_service_key().map_err(Error::Settings)?,
     };
-    let key_of_command = api_key.as_ref().map_or_else(|| "local".to_owned(), |key| key.reveal().to_owned());
+    let key_of_command = match &api_key {
+        Some(key) => key.reveal().to_owned(),
+        // The key of the hosted service, which the command's requests need there.
+        None if args.hosted.proxy.is_some() => {
+            let key = context.settings.load_key().map_err(Error::Settings)?;
+            key.map_or_else(String::new, |key| key.reveal().to_owned())
+        }
+        None => "local".to_owned(),
+    };
+    let backend = flags::backend(&args.hosted);
     let is_server = args.command.is_empty();
     let log =
         args.log.unwrap_or(if context.screen.is_quiet() || !is_server { LogFormat::Off } else { LogFormat::Human });
@@ -63,6 +74,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         bind: SocketAddr::from((args.host, args.port)),
         api_key,
         allow_hosts: args.allow_host,
+        allow_origins: args.allow_origin,
         enrich,
         endpoints,
         link_life: args.link_life,
@@ -71,10 +83,12 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         workflows,
         uploads: args.seeds.upload.clone(),
         faults,
+        backend,
         admin: args.engine.admin,
         retain,
         run_grace: args.engine.stop_grace,
         on_request,
+        command_line: Some(command_line()),
         ..flags::limited(config, &args.limits)
     };
     let data = args.data.clone();
@@ -100,7 +114,11 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         ));
     }
     if is_server {
-        if temporary {
+        if let Some(url) = &args.hosted.proxy {
+            context.screen.note(&format!("requests are handed on to {url}"));
+        } else if let Some(directory) = &args.hosted.replay {
+            context.screen.note(&format!("responses are those recorded in {}", directory.display()));
+        } else if temporary {
             context.screen.note("its store is temporary; keep it with `--data DIR`");
         }
         local.in_force().iter().for_each(|line| context.screen.note(line));
@@ -124,14 +142,22 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     if is_server {
         log.note("stopping");
     }
+    local.hosted_summary().iter().for_each(|line| log.note(line));
     let exported = match args.seeds.export_on_exit {
         None => {
             local.stop().await;
             Ok(())
         }
         Some(path) => {
-            let summary = local.stop_and_export(path).await;
-            summary.map(|summary| archives::moved_items("exported", &summary).iter().for_each(|line| log.note(line)))
+            // Once more: the file may be there since.
+            let exported = match archives::check_replaceable(&path, args.engine.overwrite) {
+                Ok(()) => local.stop_and_export(path).await,
+                Err(failure) => {
+                    local.stop().await;
+                    Err(failure)
+                }
+            };
+            exported.map(|summary| archives::moved_items("exported", &summary).iter().for_each(|line| log.note(line)))
         }
     };
     log.finish();

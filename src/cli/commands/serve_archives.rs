@@ -9,11 +9,20 @@ use crate::service::{self, ArchiveError, ArchiveSummary};
 use crate::text::counted;
 
 /// Exports the state in `data` to the archive `path`.
-pub(super) async fn export(context: &Context, data: &Path, path: &Path) -> Result<Exit, Failure> {
+pub(super) async fn export(context: &Context, data: &Path, path: &Path, overwrite: bool) -> Result<Exit, Failure> {
+    check_replaceable(path, overwrite)?;
     let (data, path) = (data.to_owned(), path.to_owned());
     let summary = moved(move || service::export(&data, &path)).await?;
     moved_items("exported", &summary).iter().for_each(|line| context.screen.note(line));
     Ok(Exit::Success)
+}
+
+/// Fails if an export to `path` would replace another file than an export, unless `overwrite`.
+pub(super) fn check_replaceable(path: &Path, overwrite: bool) -> Result<(), Failure> {
+    match overwrite {
+        true => Ok(()),
+        false => Ok(service::check_replaceable(path).map_err(Error::Moved)?),
+    }
 }
 
 /// Imports the archive `path` into `data`.

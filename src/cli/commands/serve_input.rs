@@ -3,10 +3,10 @@
 
 use crate::api::CreateWorkflow;
 use crate::cli::error::{Error, Failure};
-use crate::cli::serve_flags::{EngineFlags, LimitFlags, SeedFlags};
+use crate::cli::serve_flags::{EngineFlags, HostedFlags, LimitFlags, SeedFlags};
 use crate::cli::values::parse_duration;
 use crate::client::Definition;
-use crate::service::{Config, FaultRule, Retain, Scenario};
+use crate::service::{Backend, Config, FaultRule, Retain, Scenario};
 use crate::text::error_chain;
 
 /// Returns the configuration with the limits that were asked for.
@@ -40,6 +40,15 @@ pub(super) fn scenario(flags: &EngineFlags) -> Result<Scenario, Failure> {
     }
     scenario.seed = flags.fault_seed.unwrap_or(scenario.seed);
     Ok(scenario)
+}
+
+/// Returns the source of the API's responses.
+pub(super) fn backend(flags: &HostedFlags) -> Backend {
+    match (&flags.proxy, &flags.replay) {
+        (Some(url), _) => Backend::Proxy { url: url.clone(), record: flags.record.clone() },
+        (None, Some(directory)) => Backend::Replay(directory.clone()),
+        (None, None) => Backend::Local,
+    }
 }
 
 /// Parses `--retain`: a number of runs, or a time with its unit.

@@ -2,6 +2,7 @@
 //! says which runs it has, so that the command may be killed, moved to another machine, or run twice at once.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::ledger_session::{self, LedgerSession, StateNeed};
@@ -124,9 +125,13 @@ async fn round(context: &Context, args: &SyncArgs, client: &Client, listed: List
             round.present += 1;
             continue;
         }
+        let complete = context.complete.load(Ordering::Relaxed);
         match write(context, args, client, &run).await {
             Ok(exit) => {
-                round.written += 1;
+                match context.complete.load(Ordering::Relaxed) > complete {
+                    true => round.present += 1,
+                    false => round.written += 1,
+                }
                 round.partial += u64::from(exit != Exit::Success);
             }
             Err(failure) if matches!(failure.error(), Error::Interrupted) => return Err(failure),

@@ -403,7 +403,7 @@ impl Transfer {
 
     /// Replaces a link that the server refused with `refused`; returns that error if there is no fresh link to try.
     async fn replace_refused_link(&mut self, refused: Error) -> Result<(), Error> {
-        let Some(fresh) = &self.fresh else { return Err(refused) };
+        let Some(fresh) = &self.fresh else { return Err(refused.with_only_link()) };
         if self.since_progress.fresh_links >= MAX_FRESH_LINKS {
             let text =
                 format!("{} fresh links were rejected as well; {}", self.since_progress.fresh_links, refused.text());

@@ -430,6 +430,7 @@ mod tests {
             max_file_rows: None,
             max_file_bytes: None,
             partition_by: [].into(),
+            leaves_out_empty: false,
         };
         let plan = |staging: &Staging, source: &str| {
             let mut part = staging.part(0);
@@ -482,6 +483,7 @@ mod tests {
                 max_file_rows: None,
                 max_file_bytes: None,
                 partition_by: [].into(),
+                leaves_out_empty: false,
             };
             let replaced = manifest.replaced_by(&directory);
             replaced.map(|entries| entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>().join(" "))

@@ -85,7 +85,7 @@ impl OutputWriter {
                         let writer = files_writer(target, options, max_buffered_bytes, widening, cancel)?;
                         Kind::TableFiles(Box::new(writer))
                     }
-                    None => Kind::Table(Box::new(TableWriter::begin(target, widening, options.type_merge, cancel)?)),
+                    None => Kind::Table(Box::new(TableWriter::begin(target, widening, &options, cancel)?)),
                 };
                 return Ok(OutputWriter { name, kind, is_file: false, abandoned: false });
             }
@@ -120,6 +120,14 @@ impl OutputWriter {
             Kind::Table(table) => table.check(columns),
             Kind::TableFiles(files) => files.check(columns),
             _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns the columns of an existing table that rows may have; none for other outputs.
+    pub(crate) fn columns_of_table(&self) -> Vec<Arc<str>> {
+        match &self.kind {
+            Kind::Table(table) => table.columns_of_table(),
+            _ => Vec::new(),
         }
     }
 
@@ -301,7 +309,13 @@ fn files_writer(
     widening: Widening,
     cancel: &UploadControl,
 ) -> Result<FilesWriter, Error> {
-    let request = LoadRequest { target, widening, type_merge: options.type_merge, cancel: cancel.clone() };
+    let request = LoadRequest {
+        target,
+        widening,
+        type_merge: options.type_merge,
+        may_start_over: options.may_start_over,
+        cancel: cancel.clone(),
+    };
     match target.warehouse.begin(request)? {
         Begun::Files(load) => FilesWriter::begin(load, target, options, max_buffered_bytes),
         Begun::Loaded(row) => Ok(FilesWriter::loaded(row, target)),

@@ -42,6 +42,8 @@ pub(crate) struct OutputSpec {
     pub is_typed_channel: bool,
     /// The encoder of a table's rows; `None` for other outputs.
     pub table: Option<Arc<dyn RowEncoder>>,
+    /// True if its files have no columns without values.
+    leaves_out_empty: bool,
 }
 
 impl OutputSpec {
@@ -76,6 +78,7 @@ impl OutputSpec {
             max_group_bytes: eighth(bytes),
             is_typed_channel: matches!(&output.target, Target::Channel(sender) if sender.is_typed()),
             table: table.map(|table| table.encoder),
+            leaves_out_empty: matches!(&output.target, Target::Directory(directory) if directory.leaves_out_empty),
         }
     }
 
@@ -88,6 +91,7 @@ impl OutputSpec {
     pub(crate) fn file_columns<'a>(&self, columns: &'a Schema) -> Cow<'a, Schema> {
         match &self.table {
             Some(table) if self.format != OutputFormat::Table => Cow::Owned(table.file_columns(columns)),
+            None if self.leaves_out_empty => Cow::Owned(columns.without_empty().0),
             _ => Cow::Borrowed(columns),
         }
     }
@@ -96,6 +100,7 @@ impl OutputSpec {
     pub(crate) fn file_rows<'a>(&self, batch: &'a Batch) -> Result<Cow<'a, Batch>, Error> {
         match &self.table {
             Some(table) if self.format != OutputFormat::Table => Ok(Cow::Owned(table.file_rows(batch)?)),
+            None if self.leaves_out_empty => Ok(Cow::Owned(batch.without_empty())),
             _ => Ok(Cow::Borrowed(batch)),
         }
     }

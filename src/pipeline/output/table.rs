@@ -7,6 +7,7 @@
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::writer::WriterOptions;
 use crate::column::{Batch, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
 use crate::sink::UploadControl;
@@ -46,6 +47,10 @@ pub(super) struct TableWriter {
     bytes: u64,
     request: Request,
     encoder: Arc<CurrentEncoder>,
+    /// The columns that were known before the first row.
+    first: Schema,
+    /// True if the load replaces an earlier one.
+    again: bool,
     /// `None` for a load in one transaction.
     chunks: Option<Chunks>,
 }
@@ -55,6 +60,7 @@ struct Request {
     target: TableTarget,
     widening: Widening,
     type_merge: TypeMerge,
+    may_start_over: bool,
     cancel: UploadControl,
 }
 
@@ -80,9 +86,9 @@ enum State {
 
 impl Request {
     fn begin(&self) -> Result<State, Error> {
-        let Request { target, widening, type_merge, cancel } = self;
-        let (widening, type_merge) = (*widening, *type_merge);
-        let request = LoadRequest { target, widening, type_merge, cancel: cancel.clone() };
+        let Request { target, widening, type_merge, may_start_over, cancel } = self;
+        let (widening, type_merge, may_start_over) = (*widening, *type_merge, *may_start_over);
+        let request = LoadRequest { target, widening, type_merge, may_start_over, cancel: cancel.clone() };
         Ok(match target.warehouse.begin(request)? {
             Begun::Load(load) => State::Loading(load),
             Begun::Loaded(row) => State::Loaded(row),
@@ -96,17 +102,34 @@ impl TableWriter {
     pub(super) fn begin(
         target: &TableTarget,
         widening: Widening,
-        type_merge: TypeMerge,
+        options: &WriterOptions,
         cancel: &UploadControl,
     ) -> Result<Self, Error> {
-        let mut request = Request { target: target.clone(), widening, type_merge, cancel: cancel.clone() };
+        let mut request = Request {
+            target: target.clone(),
+            widening,
+            type_merge: options.type_merge,
+            // Chunks are committed.
+            may_start_over: options.may_start_over && target.commit_every.is_none(),
+            cancel: cancel.clone(),
+        };
         let state = request.begin()?;
         // The chunks after the first go on with it.
         request.target.again = false;
         let encoder = Arc::new(CurrentEncoder(RwLock::new(encoder_of(&state))));
         let first = progress_of(&state);
         let chunks = target.commit_every.map(|every| Chunks { every, rows: 0, first, now: first, notes: Vec::new() });
-        Ok(TableWriter { state, rows: 0, rows_there_before: 0, bytes: 0, request, encoder, chunks })
+        Ok(TableWriter {
+            state,
+            rows: 0,
+            rows_there_before: 0,
+            bytes: 0,
+            request,
+            encoder,
+            first: Schema::default(),
+            again: target.again,
+            chunks,
+        })
     }
 
     /// Returns the encoder for workers. That of a load in chunks changes with each chunk.
@@ -119,9 +142,18 @@ impl TableWriter {
 
     /// Checks columns against the table before the first row. Returns sentences for the report.
     pub(super) fn check(&mut self, columns: &Schema) -> Result<Vec<String>, Error> {
+        self.first = columns.clone();
         match &mut self.state {
-            State::Loading(load) => Ok(load.check(columns)?),
+            State::Loading(load) => Ok(load.check(columns, columns)?),
             State::Loaded(_) | State::Between => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns the columns of an existing table that rows may have.
+    pub(super) fn columns_of_table(&self) -> Vec<Arc<str>> {
+        match &self.state {
+            State::Loading(load) => load.columns_of_table(),
+            State::Loaded(_) | State::Between => Vec::new(),
         }
     }
 
@@ -198,7 +230,7 @@ impl TableWriter {
         let LoadProgress { rows, records, .. } = self.chunks.as_ref().map(|chunks| chunks.now).unwrap_or_default();
         let target = &self.request.target;
         let may_replace = target.mode != LoadMode::Append || target.load_column.is_some();
-        LoadError::OtherRecords { table: target.name(), rows, records, what, may_replace }.into()
+        LoadError::OtherRecords { table: target.name(), rows, records, what, may_replace, again: self.again }.into()
     }
 
     /// Fails if the table, as the chunks before have left it, cannot hold one of these rows. Workers check rows against the
@@ -252,7 +284,6 @@ impl TableWriter {
         chunks.now =
             LoadProgress { chunks: now.chunks + 1, rows: now.rows + rows, records: next_record, last, digest, ..now };
         self.state = self.request.begin()?;
-        self.encoder.set(encoder_of(&self.state));
         if let (State::Loading(load), Some(chunks)) = (&mut self.state, &mut self.chunks) {
             // The load may have been continued by another command meanwhile.
             chunks.now = load.progress();
@@ -261,8 +292,10 @@ impl TableWriter {
                 self.state = State::Between;
                 return Err(LoadError::LostChunks { table: self.request.target.name() }.into());
             }
-            load.check(columns)?;
+            load.check(columns, &self.first)?;
         }
+        // After the check, by which the encoder knows the first columns.
+        self.encoder.set(encoder_of(&self.state));
         Ok(())
     }
 
@@ -409,6 +442,7 @@ mod tests {
 
     use super::*;
     use crate::column::Field;
+    use crate::format::{Compression, OutputFormat};
     use crate::position::FieldPath;
     use crate::warehouse::{CommitKey, LoadIdentity, LoadSummary, NulPolicy, Warehouse};
 
@@ -467,7 +501,7 @@ mod tests {
             Arc::new(Refusing)
         }
 
-        fn check(&mut self, _: &Schema) -> Result<Vec<String>, LoadError> {
+        fn check(&mut self, _: &Schema, _: &Schema) -> Result<Vec<String>, LoadError> {
             Ok(Vec::new())
         }
 
@@ -501,7 +535,8 @@ mod tests {
             nul: NulPolicy::Reject,
             identity: LoadIdentity::default(),
         };
-        TableWriter::begin(&target, Widening::Evolve, TypeMerge::Json, &UploadControl::default()).unwrap()
+        let options = WriterOptions::new(OutputFormat::Table, Compression::None, TypeMerge::Json, 1 << 20);
+        TableWriter::begin(&target, Widening::Evolve, &options, &UploadControl::default()).unwrap()
     }
 
     /// The rows before a chunk do not come again: without them, the load would be complete and lack them.

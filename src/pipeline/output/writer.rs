@@ -156,6 +156,8 @@ pub(crate) struct WriterOptions {
     pub workers: usize,
     /// Streams get their bytes only at the commit; default false.
     pub whole_streams: bool,
+    /// True if the pass may begin again with the types of all records.
+    pub may_start_over: bool,
     /// Nulls and bounds of the columns of Parquet files are wanted; default false.
     pub facts: bool,
 }
@@ -181,6 +183,7 @@ impl WriterOptions {
             order: Arc::default(),
             workers: 1,
             whole_streams: false,
+            may_start_over: false,
             facts: false,
         }
     }

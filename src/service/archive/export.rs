@@ -1,17 +1,21 @@
 //! Export of the state of a data directory.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use chrono::Utc;
-use tar::{Builder, EntryType, Header};
+use tar::{Archive, Builder, EntryType, Header};
 
-use super::{ArchiveSummary, Counted, Error, Line, STATE, VERSION};
+use super::{ArchiveSummary, Counted, Error, Line, STATE, VERSION, has_end_marker};
 use crate::service::directories::Directories;
 use crate::service::private_files;
 use crate::service::store::{RunFilter, Store};
 use crate::service::stored_names::UploadFile;
 use crate::sink::Sink;
+
+/// Bytes of the first line of the list of rows at most; it has a version and a time.
+const MAX_HEAD_BYTES: u64 = 1 << 10;
 
 /// Exports the state of `data_dir` to `path`, which appears whole by a rename. Fails while a service has the directory
 /// open. Blocks.
@@ -24,6 +28,41 @@ pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
         .map_err(|cause| Error::DataDirectory { directory: data_dir.to_owned(), cause })?;
     let store = Store::open(data_dir, Utc::now())?;
     export_store(&store, &directories, path)
+}
+
+/// Fails if an export to `path` would replace a file that is not itself an export. An empty file may be replaced, and
+/// so may what is no regular file, because it is not replaced. Blocks.
+pub fn check_replaceable(path: &Path) -> Result<(), Error> {
+    let failed = |cause| Error::Archive { path: path.to_owned(), cause };
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() && metadata.len() > 0 => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
+    let file = File::open(path).map_err(failed)?;
+    match is_export(file) {
+        true => Ok(()),
+        false => Err(Error::NotAnExport { path: path.to_owned() }),
+    }
+}
+
+/// Returns true for an archive whose list of rows begins as an export writes it. What cannot be read is none.
+fn is_export(mut file: File) -> bool {
+    if !has_end_marker(&mut file).unwrap_or(false) {
+        return false;
+    }
+    let mut archive = Archive::new(BufReader::new(file));
+    let Ok(entries) = archive.entries_with_seek() else { return false };
+    for entry in entries {
+        let Ok(entry) = entry else { return false };
+        if *entry.path_bytes() == *STATE.as_bytes() {
+            let mut head = String::new();
+            let read = BufReader::new(entry.take(MAX_HEAD_BYTES)).read_line(&mut head);
+            return read.is_ok() && matches!(serde_json::from_str(&head), Ok(Line::Head { .. }));
+        }
+    }
+    false
 }
 
 /// Exports the state of an open store to `path`. Blocks.

@@ -6,14 +6,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use tar::Archive;
 use tempfile::TempDir;
 
-use super::{ArchiveSummary, Counted, Error, Line, STATE, VERSION};
+use super::{ArchiveSummary, Counted, Error, Line, STATE, VERSION, has_end_marker};
 use crate::api::RunId;
 use crate::service::count::RowCounter;
 use crate::service::directories::Directories;
@@ -367,18 +367,6 @@ fn add_rows(store: &Store, lines: Vec<Line>) -> Result<ArchiveSummary, store::Er
     }
     import.commit()?;
     Ok(summary)
-}
-
-/// Returns true if an archive ends with two blocks of zeros, as every complete tar does. Rewinds the file.
-fn has_end_marker(file: &mut File) -> io::Result<bool> {
-    let mut end = [1; 1024];
-    if file.metadata()?.len() < end.len() as u64 {
-        return Ok(false);
-    }
-    file.seek(SeekFrom::End(-(end.len() as i64)))?;
-    file.read_exact(&mut end)?;
-    file.rewind()?;
-    Ok(end.iter().all(|byte| *byte == 0))
 }
 
 /// Returns the name of an entry, which must be a regular file with a UTF-8 name.

@@ -12,7 +12,8 @@
 mod export;
 mod import;
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -23,8 +24,8 @@ use super::rows::{RunRow, UploadRow};
 use super::{store, stored_names};
 use crate::api::{HandleId, Workflow};
 
-pub use export::export;
 pub(in crate::service) use export::export_store;
+pub use export::{check_replaceable, export};
 pub use import::import;
 
 /// Name of the entry that holds the rows, the last of an archive.
@@ -78,6 +79,12 @@ pub enum Error {
         /// The first problem that was found, as a fragment.
         reason: String,
     },
+    /// The file to export to exists and is not an export of a service. It is kept.
+    #[error("{} exists and is not a state of a service; it is not replaced", path.display())]
+    NotAnExport {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// The store cannot be opened, read or written; locked while a service has it open.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -117,4 +124,16 @@ impl<R: Read> Read for Counted<R> {
         self.read += n as u64;
         Ok(n)
     }
+}
+
+/// Returns true if an archive ends with two blocks of zeros, as every complete tar does. Rewinds the file.
+fn has_end_marker(file: &mut File) -> io::Result<bool> {
+    let mut end = [1; 1024];
+    if file.metadata()?.len() < end.len() as u64 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-(end.len() as i64)))?;
+    file.read_exact(&mut end)?;
+    file.rewind()?;
+    Ok(end.iter().all(|byte| *byte == 0))
 }

@@ -45,4 +45,4 @@ pub(super) use failure::{Failure, row_io_failure};
 pub(super) use input::{Input, InputError, InputRequest};
 pub(super) use lines::{RowReader, RowWriter};
 pub(super) use row_type::RowType;
-pub(super) use table::{descriptions, find};
+pub(super) use table::{descriptions, find, is_named};

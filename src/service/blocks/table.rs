@@ -7,7 +7,7 @@ use super::{
     leads_to_company, outgoing_webhook, read_csv, read_notebook, remove_columns, search, send_slack_message,
     transform_data, webhook,
 };
-use crate::api::BlockDescription;
+use crate::api::{Block, BlockDescription};
 
 static BLOCKS: [BlockType; 37] = [
     webhook::block(),
@@ -55,6 +55,14 @@ static BLOCKS: [BlockType; 37] = [
 /// Returns the block with this name or former name.
 pub(in crate::service) fn find(name: &str) -> Option<&'static BlockType> {
     BLOCKS.iter().find(|block| block.name == name || block.old_name == Some(name))
+}
+
+/// Returns true if `named` is a name of the block, the former one too, or its sequence number.
+pub(in crate::service) fn is_named(block: &Block, named: &str) -> bool {
+    let of_catalogue = |name: &str| find(name).map(|block| block.name);
+    block.block_name == named
+        || block.sequence_number.to_string() == named
+        || of_catalogue(named).is_some_and(|name| of_catalogue(&block.block_name) == Some(name))
 }
 
 /// Returns all blocks with their schemas, as `GET /workflows/blocks` lists them.

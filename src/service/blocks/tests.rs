@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use super::table::descriptions;
 use crate::api::{Graph, ValidationError};
 use crate::net::random::mixed;
+use crate::service::contract::validate;
 use crate::service::graph;
 use crate::service::location::Location;
-use crate::service::tests::conform::validate;
 
 /// Checks a workflow that contains a block with these specs, as `create_workflow` does.
 fn create(block: &str, specs: &Value) -> Result<(), Vec<ValidationError>> {

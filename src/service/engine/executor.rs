@@ -18,7 +18,7 @@ use super::prepared::{BlockOutcome, BlockRows, BlockSurroundings, INTERNAL_ERROR
 use super::recovery::has_left_traces;
 use crate::api::{RunId, RunStatus};
 use crate::pipeline::{Control, Limits};
-use crate::service::blocks::{Delivery, Failure, Input};
+use crate::service::blocks::{self, Delivery, Failure, Input};
 use crate::service::clock::Clock;
 use crate::service::config::Config;
 use crate::service::directories::Directories;
@@ -32,6 +32,10 @@ use crate::service::rows::{BlockStatus, JobRow, RunRow};
 use crate::service::store::{self, Store};
 use crate::service::webhook::{Deliverer, Undelivered, WebhookTarget, host_of};
 use crate::text::error_chain;
+
+/// Size up to which the input rows of a run are kept with its results, so that they can be seen and another run be started
+/// with them. By eye: what a test or a trial sends, and little beside the results.
+const MAX_KEPT_INPUT_BYTES: u64 = 16 << 20;
 
 /// Engine of one service, shared by its requests.
 pub(in crate::service) struct Engine {
@@ -474,7 +478,7 @@ impl Engine {
         self.runtime.spawn(async move { deliverer.announce(&row).await });
     }
 
-    /// Removes the files of an ended run that no link offers.
+    /// Removes the files of an ended run that no link offers, except for a small input.
     fn clean_up(&self, active: &Active, input: &Input, feeds: &[Option<BlockRows>]) {
         let row = active.row();
         let offered = |path: &Path| {
@@ -485,8 +489,11 @@ impl Engine {
             Input::Payload { path, .. } => Some(path.clone()),
             Input::Upload { .. } | Input::Nothing => None,
         };
-        let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload);
-        for path in paths.filter(|path| !offered(path)) {
+        let is_kept = |path: &Path| {
+            Some(path) == payload.as_deref() && path.metadata().is_ok_and(|file| file.len() <= MAX_KEPT_INPUT_BYTES)
+        };
+        let paths = feeds.iter().flatten().map(|feed| feed.path.clone()).chain(payload.clone());
+        for path in paths.filter(|path| !offered(path) && !is_kept(path)) {
             // A file that cannot be removed only takes up space.
             let _ = std::fs::remove_file(path);
         }
@@ -501,10 +508,7 @@ fn injected_failure(faults: &RunFaults, checked: &CheckedGraph, index: usize) ->
         return Some(Failure::TooLong);
     }
     let (block, text) = faults.fails.as_ref()?;
-    let strikes = block.as_ref().map_or(is_last, |named| {
-        let block = &checked.graph.blocks[index];
-        block.block_name == *named || block.sequence_number.to_string() == *named
-    });
+    let strikes = block.as_ref().map_or(is_last, |named| blocks::is_named(&checked.graph.blocks[index], named));
     strikes.then(|| Failure::Failed(text.clone()))
 }
 

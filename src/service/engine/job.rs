@@ -19,7 +19,7 @@ pub(in crate::service) struct Job {
 }
 
 impl Job {
-    /// Returns the row that the store keeps until the run begins, from which a later service can start it.
+    /// Returns the row that the store keeps with the run, from which a later service can start it.
     pub(in crate::service) fn to_row(checked: &CheckedGraph, input: &Input) -> JobRow {
         JobRow { graph: checked.graph.clone(), input: input.to_row() }
     }

@@ -269,7 +269,15 @@ impl Prepared {
         if is_without_rows && !self.without_rows.fields.is_empty() {
             self.plan.schema.declared = Some(self.without_rows.clone());
         }
+        // The pipeline gives a file that replaces another the mode of that one, before it has contents.
+        for (_, path) in &self.files {
+            private_files::create(path)?;
+        }
         let executed = catch_unwind(AssertUnwindSafe(|| pipeline::execute(self.plan, &counted)));
+        if !matches!(executed, Ok(Ok(_))) {
+            // What is left is empty, or belongs to a block that has failed.
+            self.files.iter().for_each(|(_, path)| drop(std::fs::remove_file(path)));
+        }
         let report = match executed {
             Ok(Ok(report)) => report,
             Ok(Err(pipeline::Error::Cancelled)) => return Err(Failure::Cancelled),
@@ -280,8 +288,6 @@ impl Prepared {
         // NDJSON is written even if the run does not offer it; only offered formats become result files.
         let mut files = Vec::new();
         for (format, path) in &self.files {
-            // The pipeline creates files by the umask, as those of any program.
-            private_files::restrict_file(path).map_err(unreadable)?;
             if self.formats.contains(format) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 files.push(FileRow {

@@ -51,7 +51,7 @@ pub(in crate::service) async fn inject_faults(
     let mut strikes = faults.strikes(target, &path, ranged);
     // Without administration the header has no effect: what a client sends must not change what others rely on.
     if app.config.admin {
-        match requested(request.headers(), target) {
+        match requested(request.headers(), target, &path) {
             Ok((own, of_run)) => {
                 strikes.extend(own);
                 request.extensions_mut().insert(RequestFaults(of_run));
@@ -102,14 +102,15 @@ pub(in crate::service) async fn inject_faults(
 
 /// Parses the faults that a request asks for: those of its response, and those of the run that it starts. They have no
 /// conditions, because they are for this request alone.
-fn requested(headers: &HeaderMap, target: Target) -> Result<(Vec<Strike>, Vec<Rule>), String> {
+fn requested(headers: &HeaderMap, target: Target, path: &str) -> Result<(Vec<Strike>, Vec<Rule>), String> {
     let (mut strikes, mut of_run) = (Vec::new(), Vec::new());
     for value in headers.get_all(MARK) {
         let text = value.to_str().map_err(|_| "the fault is not ASCII".to_owned())?;
-        let rule: Rule = text.trim().parse()?;
+        let rule = Rule::for_one_request(text.trim())?;
+        let is_ranged = headers.contains_key(RANGE);
         match rule.kind.only() {
             Some(Target::Runs) if target == Target::Start => of_run.push(rule),
-            Some(only) if only != target => {
+            only if only.is_some_and(|only| only != target) || !rule.kind.can_strike(path, is_ranged) => {
                 return Err(format!("`{}` has no effect on this request", rule.word));
             }
             _ => strikes.push(Strike { kind: rule.kind, text: rule.text, nth: 0, random: 0 }),

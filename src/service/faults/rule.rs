@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::kind::{BodyPosition, ErrorShape, Kind, Progress, Refusal, Target};
 use crate::format::Compression;
+use crate::service::blocks;
 use crate::text::{parse_duration, parse_size};
 
 /// Faults of a service: a seed and rules.
@@ -129,6 +130,15 @@ impl Rule {
         }
     }
 
+    /// Parses the fault of one request. Conditions on other requests mean nothing there, and are refused.
+    pub(super) fn for_one_request(text: &str) -> Result<Rule, String> {
+        let parameters = text.split(',').skip(1).map(|part| part.split_once('=').map_or(part, |(key, _)| key).trim());
+        match parameters.into_iter().find(|key| ["after", "every", "times", "chance"].contains(key)) {
+            Some(key) => Err(format!("`{key}` has no effect on the fault of one request; remove it")),
+            None => text.parse(),
+        }
+    }
+
     /// Parses a rule from the members of a JSON object, which has the keys of a table of a scenario file. An error names
     /// the parameter.
     pub(in crate::service) fn from_json(members: &serde_json::Map<String, serde_json::Value>) -> Result<Rule, String> {
@@ -177,15 +187,19 @@ impl Rule {
             kind,
             on,
             after: parameters.take_count("after")?.unwrap_or(0),
-            every: parameters.take_count("every")?.unwrap_or(1),
+            every: parameters.take_positive("every")?.unwrap_or(1),
             times: match parameters.take_text("times")?.as_deref() {
                 None => times,
                 Some("always") => None,
+                Some("0") => return Err(NEVER.replace("{}", "times=0")),
                 Some(text) => Some(count(text).ok_or("`times` must be a whole number or `always`")?),
             },
             chance: match parameters.take_text("chance")? {
                 None => None,
-                Some(text) => Some(fraction(&text).ok_or("`chance` must be between 0 and 1")?),
+                Some(text) => match fraction(&text).ok_or("`chance` must be between 0 and 1")? {
+                    0.0 => return Err(NEVER.replace("{}", &format!("chance={text}"))),
+                    chance => Some(chance),
+                },
             },
         };
         // Parameters are removed as they are parsed, so one that is left is unknown.
@@ -256,6 +270,13 @@ impl Parameters {
         text.map(|text| count(&text).ok_or(format!("`{key}` must be a whole number"))).transpose()
     }
 
+    fn take_positive(&mut self, key: &str) -> Result<Option<u64>, String> {
+        match self.take_count(key)? {
+            Some(0) => Err(format!("`{key}` must be at least 1")),
+            count => Ok(count),
+        }
+    }
+
     fn take_duration(&mut self, key: &str) -> Result<Option<Duration>, String> {
         let text = self.take_text(key)?;
         text.map(|text| parse_duration(&text).map_err(|why| format!("`{key}`: {why}"))).transpose()
@@ -269,16 +290,25 @@ impl Parameters {
         }
     }
 
-    /// Removes a position in a body: a size such as `64KiB`, or a percentage such as `50%`, limited to 0 to 100.
+    /// Removes a position in a body: a size such as `64KiB`, or a percentage such as `50%`. It is below 100: behind the
+    /// last byte there is nothing to change.
     fn take_position(&mut self, key: &str) -> Result<Option<BodyPosition>, String> {
         let Some(text) = self.take_text(key)? else { return Ok(None) };
         if let Some(percent) = text.strip_suffix('%') {
             let error = |_| format!("`{key}` must be a size or a percentage, such as 64KiB or 50%");
             let percent: f64 = percent.trim().parse().map_err(error)?;
-            return Ok(Some(BodyPosition::Fraction((percent / 100.0).clamp(0.0, 1.0))));
+            return match (0.0..100.0).contains(&percent) {
+                true => Ok(Some(BodyPosition::Fraction(percent / 100.0))),
+                false => Err(format!("`{key}` must be at least 0% and below 100%: a body has no bytes elsewhere")),
+            };
         }
         parse_size(&text).map(|bytes| Some(BodyPosition::Bytes(bytes))).map_err(|why| format!("`{key}`: {why}"))
     }
+}
+
+/// Returns true for the name of a block of the catalogue, new or old, and for a sequence number.
+fn can_name_block(text: &str) -> bool {
+    text.parse::<i64>().is_ok() || blocks::find(text).is_some()
 }
 
 fn count(text: &str) -> Option<u64> {
@@ -288,6 +318,9 @@ fn count(text: &str) -> Option<u64> {
 fn fraction(text: &str) -> Option<f64> {
     text.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))
 }
+
+/// Reason why a condition that no request meets is refused.
+const NEVER: &str = "with `{}` the fault never strikes";
 
 /// Message of a fault without a text of its own.
 const DEFAULT_TEXT: &str = "injected fault";
@@ -299,7 +332,11 @@ fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, 
     Ok(match word {
         "latency" => {
             let time = parameters.take_duration("value")?.ok_or("specify a duration, such as latency=200ms")?;
-            (Kind::Latency { time, jitter: parameters.take_duration("jitter")?.unwrap_or_default() }, Target::All, None)
+            let jitter = parameters.take_duration("jitter")?.unwrap_or_default();
+            if time.is_zero() && jitter.is_zero() {
+                return Err("`value` must be longer than 0, or have a `jitter`".to_owned());
+            }
+            (Kind::Latency { time, jitter }, Target::All, None)
         }
         "cut" => (Kind::Cut(parameters.take_position("value")?.unwrap_or(half)), Target::Files, once),
         "stall" => {
@@ -310,8 +347,11 @@ fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, 
         }
         "drip" => {
             let at = parameters.take_position("value")?.unwrap_or(half);
-            let bytes = parameters.take_count("bytes")?.unwrap_or(1).max(1);
+            let bytes = parameters.take_positive("bytes")?.unwrap_or(1);
             let every = parameters.take_duration("interval")?.unwrap_or(Duration::from_millis(100));
+            if every.is_zero() {
+                return Err("`interval` must be longer than 0".to_owned());
+            }
             (Kind::Drip { at, bytes: usize::try_from(bytes).unwrap_or(usize::MAX), every }, Target::Files, once)
         }
         "expire" => {
@@ -320,22 +360,20 @@ fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, 
             let status = u16::try_from(status).ok().filter(|status| [400, 401, 403].contains(status));
             (Kind::Expire { life, status: status.ok_or("`status` must be 400, 401 or 403")? }, Target::Files, None)
         }
-        "wrong-range" => (Kind::WrongRange(parameters.take_count("value")?.unwrap_or(7).max(1)), Target::Files, once),
+        "wrong-range" => (Kind::WrongRange(parameters.take_positive("value")?.unwrap_or(7)), Target::Files, once),
         "ignore-range" => (Kind::IgnoreRange, Target::Files, once),
         "new-etag" => (Kind::NewEtag, Target::Files, once),
         "gzip" | "zstd" => {
             let compression = if word == "gzip" { Compression::Gzip } else { Compression::Zstd };
             let truncated = parameters.take_flag("truncated")?;
-            let members = parameters.take_count("members")?.unwrap_or(1).max(1);
+            let members = parameters.take_positive("members")?.unwrap_or(1);
             // A compressed file is valid and may stay so; a truncated one must end, or no retry could succeed.
             let times = if truncated { once } else { None };
             (Kind::Encode { compression, members, truncated }, Target::Files, times)
         }
-        "broken-lines" => {
-            (Kind::BrokenLines(parameters.take_count("value")?.unwrap_or(100).max(1)), Target::Files, None)
-        }
+        "broken-lines" => (Kind::BrokenLines(parameters.take_positive("value")?.unwrap_or(100)), Target::Files, None),
         "duplicate-rows" => {
-            (Kind::DuplicateRows(parameters.take_count("value")?.unwrap_or(100).max(1)), Target::Files, None)
+            (Kind::DuplicateRows(parameters.take_positive("value")?.unwrap_or(100)), Target::Files, None)
         }
         "late-type" => {
             let column = parameters.take_text("column")?;
@@ -353,6 +391,11 @@ fn parse_kind(word: &str, parameters: &mut Parameters) -> Result<(Kind, Target, 
         "timeout" => (Kind::RunTimeout, Target::Runs, None),
         "fail-block" => {
             let block = parameters.take_text("value")?;
+            if let Some(name) = block.as_deref().filter(|name| !can_name_block(name)) {
+                return Err(format!(
+                    "`value` must be the name or the sequence number of a block; no block is called `{name}`"
+                ));
+            }
             let text = parameters.take_text("text")?.unwrap_or_else(|| DEFAULT_TEXT.to_owned());
             (Kind::FailBlock { block, text }, Target::Runs, None)
         }
@@ -444,9 +487,32 @@ mod tests {
             ("503,chance=2", "`chance` must be between 0 and 1"),
             ("expire=1s,status=404", "`status` must be 400, 401 or 403"),
             ("503,times=1,times=2", "duplicate parameter `times`"),
+            ("503,times=0", "with `times=0` the fault never strikes"),
+            ("503,chance=0.0", "with `chance=0.0` the fault never strikes"),
+            ("503,chance=nan", "`chance` must be between 0 and 1"),
+            ("503,every=0", "`every` must be at least 1"),
+            ("cut=150%", "`value` must be at least 0% and below 100%"),
+            ("cut=100%", "`value` must be at least 0% and below 100%"),
+            ("stall=-1%", "`value` must be at least 0% and below 100%"),
+            ("drip=NaN%", "`value` must be at least 0% and below 100%"),
+            ("drip,bytes=0", "`bytes` must be at least 1"),
+            ("drip,interval=0s", "`interval` must be longer than 0"),
+            ("latency=0s", "`value` must be longer than 0"),
+            ("wrong-range=0", "`value` must be at least 1"),
+            ("gzip,members=0", "`members` must be at least 1"),
+            ("broken-lines=0", "`value` must be at least 1"),
+            ("duplicate-rows=0", "`value` must be at least 1"),
+            ("fail-block=nonesuch", "no block is called `nonesuch`"),
+            ("fail-block=", "no block is called ``"),
         ] {
             let error = text.parse::<Rule>().unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+        for text in ["latency=0s,jitter=1ms", "cut=0%", "cut=99.9%", "fail-block=2", "fail-block=enrich_lead"] {
+            assert!(text.parse::<Rule>().is_ok(), "{text}");
+        }
+        for text in ["503,times=1", "503,after=0,text=x", "cut,every=2", "503, chance=1"] {
+            assert!(Rule::for_one_request(text).unwrap_err().contains("has no effect on the fault of one request"));
         }
         let error = |text: &str| text.parse::<Scenario>().unwrap_err().to_string();
         assert_eq!(error("[[fault]]\nkind = \"cut\"\nat = 5\n"), "`fault[0]` (cut): `cut` has no parameter `at`");

@@ -4,5 +4,5 @@
 /// Style sheet of every page.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// Script of the pages that refresh themselves.
-pub(super) const SCRIPT: &str = include_str!("live.js");
+/// Script of the pages that refresh themselves and act.
+pub(super) const SCRIPT: &str = include_str!("page.js");

@@ -1,17 +1,22 @@
-//! SVG drawing of a workflow's graph: one column of blocks per distance from the source, edges from left to right. It
-//! knows neither runs nor workflows, only nodes.
+//! SVG drawing of a workflow's graph. Blocks go from left to right by their distance from the source, in rows of a few
+//! columns, so that a long chain fits the page; narrow screens get a drawing of one column. It knows neither runs nor
+//! workflows, only nodes.
 
 use super::html::Html;
 
-/// Sizes of a node, of the gaps between nodes and of the margin, in pixels. By eye.
-const WIDTH: usize = 210;
-const HEIGHT: usize = 76;
-const GAP_X: usize = 56;
-const GAP_Y: usize = 20;
-const MARGIN: usize = 8;
+/// Sizes of a node, of the gaps between nodes and of the margin, in pixels. By eye: four columns are as wide as the page.
+const WIDTH: usize = 252;
+const HEIGHT: usize = 72;
+const GAP_X: usize = 34;
+const GAP_Y: usize = 30;
+const MARGIN: usize = 6;
 
-/// Characters of a name that fit into a node.
-const NAME_LEN: usize = 22;
+/// Columns of the drawing for wide screens and of the one for narrow screens.
+const COLUMNS: [(&str, usize); 2] = [("wide", 4), ("narrow", 1)];
+
+/// Characters of a name that fit into a node, and of the line below it.
+const NAME_LEN: usize = 28;
+const DETAIL_LEN: usize = 34;
 
 /// Block of the drawing.
 pub(super) struct Node {
@@ -27,65 +32,124 @@ pub(super) struct Node {
     pub parents: Vec<usize>,
 }
 
-/// Draws the nodes and their edges, with a description for screen readers.
+/// Place of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Corner {
+    x: usize,
+    y: usize,
+    /// Row of columns, from 0.
+    row: usize,
+}
+
+/// Draws the nodes and their edges, with a description for screen readers. Each node is a link to the element `block-` and
+/// its number.
 pub(super) fn draw(nodes: &[Node]) -> Html {
-    let depths = depths(nodes);
-    let n_columns = depths.iter().max().map_or(0, |deepest| deepest + 1);
-    // Each node goes below the earlier ones of its column.
-    let mut column_heights = vec![0; n_columns];
-    let mut corners = Vec::with_capacity(nodes.len());
-    for depth in &depths {
-        corners.push((MARGIN + depth * (WIDTH + GAP_X), MARGIN + column_heights[*depth] * (HEIGHT + GAP_Y)));
-        column_heights[*depth] += 1;
-    }
-    let n_rows = column_heights.iter().max().copied().unwrap_or(0);
-    let width = 2 * MARGIN + n_columns * (WIDTH + GAP_X) - if n_columns > 0 { GAP_X } else { 0 };
-    let height = 2 * MARGIN + n_rows * (HEIGHT + GAP_Y) - if n_rows > 0 { GAP_Y } else { 0 };
-    let mut svg = Html::default();
-    svg.tag("<div class=\"graph\" role=\"region\" aria-label=\"Graph of the blocks\" tabindex=\"0\" id=\"graph\">");
-    svg.tag("<svg role=\"img\" aria-label=\"").text(description(nodes)).tag("\" width=\"").text(width);
-    svg.tag("\" height=\"").text(height).tag("\" viewBox=\"0 0 ").text(width).tag(" ").text(height).tag("\">");
-    svg.tag(
-        "<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
-         orient=\"auto\"><path class=\"head\" d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>",
-    );
-    // Edges first: a node covers an edge that skips a column behind it.
-    for (i, node) in nodes.iter().enumerate() {
-        for &parent in &node.parents {
-            let (from_x, from_y) = (corners[parent].0 + WIDTH, corners[parent].1 + HEIGHT / 2);
-            let (to_x, to_y) = (corners[i].0, corners[i].1 + HEIGHT / 2);
-            let bend = GAP_X / 2;
-            svg.tag("<path class=\"edge\" marker-end=\"url(#arrow)\" d=\"M").text(from_x).tag(" ").text(from_y);
-            svg.tag(" C").text(from_x + bend).tag(" ").text(from_y).tag(" ").text(to_x - bend).tag(" ").text(to_y);
-            svg.tag(" ").text(to_x).tag(" ").text(to_y).tag("\"/>");
+    let mut html = Html::default();
+    html.tag("<div class=\"graph\" id=\"graph\">");
+    for (class, columns) in COLUMNS {
+        let (corners, width, height) = corners(nodes, columns);
+        html.tag("<svg role=\"group\" class=\"").tag(class).tag("\" aria-label=\"").text(description(nodes));
+        html.tag("\" viewBox=\"0 0 ")
+            .text(width)
+            .tag(" ")
+            .text(height)
+            .tag("\" width=\"")
+            .text(width)
+            .tag("\" height=\"");
+        html.text(height)
+            .tag("\"><defs><marker id=\"arrow-")
+            .tag(class)
+            .tag("\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" ");
+        html.tag("markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path class=\"head\" d=\"M0 0 L8 4 L0 8 z\"/>");
+        html.tag("</marker></defs>");
+        // Edges first: a node covers an edge that skips a column behind it.
+        for (i, node) in nodes.iter().enumerate() {
+            for &parent in &node.parents {
+                edge(&mut html, class, corners[parent], corners[i]);
+            }
         }
+        for (node, corner) in nodes.iter().zip(&corners) {
+            node.draw(&mut html, *corner);
+        }
+        html.tag("</svg>");
     }
-    for (node, (x, y)) in nodes.iter().zip(corners) {
-        node.draw(&mut svg, x, y);
+    html.tag("</div>");
+    html
+}
+
+/// Places the nodes in rows of `columns`; returns also the size of the drawing.
+fn corners(nodes: &[Node], columns: usize) -> (Vec<Corner>, usize, usize) {
+    let depths = depths(nodes);
+    let n_depths = depths.iter().max().map_or(0, |deepest| deepest + 1);
+    // Nodes of each depth, which are below each other.
+    let mut counts = vec![0; n_depths];
+    let positions: Vec<usize> = depths
+        .iter()
+        .map(|&depth| {
+            counts[depth] += 1;
+            counts[depth] - 1
+        })
+        .collect();
+    // Height of each row in nodes, and the nodes of the rows above it.
+    let heights: Vec<usize> = counts.chunks(columns).map(|row| row.iter().max().copied().unwrap_or(0)).collect();
+    let above = |row: usize| heights[..row].iter().sum::<usize>();
+    let place = |(&depth, &position): (&usize, &usize)| {
+        let row = depth / columns;
+        Corner {
+            x: MARGIN + depth % columns * (WIDTH + GAP_X),
+            y: MARGIN + (above(row) + position) * (HEIGHT + GAP_Y),
+            row,
+        }
+    };
+    let corners = depths.iter().zip(&positions).map(place).collect();
+    let (n_columns, n_nodes) = (n_depths.min(columns), heights.iter().sum::<usize>());
+    let width = 2 * MARGIN + (n_columns * (WIDTH + GAP_X)).saturating_sub(GAP_X);
+    let height = 2 * MARGIN + (n_nodes * (HEIGHT + GAP_Y)).saturating_sub(GAP_Y);
+    (corners, width, height)
+}
+
+/// Draws an edge: from side to side within a row, else from the bottom of one node to the top of the other.
+fn edge(html: &mut Html, class: &'static str, from: Corner, to: Corner) {
+    html.tag("<path class=\"edge\" marker-end=\"url(#arrow-").tag(class).tag(")\" d=\"M");
+    let (start, end, bends) = if from.row == to.row && from.x < to.x {
+        let (start, end) = ((from.x + WIDTH, from.y + HEIGHT / 2), (to.x, to.y + HEIGHT / 2));
+        let bend = GAP_X / 2;
+        (start, end, [(start.0 + bend, start.1), (end.0 - bend, end.1)])
+    } else {
+        let (start, end) = ((from.x + WIDTH / 2, from.y + HEIGHT), (to.x + WIDTH / 2, to.y));
+        let bend = GAP_Y / 2;
+        (start, end, [(start.0, start.1 + bend), (end.0, end.1.saturating_sub(bend))])
+    };
+    html.text(start.0).tag(" ").text(start.1).tag(" C");
+    for (x, y) in bends {
+        html.text(x).tag(" ").text(y).tag(" ");
     }
-    svg.tag("</svg></div>");
-    svg
+    html.text(end.0).tag(" ").text(end.1).tag("\"/>");
 }
 
 impl Node {
-    fn draw(&self, svg: &mut Html, x: usize, y: usize) {
-        svg.tag("<g class=\"node ").text(self.state).tag("\" transform=\"translate(").text(x).tag(" ").text(y);
-        svg.tag(")\"><title>").text(format_args!("{} {} {}", self.number, self.name, self.detail)).tag("</title>");
+    fn draw(&self, svg: &mut Html, corner: Corner) {
+        svg.tag("<a href=\"#block-").text(self.number).tag("\"><g class=\"node ").text(self.state);
+        svg.tag("\" transform=\"translate(").text(corner.x).tag(" ").text(corner.y).tag(")\"><title>");
+        svg.text(format_args!("{} {} {} {}", self.number, self.name, self.state, self.detail)).tag("</title>");
         svg.tag("<rect class=\"box\" rx=\"8\" width=\"").text(WIDTH).tag("\" height=\"").text(HEIGHT).tag("\"/>");
-        svg.tag("<text class=\"name\" x=\"14\" y=\"26\">").text(self.number).tag(" ").text(shortened(&self.name));
-        svg.tag("</text><text class=\"detail\" x=\"14\" y=\"47\">");
-        if !self.state.is_empty() {
-            svg.text(symbol(self.state)).tag(" ").text(self.state);
+        let name = format!("{} {}", self.number, self.name);
+        svg.tag("<text class=\"name\" x=\"12\" y=\"26\">").text(shortened(&name, NAME_LEN));
+        svg.tag("</text><text class=\"detail\" x=\"12\" y=\"47\">");
+        if self.state.is_empty() {
+            svg.text(shortened(&self.detail, DETAIL_LEN)).tag("</text>");
+        } else {
+            svg.text(symbol(self.state)).tag(" ").text(self.state).tag("</text><text class=\"detail\" x=\"");
+            svg.text(WIDTH - 12).tag("\" y=\"47\" text-anchor=\"end\">").text(shortened(&self.detail, DETAIL_LEN - 12));
+            svg.tag("</text>");
         }
-        svg.tag("</text><text class=\"detail\" x=\"").text(WIDTH - 14).tag("\" y=\"47\" text-anchor=\"end\">");
-        svg.text(shortened(&self.detail)).tag("</text>");
         if let Some(percent) = self.percent {
-            let full = WIDTH - 28;
+            let full = WIDTH - 24;
             let done = (full as f64 * percent.clamp(0.0, 100.0) / 100.0).round();
-            svg.tag("<rect class=\"track\" x=\"14\" y=\"58\" rx=\"3\" height=\"6\" width=\"").text(full).tag("\"/>");
-            svg.tag("<rect class=\"bar\" x=\"14\" y=\"58\" rx=\"3\" height=\"6\" width=\"").text(done).tag("\"/>");
+            svg.tag("<rect class=\"track\" x=\"12\" y=\"57\" rx=\"3\" height=\"6\" width=\"").text(full).tag("\"/>");
+            svg.tag("<rect class=\"bar\" x=\"12\" y=\"57\" rx=\"3\" height=\"6\" width=\"").text(done).tag("\"/>");
         }
-        svg.tag("</g>");
+        svg.tag("</g></a>");
     }
 }
 
@@ -130,11 +194,11 @@ fn description(nodes: &[Node]) -> String {
     nodes.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= NAME_LEN {
+fn shortened(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    let head: String = text.chars().take(NAME_LEN - 1).collect();
+    let head: String = text.chars().take(max - 1).collect();
     format!("{head}…")
 }
 
@@ -158,10 +222,28 @@ mod tests {
         let nodes = [node(1, &[]), node(2, &[0]), node(3, &[0]), node(4, &[1, 2]), node(5, &[0, 3])];
         assert_eq!(depths(&nodes), [0, 1, 1, 2, 3]);
         let svg = draw(&nodes).into_text();
-        assert_eq!(svg.matches("class=\"edge\"").count(), 6);
-        assert_eq!(svg.matches("class=\"node running\"").count(), 5);
+        assert_eq!(svg.matches("class=\"edge\"").count(), 2 * 6, "for wide and for narrow screens");
+        assert_eq!(svg.matches("class=\"node running\"").count(), 2 * 5);
         assert!(svg.contains("block 4 &lt;b4&gt; after 2 and 3, running"), "{svg}");
         assert!(!svg.contains("<b4>"));
         assert_eq!(draw(&[]).into_text().matches("class=\"node").count(), 0);
+    }
+
+    #[test]
+    fn long_chains_are_in_rows_and_names_fit() {
+        let nodes: Vec<Node> = (0..6).map(|i| node(i + 1, if i == 0 { &[] } else { &[0] })).collect();
+        let chain: Vec<Node> = nodes
+            .into_iter()
+            .enumerate()
+            .map(|(i, n)| Node { parents: (i > 0).then(|| i - 1).into_iter().collect(), ..n })
+            .collect();
+        let (corners, width, height) = corners(&chain, 4);
+        assert!(width <= 1130 && height < 2 * (HEIGHT + GAP_Y) + 2 * MARGIN, "{width} {height}");
+        assert_eq!((corners[3].row, corners[4].row, corners[4].x), (0, 1, MARGIN));
+        let (_, narrow, tall) = super::corners(&chain, 1);
+        assert!(narrow < 300 && tall > 6 * HEIGHT, "{narrow} {tall}");
+        // The longest name of a block, in the widest digits.
+        let longest = "deduplicate_wrt_notebook";
+        assert!(format!("88 {longest}").chars().count() <= NAME_LEN);
     }
 }

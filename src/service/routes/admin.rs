@@ -104,6 +104,10 @@ async fn add_faults(State(app): State<Arc<App>>, body: Result<Bytes, BytesReject
         item => vec![item],
     };
     let rules = items.iter().map(|item| match item {
+        // As `GET` returns it, with its id and count.
+        Value::Object(members) if members.get("fault").is_some_and(Value::is_string) => {
+            members["fault"].as_str().unwrap_or_default().parse()
+        }
         Value::Object(members) => Rule::from_json(members),
         Value::String(text) => text.parse(),
         _ => Err("a fault must be an object such as {\"kind\": \"402\", \"on\": \"start\"}".to_owned()),

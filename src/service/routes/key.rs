@@ -30,14 +30,16 @@ pub(super) async fn require_key_or_token(State(app): State<Arc<App>>, request: R
     }
 }
 
-fn is_accepted(app: &App, given: &str) -> bool {
+/// Returns true for the key of the service, or for any key if it has none of its own.
+pub(super) fn is_accepted(app: &App, given: &str) -> bool {
     match &app.config.api_key {
         Some(key) => app.signer.same(given, key.reveal()),
         None => !given.is_empty(),
     }
 }
 
-async fn unauthorized(request: Request) -> Response {
+/// Returns a 401 once the body of the request is read.
+pub(super) async fn unauthorized(request: Request) -> Response {
     // The vendor's API has another text for bulk jobs.
     let is_bulk = [paths::BULK_PEOPLE, paths::BULK_COMPANY].contains(&request.uri().path());
     let text = if is_bulk { "Machine authentication required" } else { "Invalid API key" };

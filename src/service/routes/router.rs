@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,9 +16,9 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::compress::compressed;
-use super::host::check_host;
+use super::host::{check_host, permit_origins};
 use super::key::{limit_rate, require_key, require_key_or_token};
-use super::{admin, bulk, files, links, runs, uploads, webhooks, workflows};
+use super::{account, actions, admin, bulk, files, hosted, links, runs, schedules, uploads, webhooks, workflows};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
@@ -42,6 +42,10 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::CANCEL_RUN, post(runs::cancel))
         .route(paths::DOWNLOAD_LINKS, get(links::list))
         .route(paths::JOB_STATUS, get(bulk::status))
+        .route(paths::SEARCH_DOWNLOAD, get(files::upload_link))
+        .route(paths::CHECK_BALANCE, get(account::balance))
+        .route(paths::SCHEDULES, get(schedules::list).post(schedules::create))
+        .route(paths::SCHEDULE, get(schedules::one).patch(schedules::update).delete(schedules::delete))
         .route(paths::SIGNING_SECRET, secret)
         .route(paths::ROLL_SIGNING_SECRET, post(webhooks::roll))
         .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
@@ -58,27 +62,27 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), limit_rate))
         // Our reading: a 401 takes precedence over every other error of a request.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key));
+    // The signature of the link is the authorization; an API key in the request is ignored.
+    let files = Router::new().route(FILES, get(files::download).head(files::reject_head));
+    // All of this is the hosted service's if it stands behind.
+    let api = if app.hosted.is_none() { keyed.merge(files) } else { Router::new() };
     let metrics = Router::new().route(METRICS, get(metrics));
     // A service that other machines can reach has a key, and its metrics tell what it is used for.
     let metrics = match app.config.api_key {
         None => metrics,
         Some(_) => metrics.route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key_or_token)),
     };
-    let open = Router::new()
-        .route(HEALTH, get(healthz))
-        .merge(metrics)
-        .route(OPENAPI, get(openapi_description))
-        // The signature of the link is the authorization; an API key in the request is ignored.
-        .route(FILES, get(files::download).head(files::reject_head))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes_sent));
+    let open = Router::new().route(HEALTH, get(healthz)).merge(metrics).route(OPENAPI, get(openapi_description));
+    let open = api.merge(open).route_layer(middleware::from_fn_with_state(Arc::clone(&app), count_bytes_sent));
     // The login reads a body before any key is checked.
     let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
-    let mut all = keyed.merge(open).merge(pages);
-    all = all.merge(admin::observe(&app));
+    let mut all = open.merge(pages);
+    all = all.merge(admin::observe(&app)).merge(actions::router(&app));
     if app.config.admin {
         all = all.merge(admin::control(&app));
     }
-    let mut all = all.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    let all = if app.hosted.is_none() { all.fallback(not_found) } else { all.fallback(hosted::answer) };
+    let mut all = all.method_not_allowed_fallback(method_not_allowed);
     // Inside the fault layer, because faults break the description on purpose.
     #[cfg(test)]
     {
@@ -88,9 +92,12 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     all = compressed(all);
     all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), faults::inject_faults));
     // The last layer is the outermost: rejected and panicked requests are counted too.
-    all.layer(CatchPanicLayer::custom(panic_response))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), check_host))
+    let all = all
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limit_concurrency));
+    let all = all.layer(middleware::from_fn_with_state(Arc::clone(&app), check_host));
+    // Around all refusals, so that a permitted page can read them, and before any key is asked for.
+    permit_origins(all, &app.config.allow_origins)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), record_requests))
         .with_state(app)
 }
@@ -161,8 +168,15 @@ async fn openapi_description() -> Response {
     Json(openapi::document()).into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::not_found("Not Found")
+/// Responds with 501 on a path of the hosted service that this one does not offer, so that the base address is not blamed.
+async fn not_found(uri: Uri) -> Response {
+    if page::is_page(uri.path()) {
+        return page::not_found();
+    }
+    match account::not_offered(uri.path()) {
+        Some(text) => ApiError::not_offered(text).into_response(),
+        None => ApiError::not_found("Not Found").into_response(),
+    }
 }
 
 async fn method_not_allowed() -> ApiError {

@@ -19,10 +19,10 @@ use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::api::{LiveStatus, Run, RunCancelled, RunId, RunStarted, RunStatus, ValidationError, WorkflowId};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
-use crate::service::blocks::{Input, InputRequest};
+use crate::service::blocks::{self, Input, InputRequest};
 use crate::service::body;
 use crate::service::engine::{self, Job, Stop};
-use crate::service::faults::{RequestFaults, Rule as FaultRule};
+use crate::service::faults::{Kind as FaultKind, RequestFaults, Rule as FaultRule};
 use crate::service::graph::{self, CheckedGraph};
 use crate::service::journal::RunOfRequest;
 use crate::service::location::Location;
@@ -102,10 +102,34 @@ fn start_run(app: &App, request: StartOptions, body: impl Read) -> Result<RunSta
     }
     let workflow = app.store.workflow(&workflow_id)?.ok_or_else(unknown_workflow)?;
     let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), body.specs_override)?;
+    for rule in &faults {
+        if let FaultKind::FailBlock { block: Some(named), .. } = &rule.kind
+            && !checked.graph.blocks.iter().any(|block| blocks::is_named(block, named))
+        {
+            return Err(ApiError::bad_request(format!("x-drawoff-fault: the workflow has no block `{named}`")));
+        }
+    }
     let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None, faults };
     let launched =
         launch.submit(app, key.as_deref(), |id, checked| input(app, id, checked, body.webhook_payload, limits))?;
     Ok(started(launched))
+}
+
+/// Starts a run of a workflow without a request, as a schedule does: the source block has what its specs name. The caller
+/// holds [`App::resetting`].
+pub(super) fn start_scheduled(app: &App, workflow_id: &WorkflowId) -> Result<RunId, ApiError> {
+    let workflow = app.store.workflow(workflow_id)?.ok_or_else(unknown_workflow)?;
+    let checked = overridden_graph(workflow.workflow_definition.unwrap_or_default(), None)?;
+    let launch = Launch {
+        workflow_id: workflow_id.clone(),
+        workflow_name: workflow.name,
+        formats: vec![ResultFormat::Csv],
+        checked,
+        notify: None,
+        faults: Vec::new(),
+    };
+    let limits = payload_limits(app);
+    Ok(launch.submit(app, None, |id, checked| input(app, id, checked, None, limits))?.run_id)
 }
 
 /// Returns the bounds of what a request to start a run holds in memory.
@@ -196,7 +220,8 @@ impl Launch {
     }
 }
 
-fn started(launched: Launched) -> RunStarted {
+/// Converts a started run to the response of its start.
+pub(super) fn started(launched: Launched) -> RunStarted {
     RunStarted {
         status: launched.status.as_str().to_owned(),
         workflow_id: launched.workflow_id,
@@ -280,7 +305,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<V
         Some(word) => vec![RunStatus::parse(word)],
     };
     let workflow_id = query.get("workflow_id").filter(|id| !id.is_empty()).map(|id| WorkflowId(id.to_owned()));
-    let filter = RunFilter { statuses, workflow_id, limit: limit as usize };
+    let filter = RunFilter { statuses, workflow_id, limit: limit as usize, ..RunFilter::default() };
     let runs = blocking(move || {
         if let Some(id) = &filter.workflow_id
             && app.store.workflow(id)?.is_none()

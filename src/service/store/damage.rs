@@ -7,10 +7,11 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::tables::{Error, JOBS, KEYS, META, NOTEBOOKS, SIGNING_SECRETS, UPLOADS, WORKFLOWS};
+use super::tables::{Error, JOBS, KEYS, META, NOTEBOOKS, SCHEDULES, SIGNING_SECRETS, UPLOADS, WORKFLOWS};
 use crate::api::Workflow;
 use crate::service::notebooks::NotebookRow;
 use crate::service::rows::{JobRow, UploadRow};
+use crate::service::schedules::Schedule;
 use crate::service::signing_secrets::SigningSecrets;
 use crate::text::error_chain;
 use crate::unwind;
@@ -54,6 +55,7 @@ pub(super) fn check_rows(database: &Database) -> Result<(), Error> {
         (UPLOADS, decode::<UploadRow>),
         (NOTEBOOKS, decode::<NotebookRow>),
         (JOBS, decode::<JobRow>),
+        (SCHEDULES, decode::<Schedule>),
         (KEYS, decode::<IgnoredAny>),
     ] {
         for row in read.open_table(table)?.iter()? {

@@ -11,8 +11,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use super::damage;
 use super::keys::{self, KeyRow, StartedBefore};
 use super::tables::{
-    Error, JOBS, KEYS, META, NOTEBOOKS, NOTIFY, RUN_ORDER, RUNS, SIGNING_SECRETS, UPLOADS, WORKFLOWS, read_row,
-    write_row,
+    Error, JOBS, KEYS, META, NOTEBOOKS, NOTIFY, RUN_ORDER, RUNS, SCHEDULES, SIGNING_SECRETS, UPLOADS, WORKFLOWS,
+    read_row, write_row,
 };
 use crate::api::{HandleId, RunId, RunStatus, Workflow, WorkflowId};
 use crate::service::clock::timestamp;
@@ -52,8 +52,24 @@ pub(in crate::service) struct RunFilter {
     pub statuses: Vec<RunStatus>,
     /// Workflow to select; `None` selects all.
     pub workflow_id: Option<WorkflowId>,
+    /// Text in the id of the run or the workflow, or in the workflow's name, in any case; empty selects all.
+    pub text: String,
+    /// Selected runs to leave out, the newest first.
+    pub skip: usize,
     /// Most runs to return.
     pub limit: usize,
+}
+
+impl RunFilter {
+    fn selects(&self, row: &RunRow) -> bool {
+        let has_text = |of: &str| of.to_lowercase().contains(&self.text.to_lowercase());
+        (self.statuses.is_empty() || self.statuses.contains(&row.status))
+            && self.workflow_id.as_ref().is_none_or(|id| *id == row.workflow_id)
+            && (self.text.is_empty()
+                || has_text(&row.id.0)
+                || has_text(&row.workflow_id.0)
+                || has_text(&row.workflow_name))
+    }
 }
 
 impl Store {
@@ -85,6 +101,7 @@ impl Store {
             write.open_table(NOTEBOOKS)?;
             write.open_table(NOTIFY)?;
             write.open_table(JOBS)?;
+            write.open_table(SCHEDULES)?;
             keys::remove_expired(&write, now)?;
             let mut meta = write.open_table(META)?;
             let stored: Option<[u8; 32]> = meta.get("secret")?.and_then(|secret| secret.value().try_into().ok());
@@ -209,7 +226,7 @@ impl Store {
     /// Replaces the row of a run.
     pub(in crate::service) fn put_run(&self, row: &RunRow) -> Result<(), Error> {
         let write = self.database.begin_write()?;
-        write_run(&write, row)?;
+        write_row(&write, RUNS, &row.id.0, row)?;
         Ok(write.commit()?)
     }
 
@@ -218,12 +235,12 @@ impl Store {
     pub(in crate::service) fn unended(&self) -> Result<Vec<(RunRow, Option<JobRow>)>, Error> {
         let statuses = vec![RunStatus::Queued, RunStatus::Running];
         damage::named(&self.path, || {
-            let runs = self.runs(&RunFilter { statuses, workflow_id: None, limit: usize::MAX })?;
+            let runs = self.runs(&RunFilter { statuses, limit: usize::MAX, ..RunFilter::default() })?;
             // Lists of runs begin with the newest one.
             runs.into_iter()
                 .rev()
                 .map(|run| {
-                    let job = self.get(JOBS, &run.id.0)?;
+                    let job = self.job(&run.id)?;
                     Ok((run, job))
                 })
                 .collect()
@@ -233,7 +250,7 @@ impl Store {
     /// Replaces the rows of a run and of a notebook that it appended to, in one transaction.
     pub(in crate::service) fn put_run_with(&self, row: &RunRow, notebook: Option<&NotebookRow>) -> Result<(), Error> {
         let write = self.database.begin_write()?;
-        write_run(&write, row)?;
+        write_row(&write, RUNS, &row.id.0, row)?;
         if let Some(notebook) = notebook {
             write_row(&write, NOTEBOOKS, &notebook.id, notebook)?;
         }
@@ -295,15 +312,39 @@ impl Store {
         Ok(found)
     }
 
+    /// Returns the graph and input of a run, also after its end; `None` for a run of an archive or of an earlier version.
+    pub(in crate::service) fn job(&self, run: &RunId) -> Result<Option<JobRow>, Error> {
+        self.get(JOBS, &run.0)
+    }
+
+    /// Deletes the rows of a run, as [`Store::remove_runs`] does; false if there is none with this id.
+    pub(in crate::service) fn remove_run(&self, id: &RunId) -> Result<bool, Error> {
+        let read = self.database.begin_read()?;
+        let mut number = None;
+        for entry in read.open_table(RUN_ORDER)?.iter()?.rev() {
+            let (key, run) = entry?;
+            if run.value() == id.0 {
+                number = Some(key.value());
+                break;
+            }
+        }
+        drop(read);
+        let Some(number) = number else { return Ok(false) };
+        self.remove_runs(&[(number, id.clone())])?;
+        Ok(true)
+    }
+
     /// Deletes the rows of runs; their files are the caller's. Their idempotency keys stay.
     pub(in crate::service) fn remove_runs(&self, old: &[(u64, RunId)]) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         keys::keep_states(&write, old)?;
         {
             let (mut order, mut runs) = (write.open_table(RUN_ORDER)?, write.open_table(RUNS)?);
+            let mut jobs = write.open_table(JOBS)?;
             for (number, id) in old {
                 order.remove(number)?;
                 runs.remove(id.0.as_str())?;
+                jobs.remove(id.0.as_str())?;
             }
         }
         Ok(write.commit()?)
@@ -333,6 +374,7 @@ impl Store {
         let order = read.open_table(RUN_ORDER)?;
         let runs = read.open_table(RUNS)?;
         let mut found = Vec::new();
+        let mut skipped = 0;
         // The newest rows are decoded first and only until the limit, so a filter that matches fewer runs decodes all.
         for entry in order.iter()?.rev() {
             if found.len() >= filter.limit {
@@ -340,9 +382,12 @@ impl Store {
             }
             let Some(row) = runs.get(entry?.1.value())? else { continue };
             let row: RunRow = serde_json::from_slice(row.value())?;
-            let selected = (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
-                && filter.workflow_id.as_ref().is_none_or(|id| *id == row.workflow_id);
-            if selected {
+            if !filter.selects(&row) {
+                continue;
+            }
+            if skipped < filter.skip {
+                skipped += 1;
+            } else {
                 found.push(row);
             }
         }
@@ -440,13 +485,4 @@ impl Import {
         }
         Ok(new)
     }
-}
-
-/// Writes the row of a run, and deletes its job once it has ended.
-fn write_run(write: &WriteTransaction, row: &RunRow) -> Result<(), Error> {
-    write_row(write, RUNS, &row.id.0, row)?;
-    if row.status.is_terminal() {
-        write.open_table(JOBS)?.remove(row.id.0.as_str())?;
-    }
-    Ok(())
 }

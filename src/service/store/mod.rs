@@ -6,6 +6,7 @@ mod damage;
 mod database;
 mod keys;
 mod reset;
+mod schedules;
 mod seeds;
 mod tables;
 #[cfg(test)]

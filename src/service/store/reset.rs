@@ -7,7 +7,8 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::database::Store;
 use super::tables::{
-    Error, JOBS, KEYS, META, NOTEBOOKS, NOTIFY, RUN_ORDER, RUNS, SIGNING_SECRETS, UPLOADS, WORKFLOWS, read_row,
+    Error, JOBS, KEYS, META, NOTEBOOKS, NOTIFY, RUN_ORDER, RUNS, SCHEDULES, SIGNING_SECRETS, UPLOADS, WORKFLOWS,
+    read_row,
 };
 use crate::api::{HandleId, RunId};
 use crate::service::notebooks::NotebookRow;
@@ -15,9 +16,10 @@ use crate::service::rows::UploadRow;
 
 /// The rows that were stored at one moment.
 pub(in crate::service) struct Baseline {
-    /// Rows whose contents may change later: workflows, notebooks and the signing secrets.
+    /// Rows whose contents may change later: workflows, notebooks, schedules and the signing secrets.
     workflows: HashMap<String, Vec<u8>>,
     notebooks: HashMap<String, Vec<u8>>,
+    schedules: HashMap<String, Vec<u8>>,
     signing_secrets: Option<Vec<u8>>,
     /// Names of rows that are only added or removed.
     uploads: HashSet<String>,
@@ -55,6 +57,7 @@ impl Store {
         Ok(Baseline {
             workflows: rows(WORKFLOWS)?,
             notebooks: rows(NOTEBOOKS)?,
+            schedules: rows(SCHEDULES)?,
             signing_secrets: meta.get(SIGNING_SECRETS)?.map(|row| row.value().to_owned()),
             uploads: names(UPLOADS)?,
             keys: names(KEYS)?,
@@ -94,8 +97,11 @@ impl Store {
                 write.open_table(WORKFLOWS)?.remove(id.as_str())?;
                 removed.workflows += 1;
             }
+            write.open_table(SCHEDULES)?.retain(|id, _| baseline.schedules.contains_key(id))?;
             write.open_table(KEYS)?.retain(|key, _| baseline.keys.contains(key))?;
-            for (table, rows) in [(WORKFLOWS, &baseline.workflows), (NOTEBOOKS, &baseline.notebooks)] {
+            let kept =
+                [(WORKFLOWS, &baseline.workflows), (NOTEBOOKS, &baseline.notebooks), (SCHEDULES, &baseline.schedules)];
+            for (table, rows) in kept {
                 let mut table = write.open_table(table)?;
                 for (key, row) in rows {
                     table.insert(key.as_str(), row.as_slice())?;

@@ -13,6 +13,8 @@ pub(super) const RUNS: TableDefinition<&str, &[u8]> = TableDefinition::new("runs
 pub(super) const RUN_ORDER: TableDefinition<u64, &str> = TableDefinition::new("run_order");
 pub(super) const UPLOADS: TableDefinition<&str, &[u8]> = TableDefinition::new("uploads");
 pub(super) const NOTEBOOKS: TableDefinition<&str, &[u8]> = TableDefinition::new("notebooks");
+/// Schedules, by id.
+pub(super) const SCHEDULES: TableDefinition<&str, &[u8]> = TableDefinition::new("schedules");
 /// Graph and input of each run that has not ended, by run id.
 pub(super) const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
 /// Webhook URLs to notify of the end of a bulk job, by run id.

@@ -150,11 +150,20 @@ fn lists_are_filtered_and_limited() {
     }
     let ids = |statuses: Vec<RunStatus>, workflow: Option<&str>, limit| {
         let workflow_id = workflow.map(|id| WorkflowId(id.to_owned()));
-        let runs = store.runs(&RunFilter { statuses, workflow_id, limit }).unwrap();
+        let runs = store.runs(&RunFilter { statuses, workflow_id, limit, ..RunFilter::default() }).unwrap();
         runs.into_iter().map(|run| run.id.0[..1].to_owned()).collect::<String>()
     };
     assert_eq!(ids(vec![], None, 100), "543210");
     assert_eq!(ids(vec![], None, 2), "54");
     assert_eq!(ids(vec![RunStatus::Failed], None, 100), "531");
     assert_eq!(ids(vec![], Some("w"), 3), "321");
+    let found = |text: &str, skip| {
+        let filter = RunFilter { text: text.to_owned(), skip, limit: 2, ..RunFilter::default() };
+        store.runs(&filter).unwrap().into_iter().map(|run| run.id.0[..1].to_owned()).collect::<String>()
+    };
+    assert_eq!(
+        (found("", 0), found("", 2), found("", 5), found("", 9)),
+        ("54".into(), "32".into(), "0".into(), "".into())
+    );
+    assert_eq!((found("V", 0), found("no such", 0)), ("54".into(), String::new()));
 }

@@ -87,14 +87,14 @@ async fn ndjson_is_offered_only_on_request() {
     assert!(local.links(&run, "ndjson").await.is_empty());
     assert!(local.links(&run, "json").await.is_empty());
     assert_eq!(local.links(&run, "csv").await.len(), 2);
-    // NDJSON files between blocks are removed after the end of the run.
+    // NDJSON files between blocks are removed after the end of the run; its input is kept.
     for _ in 0..1000 {
         let files = std::fs::read_dir(local.data_dir().join("runs").join(&run)).unwrap();
         let names: Vec<String> = files
             .map(|file| file.unwrap().file_name().into_string().unwrap())
             .filter(|n| !n.ends_with(".csv"))
             .collect();
-        if names.is_empty() {
+        if names == ["input.ndjson"] {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::restart::{plant, run_with_file};
@@ -44,6 +44,63 @@ async fn fetch(local: &Local, url: &str, headers: &[(&str, &str)]) -> Response {
 
 fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// Not even while they are written does the umask open result files to others.
+#[cfg(unix)]
+#[tokio::test]
+async fn files_are_private_while_they_are_written() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn open_files(directory: &std::path::Path, seen: &mut usize) -> Vec<std::path::PathBuf> {
+        let mut open = Vec::new();
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            // It may be renamed or removed meanwhile.
+            let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+            if metadata.is_dir() {
+                open.extend(open_files(&entry.path(), seen));
+            } else {
+                *seen += 1;
+                if metadata.permissions().mode() & 0o077 != 0 {
+                    open.push(entry.path());
+                }
+            }
+        }
+        open
+    }
+
+    let local = Local::start_with(|config| config.faults.rules = vec!["rows-per-second=300".parse().unwrap()]).await;
+    let group = json!({ "columns": ["name"] });
+    let workflow = local.chain(&[("webhook", json!({})), ("group_by", group), ("deduplicate", json!({}))]).await;
+    let rows: Vec<Value> = (0..200).map(|i| json!({ "i": i, "name": format!("n{i}") })).collect();
+    let body = json!({ "webhook_payload": rows });
+    let run = local.run(&workflow, "&result_formats=ndjson&save_json=true", body).await;
+    let mut seen = 0;
+    loop {
+        let open = open_files(&local.data_dir(), &mut seen);
+        assert!(open.is_empty(), "{open:?}");
+        if local.status(&run).await["completed_at"] != Value::Null {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(seen > 3, "{seen}");
+    let runs = local.data_dir().join("runs").join(&run);
+    assert_eq!(std::fs::read_dir(runs).unwrap().count(), 9);
+}
+
+/// A block that fails leaves no file behind.
+#[tokio::test]
+async fn a_failed_block_leaves_no_file() {
+    let local = Local::start().await;
+    let handle = local.upload("broken.csv", "a,b\n1,2\n3,\"4\n").await;
+    let workflow = local.chain(&[("read_csv", json!({}))]).await;
+    let body = json!({ "specs_override": { "resource_handle_id": handle } });
+    let run = local.run(&workflow, "&result_formats=ndjson", body).await;
+    assert_eq!(local.ended(&run).await["overall_status"], "failed");
+    let names = std::fs::read_dir(local.data_dir().join("runs").join(&run)).into_iter().flatten();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().starts_with("block_")), "{names:?}");
 }
 
 #[tokio::test]

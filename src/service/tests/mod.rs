@@ -16,6 +16,7 @@ mod page;
 mod restart;
 mod retention;
 mod runs;
+mod schedules;
 mod tables;
 mod typed_fields;
 mod uploads;

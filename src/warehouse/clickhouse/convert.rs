@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn texts_become_json_where_values_are_of_several_types() {
-        let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None };
+        let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None, first: Default::default() };
         let layout = |ty: Type| {
             let fields = vec![Field { name: "a".into(), ty }];
             mapping.layout(&Schema { fields }).unwrap()

@@ -7,6 +7,7 @@ use super::types::ColumnType;
 use super::value::{Width, from_text, width, write_bytes, write_cell};
 use crate::column::{Batch, Schema, Type};
 use crate::warehouse::cells::{Cells, Reason, Values};
+use crate::warehouse::defaults::mark_columns_without_values;
 use crate::warehouse::row_check::{CheckedColumn, unfit_rows};
 use crate::warehouse::{LoadError, LoadRows, Misfit, RowEncoder, UnfitRow};
 
@@ -24,7 +25,8 @@ impl RowBinaryEncoder {
     }
 
     /// Returns the columns of rows that all fit, with the types that their values alone need in columns of integers that may
-    /// become wider; `None` if there are no such columns.
+    /// become wider, and without those of which no row has a value and the table has a default; `None` if there are no such
+    /// columns.
     fn columns_of_rows(&self, batch: &Batch) -> Result<Option<Schema>, Misfit> {
         let is_open = |ty: &Type| !matches!(ty, Type::Null | Type::Int { .. });
         let mut columns: Option<Schema> = None;
@@ -48,6 +50,9 @@ impl RowBinaryEncoder {
                 Width::Decimal => Type::Decimal,
             };
         }
+        let open =
+            |name: &str| self.mapping.open_defaults().find(|(own, _)| ***own == *name).map(|(_, is_strict)| is_strict);
+        mark_columns_without_values(batch, &self.mapping.names(&batch.schema)?, &mut columns, open)?;
         Ok(columns)
     }
 
@@ -102,6 +107,7 @@ struct Column<'a> {
     may_widen: bool,
     /// True if it was one, and these rows have made it wider.
     is_widened: bool,
+    is_required: bool,
 }
 
 impl<'a> Column<'a> {
@@ -114,6 +120,10 @@ impl<'a> Column<'a> {
             is_new: !mapping.has(&column.name),
             may_widen: !is_checked && mapping.may_widen(&column.name).is_some(),
             is_widened: column.change == Some(Change::Widen),
+            is_required: match mapping.has(&column.name) {
+                true => mapping.is_required(&column.name),
+                false => !column.ty.is_nullable(),
+            },
         }
     }
 
@@ -171,7 +181,7 @@ impl CheckedColumn for Column<'_> {
     }
 
     fn is_required(&self) -> bool {
-        !self.ty.is_nullable()
+        self.is_required
     }
 
     fn is_null(&self, row: usize) -> bool {
@@ -222,7 +232,7 @@ mod tests {
             Some(vec![column("o", "Map(String, Nullable(Float64))"), column("l", "Tuple(String, String)")]),
         ];
         for table in tables {
-            let mapping = Mapping { table, widening: Widening::Evolve, load_column: None };
+            let mapping = Mapping { table, widening: Widening::Evolve, load_column: None, first: Default::default() };
             assert_same_rows(&RowBinaryEncoder { mapping, table: "t".into() });
         }
     }
@@ -258,7 +268,8 @@ mod tests {
                 is_in_key: false,
             };
             for widening in [Widening::Evolve, Widening::Fixed] {
-                let mapping = Mapping { table: Some(vec![column.clone()]), widening, load_column: None };
+                let table = Some(vec![column.clone()]);
+                let mapping = Mapping { table, widening, load_column: None, first: Default::default() };
                 let encoder = RowBinaryEncoder { mapping, table: "t".into() };
                 assert_values_stand_alone(&encoder, &format!("{ty} {widening:?}"));
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::types::{ColumnType, fits, new_type};
 use super::value::{write_bytes, write_len};
 use crate::column::{Fixed, Schema, Type};
+use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, Widening};
 
@@ -36,6 +37,7 @@ pub(super) struct Mapping {
     pub(super) widening: Widening,
     /// A column with the same text in each row.
     pub(super) load_column: Option<Arc<str>>,
+    pub(super) first: FirstColumns,
 }
 
 /// One column of encoded rows.
@@ -259,7 +261,19 @@ impl Mapping {
 
     /// Returns true if the column `name` of the table takes no null.
     pub(super) fn is_required(&self, name: &str) -> bool {
+        let takes_no_null = |column: &TableColumn| column.ty.as_ref().is_some_and(|ty| !ty.is_nullable());
         let mut columns = self.table.iter().flatten();
-        columns.any(|column| *column.name == *name && column.ty.as_ref().is_some_and(|ty| !ty.is_nullable()))
+        columns.any(|column| *column.name == *name && takes_no_null(column))
+            && !self.open_defaults().any(|(open, _)| **open == *name)
+    }
+
+    /// Returns the columns of the table that have another value than null in rows without them and that the first columns do
+    /// not name, with true for those that take no null.
+    pub(super) fn open_defaults(&self) -> impl Iterator<Item = (&Arc<str>, bool)> {
+        let is_open = |column: &&TableColumn| {
+            !column.is_computed && !self.first.contains(&column.name) && self.with_default(&column.name).is_some()
+        };
+        let takes_no_null = |column: &TableColumn| !column.ty.as_ref().is_some_and(ColumnType::is_nullable);
+        self.table.iter().flatten().filter(is_open).map(move |column| (&column.name, takes_no_null(column)))
     }
 }

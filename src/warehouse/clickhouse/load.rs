@@ -22,6 +22,7 @@ use super::sql::{literal, quoted};
 use super::table::{Definition, Table};
 use super::types::ColumnType;
 use crate::column::Schema;
+use crate::warehouse::defaults::{DefaultUse, FirstColumns};
 use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
     Begun, Committed, LedgerRow, LoadEnd, LoadError, LoadRequest, LoadRows, LoadSummary, Misfit, RowEncoder, TableLoad,
@@ -48,6 +49,8 @@ pub(super) struct ClickHouseLoad {
     made: usize,
     pending: Pending,
     running: Option<Insert>,
+    /// The columns of the table with a default that the first columns lack.
+    defaults: DefaultUse,
     last_layout: Option<(Arc<Schema>, Layout)>,
     bytes: u64,
     notes: Vec<String>,
@@ -117,6 +120,7 @@ impl ClickHouseLoad {
             table: definition.as_ref().map(|definition| definition.columns.clone()),
             widening: request.widening,
             load_column: target.load_column.clone(),
+            first: FirstColumns::default(),
         };
         let mut notes = Vec::new();
         let views = definition.iter().flat_map(|definition| &definition.views);
@@ -139,6 +143,7 @@ impl ClickHouseLoad {
             made: 0,
             pending: Pending::default(),
             running: None,
+            defaults: DefaultUse::default(),
             last_layout: None,
             bytes: 0,
             notes,
@@ -178,6 +183,23 @@ impl ClickHouseLoad {
         renamed
     }
 
+    /// Fails if some rows have a column that takes no null, and others its default.
+    fn check_defaults(&mut self, columns: &Schema) -> Result<(), LoadError> {
+        let mapping = &self.encoder.mapping;
+        if mapping.open_defaults().next().is_none() {
+            return Ok(());
+        }
+        let names = mapping.names(columns).map_err(|misfit| self.misfits(vec![misfit]))?;
+        let given = self.defaults.record(columns, &names, mapping.open_defaults());
+        given.map(drop).map_err(|misfits| self.misfits(misfits))
+    }
+
+    /// Returns true for a column with a default in which no row has a value: a record that was rejected may be the only one
+    /// with it.
+    fn has_no_value(&self, name: &str) -> bool {
+        self.mapping().open_defaults().any(|(open, _)| **open == *name) && !self.defaults.given.contains(name)
+    }
+
     /// Returns the misfit of the column for the commit key, if the table has it in a form that takes no text.
     fn load_column_misfit(&self) -> Option<Misfit> {
         let column = self.mapping().load_column.as_ref()?;
@@ -198,7 +220,19 @@ impl TableLoad for ClickHouseLoad {
         self.encoder.clone()
     }
 
-    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
+    fn columns_of_table(&self) -> Vec<Arc<str>> {
+        let columns = self.mapping().table.iter().flatten();
+        let taken = columns.filter(|column| {
+            // Null would be sent for all rows, and replaced by the default at the end.
+            let is_default = column.has_default && column.ty.as_ref().is_some_and(ColumnType::is_nullable);
+            let is_load_column = self.mapping().load_column.as_ref() == Some(&column.name);
+            !column.is_computed && column.ty.is_some() && !is_default && !is_load_column
+        });
+        taken.map(|column| column.name.clone()).collect()
+    }
+
+    fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError> {
+        self.mapping().first.set(self.mapping().names(first).unwrap_or_default());
         let mut misfits = self.mapping().missing(columns);
         misfits.extend(self.load_column_misfit());
         if let Err(others) = self.mapping().first_layout(columns) {
@@ -211,6 +245,7 @@ impl TableLoad for ClickHouseLoad {
         let LoadRows::Bytes(bytes) = encoded else {
             return Err(LoadError::Bug("rows for INSERT were not encoded as bytes".into()));
         };
+        self.check_defaults(columns)?;
         let layout = self.layout(columns)?;
         if self.pending.rows > 0 && self.pending.layout != layout {
             self.send()?;
@@ -248,7 +283,9 @@ impl TableLoad for ClickHouseLoad {
             Standing::Free(generation) => generation,
         };
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
-        let layout = self.with_widened(layout)?;
+        let mut layout = self.with_widened(layout)?;
+        // In these, all rows have the default.
+        layout.columns.retain(|column| !self.has_no_value(&column.name));
         self.check_widening(&layout)?;
         let table_columns = self.final_columns(columns, &layout)?;
         let stage = self.final_stage(&layout, &table_columns)?;

@@ -32,4 +32,4 @@ mod types;
 mod value;
 
 pub use settings::{Settings, SettingsError};
-pub use system::{ClickHouse, ddl};
+pub use system::{ClickHouse, new_table};

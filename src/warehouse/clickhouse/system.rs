@@ -13,7 +13,8 @@ use crate::column::Schema;
 use crate::sink::UploadControl;
 use crate::warehouse::sql::column_lines;
 use crate::warehouse::{
-    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadMode, LoadRequest, TableTarget, Warehouse, Widening,
+    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadMode, LoadRequest, NewColumn, NewTable, TableTarget, Warehouse,
+    Widening,
 };
 
 /// A ClickHouse server and database, not connected yet.
@@ -121,20 +122,21 @@ impl Warehouse for ClickHouse {
     }
 
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError> {
-        ddl(table, columns)
+        Ok(new_table(table, columns)?.statement)
     }
 }
 
 /// Returns the statement that creates `table` with the columns that a load would create.
-pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
+pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None };
+    let mapping = Mapping { table: None, widening: Widening::Evolve, load_column: None, first: Default::default() };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
-    let columns = columns
-        .fields
-        .iter()
-        .zip(&names)
-        .map(|(field, name)| (quoted(name), new_type(&field.ty).unwrap_or_else(|| TYPE_WITHOUT_VALUES.to_owned())));
-    Ok(format!("CREATE TABLE {} (\n{}\n) ENGINE = MergeTree ORDER BY tuple();\n", name.sql(), column_lines(columns)))
+    let columns = columns.fields.iter().zip(&names).map(|(field, name)| {
+        NewColumn::new(&**name, new_type(&field.ty).unwrap_or_else(|| TYPE_WITHOUT_VALUES.to_owned()))
+    });
+    let columns: Vec<NewColumn> = columns.collect();
+    let lines = column_lines(columns.iter().map(|column| (quoted(&column.name), column.sql_type.clone())));
+    let statement = format!("CREATE TABLE {} (\n{lines}\n) ENGINE = MergeTree ORDER BY tuple();\n", name.sql());
+    Ok(NewTable { name: name.database.into_iter().chain([name.name]).collect(), columns, statement })
 }

@@ -1,5 +1,5 @@
-//! BigQuery's REST interface: queries, and load jobs whose ids are made from the commit key. The service refuses a second
-//! job of an id, so that repeated and racing commands load the rows once.
+//! BigQuery's REST interface: queries, and load jobs whose ids are made from the commit key and the claim of the load. The
+//! service refuses a second job of an id, so that repeated and racing commands load the rows once.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,15 +8,43 @@ use super::http::{Answer, CallError, Http, message};
 use super::names::CloudTable;
 use super::rows::{Rows, StatementError, uuid_of};
 
-/// Load jobs of one key at most that have failed and are followed by another.
+/// Load jobs of one claim at most that have failed and are followed by another.
 const MAX_JOBS: usize = 100;
+
+/// Jobs of one command at most that fail for a reason of the service itself.
+const MAX_OWN_JOBS: usize = 5;
+
+/// The reasons of a job that failed, and may not fail again.
+const PASSING: [&str; 6] = [
+    "backendError",
+    "internalError",
+    "jobBackendError",
+    "jobInternalError",
+    "rateLimitExceeded",
+    "jobRateLimitExceeded",
+];
+
+/// The label by which a command knows its own jobs.
+const ATTEMPT: &str = "drawoff_attempt";
+
+/// A load job: the same for every command that finishes this load.
+pub(super) struct Job<'a> {
+    pub(super) location: &'a str,
+    pub(super) table: &'a CloudTable,
+    /// The commit key.
+    pub(super) key: &'a str,
+    /// The attempt of the claim.
+    pub(super) claimed_by: &'a str,
+    pub(super) uris: &'a [String],
+    pub(super) adds_columns: bool,
+}
 
 /// Returns the path below the project.
 fn path(http: &Http, rest: &str) -> String {
     format!("bigquery/v2/projects/{}/{rest}", http.settings.host)
 }
 
-fn refused(Answer { status, body }: &Answer) -> StatementError {
+fn refused(Answer { status, body, .. }: &Answer) -> StatementError {
     let text = message(body).unwrap_or_else(|| format!("the service responds with status {status}"));
     match *status == StatusCode::NOT_FOUND {
         true => StatementError::NoObject(text),
@@ -70,16 +98,10 @@ fn rows_of(body: &Value) -> Rows {
     Rows::of_lists(Some(&Value::Array(rows.map(cells).collect())))
 }
 
-/// Loads the files into the table under the key, and returns the rows that the job has written. A job of the key that has
-/// succeeded since the table was made is found instead of another; the second value is then true.
-pub(super) async fn load(
-    http: &Http,
-    location: &str,
-    table: &CloudTable,
-    key: &str,
-    uris: &[String],
-    adds_columns: bool,
-) -> Result<(u64, bool), StatementError> {
+/// Loads the files into the table, and returns the rows that the job has written. A job of the load that has succeeded since
+/// the table was made is found instead of another; the second value is then true. `attempt` tells this command from others.
+pub(super) async fn load(http: &Http, job: &Job<'_>, attempt: &str) -> Result<(u64, bool), StatementError> {
+    let &Job { location, table, key, claimed_by, uris, adds_columns } = job;
     let [project, dataset, name] = table.parts() else {
         return Err(StatementError::Refused { code: String::new(), text: "the table has no dataset".to_owned() });
     };
@@ -90,11 +112,12 @@ pub(super) async fn load(
     }
     let made_at = number(&found.body, "/creationTime").unwrap_or_default();
     let options = if adds_columns { json!(["ALLOW_FIELD_ADDITION"]) } else { json!([]) };
-    for attempt in 1..=MAX_JOBS {
-        let id = format!("drawoff_{key}_{attempt}");
+    let mut failed = 0;
+    for nth in 1..=MAX_JOBS {
+        let id = format!("drawoff_{key}_{claimed_by}_{nth}");
         let body = json!({
             "jobReference": { "projectId": http.settings.host, "jobId": id, "location": location },
-            "configuration": { "load": {
+            "configuration": { "labels": { ATTEMPT: attempt }, "load": {
                 "destinationTable": { "projectId": project, "datasetId": dataset, "tableId": name },
                 "sourceUris": uris,
                 "sourceFormat": "PARQUET",
@@ -106,30 +129,33 @@ pub(super) async fn load(
             } },
         });
         let jobs = path(http, "jobs");
-        let tries = std::sync::atomic::AtomicUsize::new(0);
-        let counted = |n: usize| {
-            tries.store(n, std::sync::atomic::Ordering::Relaxed);
-            jobs.clone()
-        };
-        let mut answer = http.call(Method::POST, &counted, Some(&body)).await?;
-        let was_there = answer.status == StatusCode::CONFLICT;
-        // A response that was lost: the job that is there is ours.
-        let is_ours = !was_there || tries.load(std::sync::atomic::Ordering::Relaxed) > 0;
+        let mut answer = http.call(Method::POST, &|_| jobs.clone(), Some(&body)).await?;
+        let is_known = answer.status == StatusCode::CONFLICT;
+        let may_be_ours = !is_known || answer.is_repeated;
         let job_path = path(http, &format!("jobs/{id}?location={location}"));
-        if was_there {
-            answer = http.call(Method::GET, &|_| job_path.clone(), None).await?;
+        let ask = || async {
+            let asked = http.call(Method::GET, &|_| job_path.clone(), None).await;
+            asked.map_err(|error| StatementError::from(error).perhaps_executed())
+        };
+        if is_known {
+            answer = ask().await?;
+        } else if !answer.status.is_success() {
+            let error = refused(&answer);
+            return Err(if answer.is_repeated { error.perhaps_executed() } else { error });
         }
         let mut polls = 0;
         loop {
             if !answer.status.is_success() {
-                return Err(refused(&answer));
+                return Err(refused(&answer).perhaps_executed());
             }
             if answer.body.pointer("/status/state").and_then(Value::as_str) == Some("DONE") {
                 break;
             }
             http.pause(&mut polls).await;
-            answer = http.call(Method::GET, &|_| job_path.clone(), None).await?;
+            answer = ask().await?;
         }
+        let label = answer.body.pointer(&format!("/configuration/labels/{ATTEMPT}")).and_then(Value::as_str);
+        let is_ours = label.map_or(may_be_ours, |label| label == attempt);
         let error = answer.body.pointer("/status/errorResult").filter(|error| !error.is_null());
         let ended_at = number(&answer.body, "/statistics/endTime").unwrap_or(u64::MAX);
         match error {
@@ -138,6 +164,11 @@ pub(super) async fn load(
             None if ended_at < made_at => {}
             Some(error) => {
                 let code = error.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
+                failed += 1;
+                if PASSING.contains(&&*code) && failed < MAX_OWN_JOBS {
+                    http.pause(&mut polls).await;
+                    continue;
+                }
                 return Err(StatementError::Refused { code, text: message(error).unwrap_or_default() });
             }
             None => {

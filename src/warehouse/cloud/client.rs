@@ -1,35 +1,55 @@
 //! Loads of staged files over the interfaces of the warehouses: looks for the key, executes the statements, and asks again
 //! where an answer was lost.
+//!
+//! Snowflake records a load in the transaction of its rows. The others have no such transaction: the table of loads first
+//! gets a [`Claim`] with the names of the files, then the table gets the rows, by what the service repeats without effect (the
+//! id of a job, the names of files), and then the claim is marked as loaded. A command that finds a claim finishes that load,
+//! with its files, and begins none of its own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::bigquery::Job;
 use super::http::{CallError, Http};
 use super::names::CloudTable;
-use super::rows::{Rows, StatementError, failed_guard, without_values};
+use super::rows::{Rows, StatementError, failed_guard, uuid_of, without_values};
 use super::script::{
-    CopyLoad, CopyScript, LOADED_ALREADY, copy_script, create_tables, job_uris, merge_entry, select_load,
+    Claim, CopyLoad, LOADED, LOADED_ALREADY, MISCOUNTED, StagedFiles, add_columns, copy_script, create_ledger,
+    create_tables, databricks_copy, drop_claim, end_claim, job_uris, merge_claim, merge_entry, select_columns,
+    select_load,
 };
 use super::settings::CloudSettings;
 use super::system::CloudSystem;
 use super::{bigquery, databricks, snowflake};
 use crate::warehouse::{LedgerRow, LoadError, LoadState, Widening};
 
+/// Times that a statement of the table of loads is sent which another load's was in the way of.
+const MAX_CONFLICTS: u32 = 6;
+
 /// The outcome of a load of staged files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloudOutcome {
     /// The rows are in the table.
-    Loaded {
-        /// True if an earlier attempt had put them there without recording it.
-        was_there: bool,
-    },
+    Loaded,
     /// An earlier load has the same key.
     Already(Box<LedgerRow>),
 }
 
-/// The end of the statements of a load.
-enum Done {
-    Loaded { was_there: bool },
-    Already,
+/// A load that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLoad {
+    /// The load, whose rows are in the table.
+    pub row: LedgerRow,
+    /// True if it was finished just now: an earlier command had staged its files, and not recorded it.
+    pub finished_now: bool,
+}
+
+/// A row of the table of loads.
+struct Recorded {
+    row: LedgerRow,
+    state: String,
+    /// How the load was begun; `None` where rows and record are one transaction.
+    claim: Option<Claim>,
 }
 
 /// A warehouse, with a table for messages. Its methods are safe to drop: what was sent goes on in the warehouse, and the same
@@ -37,7 +57,7 @@ enum Done {
 pub struct CloudClient {
     http: Http,
     table: CloudTable,
-    /// Tells the requests of this client from those of others.
+    /// Tells the requests of this client from those of others: letters, digits and hyphens.
     attempt: String,
 }
 
@@ -46,7 +66,8 @@ impl CloudClient {
     pub fn new(settings: &CloudSettings, table: &CloudTable) -> Result<Self, LoadError> {
         let name = format!("{} of {}", table.shown(), settings.name());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let attempt = format!("{} {}", std::process::id(), now.as_nanos());
+        let random = std::hash::RandomState::new().build_hasher().finish();
+        let attempt = uuid_of(&[&std::process::id().to_string(), &now.as_nanos().to_string(), &random.to_string()]);
         Ok(CloudClient { http: Http::new(settings, name)?, table: table.clone(), attempt })
     }
 
@@ -55,15 +76,34 @@ impl CloudClient {
         self.http.table()
     }
 
-    /// Returns the load with this key; `None` if there is none, or no table of loads.
-    pub async fn find_load(&self, key: &str) -> Result<Option<LedgerRow>, LoadError> {
+    /// Returns the load with this key, whose rows are in the table; `None` if there is none, or no table of loads. A load that
+    /// an earlier command has begun is finished.
+    pub async fn find_load(&self, key: &str) -> Result<Option<FoundLoad>, LoadError> {
         let location = self.location().await.map_err(|error| self.error(error, false))?;
-        self.find(&location, key).await
+        match self.find(&location, key).await? {
+            None => Ok(None),
+            Some(recorded) => self.finished(&location, recorded).await.map(Some),
+        }
     }
 
-    async fn find(&self, location: &str, key: &str) -> Result<Option<LedgerRow>, LoadError> {
+    /// Returns a recorded load, finished where it was not.
+    async fn finished(&self, location: &str, recorded: Recorded) -> Result<FoundLoad, LoadError> {
+        let Recorded { row, state, claim } = recorded;
+        match claim {
+            _ if state == MISCOUNTED => {
+                Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: row.rows, found: None })
+            }
+            Some(claim) if state != LOADED => {
+                self.copy(location, &row.key, row.rows, &claim).await?;
+                Ok(FoundLoad { row, finished_now: true })
+            }
+            _ => Ok(FoundLoad { row, finished_now: false }),
+        }
+    }
+
+    async fn find(&self, location: &str, key: &str) -> Result<Option<Recorded>, LoadError> {
         match self.query(location, &select_load(&self.table, key)).await {
-            Ok(rows) => Ok(rows.0.into_iter().next().map(ledger_row)),
+            Ok(rows) => Ok(rows.0.into_iter().next().map(recorded)),
             Err(StatementError::NoObject(_)) => Ok(None),
             Err(error) => Err(self.error(error, false)),
         }
@@ -71,89 +111,164 @@ impl CloudClient {
 
     /// Puts the rows of staged files into the table, once.
     pub async fn load(&self, load: &CopyLoad<'_>) -> Result<CloudOutcome, LoadError> {
-        let location = self.location().await.map_err(|error| self.error(error, false))?;
+        let location = &*self.location().await.map_err(|error| self.error(error, false))?;
         let key = &*load.entry.key;
-        let done = match self.table.system() {
-            CloudSystem::Snowflake => self.snowflake(&copy_script(load)?).await,
-            CloudSystem::BigQuery => self.bigquery(&location, load).await,
-            CloudSystem::Databricks => self.databricks(load, &copy_script(load)?).await,
+        match self.table.system() {
+            _ if load.has_no_rows() => {
+                self.change(location, &create_ledger(load.table)).await.map_err(|error| self.error(error, false))?;
+                self.change(location, &merge_entry(load)).await.map_err(|error| self.error(error, true))?;
+                Ok(CloudOutcome::Loaded)
+            }
+            CloudSystem::Snowflake => match self.snowflake(load).await {
+                // What is in the table of loads tells how a load ended whose answer was lost.
+                Err(error @ LoadError::Unknown { .. }) => match self.find(location, key).await {
+                    Ok(Some(_)) => Ok(CloudOutcome::Loaded),
+                    _ => Err(error),
+                },
+                done => done,
+            },
+            CloudSystem::BigQuery | CloudSystem::Databricks => self.claimed(location, load).await,
             CloudSystem::Redshift => Err(LoadError::Unsupported {
                 table: self.name().to_owned(),
                 what: "the statements of Redshift are printed only".to_owned(),
                 hint: None,
             }),
-        };
-        match done {
-            Ok(Done::Loaded { was_there }) => Ok(CloudOutcome::Loaded { was_there }),
-            Ok(Done::Already) => match self.find(&location, key).await? {
-                Some(row) => Ok(CloudOutcome::Already(Box::new(row))),
-                None => Err(self.http.transient("another load of the same rows has ended meanwhile".to_owned())),
-            },
-            // What is in the table of loads tells how a load ended whose answer was lost.
-            Err(LoadError::Unknown { table, cause }) => match self.find(&location, key).await {
-                Ok(Some(_)) => Ok(CloudOutcome::Loaded { was_there: false }),
-                _ => Err(LoadError::Unknown { table, cause }),
-            },
-            Err(error) => Err(error),
         }
     }
 
-    async fn snowflake(&self, script: &CopyScript) -> Result<Done, LoadError> {
-        for statement in &script.before {
-            let executed = snowflake::execute(&self.http, std::slice::from_ref(statement), &self.attempt).await;
-            executed.map_err(|error| self.error(error, false))?;
+    async fn snowflake(&self, load: &CopyLoad<'_>) -> Result<CloudOutcome, LoadError> {
+        let execute = async |statements: &[String]| snowflake::execute(&self.http, statements, &self.attempt).await;
+        // A user who may only insert has no right to these statements, and needs none where all is there.
+        let ledger = execute(&[select_load(load.table, &load.entry.key)]).await;
+        let mut before = Vec::new();
+        match ledger {
+            Ok(_) => {}
+            Err(StatementError::NoObject(_)) => before.push(create_ledger(load.table)),
+            Err(error) => return Err(self.error(error, false)),
         }
-        match snowflake::execute(&self.http, &script.load, &self.attempt).await {
-            Ok(_) => Ok(Done::Loaded { was_there: false }),
+        let known = execute(&[select_columns(load.table)]).await.map_err(|error| self.error(error, false))?;
+        let known: Vec<String> = known.0.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+        let missing: Vec<_> = load.columns.iter().filter(|column| !known.contains(&column.name)).collect();
+        if known.is_empty() {
+            before.extend(create_tables(load).pop());
+        } else if !missing.is_empty() && load.widening == Widening::Evolve {
+            before.push(add_columns(load.table, missing));
+        }
+        for statement in before {
+            execute(&[statement]).await.map_err(|error| self.error(error, false))?;
+        }
+        match execute(&copy_script(load)?.load).await {
+            Ok(_) => Ok(CloudOutcome::Loaded),
             Err(StatementError::Refused { text, .. }) if failed_guard(&text) == Some(LOADED_ALREADY) => {
-                Ok(Done::Already)
+                match self.find("", &load.entry.key).await? {
+                    Some(recorded) => Ok(CloudOutcome::Already(Box::new(recorded.row))),
+                    None => Err(self.http.transient("another load of the same rows has ended meanwhile".to_owned())),
+                }
             }
             Err(error) => Err(self.error(error, true)),
         }
     }
 
-    async fn bigquery(&self, location: &str, load: &CopyLoad<'_>) -> Result<Done, LoadError> {
-        // Files are loaded by a job, which adds columns, too.
+    /// Records the load as begun, unless another command has, and finishes what is recorded then.
+    async fn claimed(&self, location: &str, load: &CopyLoad<'_>) -> Result<CloudOutcome, LoadError> {
         for statement in create_tables(load) {
             self.query(location, &statement).await.map_err(|error| self.error(error, false))?;
         }
-        let (key, uris) = (&*load.entry.key, job_uris(load));
-        let adds_columns = load.widening == Widening::Evolve;
-        let loaded = bigquery::load(&self.http, location, &self.table, key, &uris, adds_columns).await;
-        let (rows, was_there) = loaded.map_err(|error| self.error(error, true))?;
-        self.check_rows(load, rows)?;
-        self.query(location, &merge_entry(load)).await.map_err(|error| self.error(error, true))?;
-        Ok(Done::Loaded { was_there })
+        let claim = Claim {
+            attempt: self.attempt.clone(),
+            stage: load.stage.clone(),
+            files: StagedFiles::of(load.files),
+            adds_columns: load.widening == Widening::Evolve,
+        };
+        let claimed = self.change(location, &merge_claim(load, &claim)).await;
+        // Nothing is copied without a claim: whatever became of it, no row is in the table.
+        claimed.map_err(|error| self.error(error, false))?;
+        match self.find(location, &load.entry.key).await? {
+            Some(recorded) if recorded.claim.as_ref() != Some(&claim) => {
+                let found = self.finished(location, recorded).await?;
+                Ok(CloudOutcome::Already(Box::new(found.row)))
+            }
+            Some(Recorded { row, .. }) => {
+                self.copy(location, &row.key, load.entry.rows, &claim).await?;
+                Ok(CloudOutcome::Loaded)
+            }
+            None => Err(self.http.transient("the record of this load was removed meanwhile".to_owned())),
+        }
     }
 
-    async fn databricks(&self, load: &CopyLoad<'_>, script: &CopyScript) -> Result<Done, LoadError> {
-        let mut was_there = false;
-        for statement in &script.before {
-            databricks::execute(&self.http, statement).await.map_err(|error| self.error(error, false))?;
-        }
-        for statement in &script.load {
-            let result = databricks::execute(&self.http, statement).await.map_err(|error| self.error(error, true))?;
-            // None of an earlier attempt at this load, whose files have the same names. Checked before it is recorded.
-            let rows = result.number(0).unwrap_or_default();
-            if statement.starts_with("COPY INTO") {
-                was_there = rows == 0 && load.entry.rows > 0;
-                if !was_there {
-                    self.check_rows(load, rows)?;
+    /// Copies the files of a claim, or finds that they are copied, and records that.
+    async fn copy(&self, location: &str, key: &str, rows: u64, claim: &Claim) -> Result<(), LoadError> {
+        let Claim { stage, files, adds_columns, .. } = claim;
+        let is_ours = claim.attempt == self.attempt;
+        let copied = match self.table.system() {
+            CloudSystem::BigQuery => {
+                let uris = job_uris(stage, files);
+                let job = Job {
+                    location,
+                    table: &self.table,
+                    key,
+                    claimed_by: &claim.attempt,
+                    uris: &uris,
+                    adds_columns: *adds_columns,
+                };
+                bigquery::load(&self.http, &job, &self.attempt).await.map(|(rows, _)| Some(rows))
+            }
+            _ => {
+                let statement = databricks_copy(&self.table, stage, files, *adds_columns);
+                match databricks::execute_copy(&self.http, &statement).await {
+                    // None of those that an earlier sending has copied.
+                    Ok((result, is_repeated)) => match result.number(0) {
+                        Some(0) if rows > 0 && (is_repeated || !is_ours) => Ok(Some(rows)),
+                        Some(0) if rows > 0 => Err(StatementError::Call(CallError::Load(self.http.refused(
+                            "files of these names were copied before, and the record of that load is gone".to_owned(),
+                            Some("load the rows under a key of their own: the service copies no file twice".to_owned()),
+                        )))),
+                        found => Ok(found),
+                    },
+                    Err(error) => Err(error),
                 }
             }
+        };
+        let unknown = |cause: String| LoadError::Unknown { table: self.name().to_owned(), cause };
+        let state = match copied {
+            Ok(Some(found)) if found == rows => LOADED,
+            Ok(Some(_)) => MISCOUNTED,
+            Ok(None) => return Err(unknown("the service has not said how many rows it copied".to_owned())),
+            Err(error) => {
+                let error = self.error(error, true);
+                if let (true, LoadError::Refused { .. }) = (is_ours, &error) {
+                    // The next command begins anew. If this fails, it goes on with the same files, which is as good.
+                    let _ = self.change(location, &drop_claim(&self.table, key, claim)).await;
+                }
+                return Err(error);
+            }
+        };
+        let ended = self.change(location, &end_claim(&self.table, key, claim, state)).await;
+        match (ended, copied) {
+            (Ok(_), Ok(Some(found))) if state == MISCOUNTED => {
+                Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: rows, found: Some(found) })
+            }
+            (Ok(_), _) => Ok(()),
+            (Err(error), _) => match self.error(error, true) {
+                LoadError::Refused { cause, .. } | LoadError::Connect { cause, .. } => Err(unknown(cause)),
+                error => Err(error),
+            },
         }
-        Ok(Done::Loaded { was_there })
     }
 
-    fn check_rows(&self, load: &CopyLoad<'_>, found: u64) -> Result<(), LoadError> {
-        match found == load.entry.rows {
-            true => Ok(()),
-            false => Err(LoadError::Refused {
-                table: self.name().to_owned(),
-                cause: format!("{} rows were sent, and the table got {found} of them", load.entry.rows),
-                hint: Some("delete them, and load again: this system cannot roll a load back".to_owned()),
-                is_transient: false,
-            }),
+    /// Executes a statement that changes the table of loads, again where another load's was in its way.
+    async fn change(&self, location: &str, statement: &str) -> Result<Rows, StatementError> {
+        let mut conflicts = 0;
+        loop {
+            match self.query(location, statement).await {
+                Err(StatementError::Refused { text, .. })
+                    if conflicts < MAX_CONFLICTS && text.to_lowercase().contains("concurrent") =>
+                {
+                    conflicts += 1;
+                    tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(conflicts)).await;
+                }
+                done => return done,
+            }
         }
     }
 
@@ -200,7 +315,7 @@ impl CloudClient {
 }
 
 /// Reads a row of the table of loads.
-fn ledger_row(row: Vec<Option<String>>) -> LedgerRow {
+fn recorded(row: Vec<Option<String>>) -> Recorded {
     let mut values = row.into_iter();
     let mut next = || values.next().flatten();
     let mut text = || next().unwrap_or_default();
@@ -210,7 +325,8 @@ fn ledger_row(row: Vec<Option<String>>) -> LedgerRow {
     let (source, mode, plan) = (text(), text(), text());
     let (rows, rejected) = (text().parse().unwrap_or_default(), text().parse().unwrap_or_default());
     let (loaded_at, version) = (text(), text());
-    LedgerRow {
+    let (state, claim) = (text(), text());
+    let row = LedgerRow {
         key,
         table,
         run_id,
@@ -227,5 +343,6 @@ fn ledger_row(row: Vec<Option<String>>) -> LedgerRow {
         digest: String::new(),
         loaded_at,
         version,
-    }
+    };
+    Recorded { row, state, claim: serde_json::from_str(&claim).ok() }
 }

@@ -1,4 +1,5 @@
 //! The SQL Statement Execution API of Databricks. It has no ids of ours: every statement of a load may be executed twice.
+//! An error after a response was lost, or after a statement was accepted, does not tell whether it was executed.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,6 +9,16 @@ use super::rows::{Rows, StatementError};
 
 /// Executes a statement and returns its rows.
 pub(super) async fn execute(http: &Http, statement: &str) -> Result<Rows, StatementError> {
+    send(http, statement, false).await.map(|(rows, _)| rows)
+}
+
+/// Executes a statement that puts rows into a table, and returns its result; the second value is true if an earlier sending of
+/// it may have been executed too.
+pub(super) async fn execute_copy(http: &Http, statement: &str) -> Result<(Rows, bool), StatementError> {
+    send(http, statement, true).await
+}
+
+async fn send(http: &Http, statement: &str, puts_rows: bool) -> Result<(Rows, bool), StatementError> {
     let Some(warehouse) = http.settings.parameters.get("warehouse") else {
         let text = "no SQL warehouse is set: add `?warehouse=ID` to the URL, or set DATABRICKS_WAREHOUSE_ID".to_owned();
         return Err(StatementError::Refused { code: String::new(), text });
@@ -27,26 +38,32 @@ pub(super) async fn execute(http: &Http, statement: &str) -> Result<Rows, Statem
     });
     let path = |_| "api/2.0/sql/statements/".to_owned();
     let mut answer = http.call(Method::POST, &path, Some(&body)).await?;
+    let is_repeated = answer.is_repeated;
+    let perhaps = |error: StatementError, perhaps: bool| match puts_rows && perhaps {
+        true => error.perhaps_executed(),
+        false => error,
+    };
     let mut polls = 0;
     loop {
         if !answer.status.is_success() {
             let code = answer.body.get("error_code").and_then(Value::as_str).unwrap_or_default().to_owned();
             let text = message(&answer.body);
             let text = text.unwrap_or_else(|| format!("the service responds with status {}", answer.status));
-            return Err(StatementError::Refused { code, text });
+            return Err(perhaps(StatementError::Refused { code, text }, is_repeated || polls > 0));
         }
         let status = answer.body.get("status").cloned().unwrap_or_default();
         match status.get("state").and_then(Value::as_str).unwrap_or_default() {
-            "SUCCEEDED" => return Ok(Rows::of_lists(answer.body.pointer("/result/data_array"))),
+            "SUCCEEDED" => return Ok((Rows::of_lists(answer.body.pointer("/result/data_array")), is_repeated)),
             "PENDING" | "RUNNING" => {}
             state => {
                 let error = status.get("error").cloned().unwrap_or_default();
                 let code = error.get("error_code").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let text = message(&error).unwrap_or_else(|| format!("the statement has ended as {state}"));
-                return Err(match text.contains("TABLE_OR_VIEW_NOT_FOUND") {
+                let error = match text.contains("TABLE_OR_VIEW_NOT_FOUND") {
                     true => StatementError::NoObject(text),
                     false => StatementError::Refused { code, text },
-                });
+                };
+                return Err(perhaps(error, is_repeated));
             }
         }
         let id = answer.body.get("statement_id").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -56,6 +73,7 @@ pub(super) async fn execute(http: &Http, statement: &str) -> Result<Rows, Statem
             )));
         }
         http.pause(&mut polls).await;
-        answer = http.call(Method::GET, &|_| format!("api/2.0/sql/statements/{id}"), None).await?;
+        let asked = http.call(Method::GET, &|_| format!("api/2.0/sql/statements/{id}"), None).await;
+        answer = asked.map_err(|error| perhaps(error.into(), true))?;
     }
 }

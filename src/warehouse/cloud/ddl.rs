@@ -5,7 +5,7 @@ use super::system::CloudSystem;
 use super::types::{has_mapped_fields, sql_type};
 use crate::column::{Field, Schema, Type};
 use crate::warehouse::sql::column_lines;
-use crate::warehouse::{LoadError, Misfit};
+use crate::warehouse::{LoadError, Misfit, NewColumn, NewTable};
 
 /// A column of the rows, as a new table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn cloud_columns(system: CloudSystem, columns: &Schema) -> Result<Vec<CloudC
 }
 
 /// Returns the statement that creates `table` with the columns that Parquet files of the same rows have.
-pub fn ddl(system: CloudSystem, table: &str, columns: &Schema) -> Result<String, LoadError> {
+pub fn new_table(system: CloudSystem, table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = CloudTable::parse(system, table).map_err(refuse)?;
     if columns.fields.is_empty() {
@@ -57,7 +57,9 @@ pub fn ddl(system: CloudSystem, table: &str, columns: &Schema) -> Result<String,
     }
     let columns = cloud_columns(system, columns);
     let columns = columns.map_err(|misfits| LoadError::Misfits { table: format!("{table} of {system}"), misfits })?;
-    Ok(format!("{};\n", create_table(&name, &columns, false)))
+    let statement = format!("{};\n", create_table(&name, &columns, false));
+    let columns = columns.into_iter().map(|column| NewColumn { name: column.name, sql_type: column.sql_type });
+    Ok(NewTable { name: name.parts().to_vec(), columns: columns.collect(), statement })
 }
 
 /// Returns the statement without a semicolon; `if_missing` for one that leaves a table that exists as it is.
@@ -142,7 +144,8 @@ mod tests {
             Field::new("at", nanos),
             Field::new("hq", Type::Struct(vec![Field::new("post-code", Type::Text)])),
         ]);
-        let message = |system| ddl(system, "t", &schema).map_err(|error| error.to_string());
+        let message =
+            |system| new_table(system, "t", &schema).map(|table| table.statement).map_err(|error| error.to_string());
         let bigquery = message(CloudSystem::BigQuery).unwrap_err();
         for name in ["Company Name", "lists", "at", "hq"] {
             assert!(bigquery.contains(&format!("column `{name}` ")), "{bigquery}");
@@ -150,8 +153,8 @@ mod tests {
         assert!(message(CloudSystem::Snowflake).unwrap().contains("\"Company Name\" VARCHAR"));
         assert!(message(CloudSystem::Databricks).unwrap_err().contains("nanoseconds"));
         let named = Schema::new(schema.fields[..1].to_vec());
-        let statement = ddl(CloudSystem::Databricks, "t", &named).unwrap();
+        let statement = new_table(CloudSystem::Databricks, "t", &named).unwrap().statement;
         assert!(statement.ends_with(") TBLPROPERTIES ('delta.columnMapping.mode' = 'name');\n"), "{statement}");
-        assert!(ddl(CloudSystem::Snowflake, "t", &Schema::default()).is_err());
+        assert!(new_table(CloudSystem::Snowflake, "t", &Schema::default()).is_err());
     }
 }

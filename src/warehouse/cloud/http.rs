@@ -7,7 +7,9 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
 use super::settings::CloudSettings;
+use super::system::CloudSystem;
 use super::token::{NoToken, Tokens};
+use crate::net::request_log::{RequestLog, log_wait_for};
 use crate::net::{bad_certificate, http1_client_builder, retry_after};
 use crate::text::error_chain;
 use crate::warehouse::LoadError;
@@ -57,6 +59,8 @@ pub(super) struct Http {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
+    /// True if an earlier sending of the same request may have been executed: its response was lost.
+    pub(super) is_repeated: bool,
 }
 
 /// The failure of a request.
@@ -94,6 +98,9 @@ impl Http {
         let mut waits = WAITS.iter();
         let mut was_renewed = false;
         let mut tries = 0;
+        let mut is_repeated = false;
+        // Of a statement that was cancelled, not of a busy service.
+        let is_final = |status: u16| status == 408 && self.settings.system() == CloudSystem::Snowflake;
         loop {
             let (cause, wanted) = match self.once(method.clone(), &path(tries), body).await {
                 Ok((answer, _)) if answer.status == StatusCode::UNAUTHORIZED => {
@@ -104,19 +111,33 @@ impl Http {
                         continue;
                     }
                     let cause = format!("the token was refused{}", said(&answer.body));
-                    return Err(CallError::Load(self.no_token(NoToken { cause, hint: self.tokens.hint() })));
+                    return Err(match is_repeated {
+                        true => CallError::Lost(cause),
+                        false => CallError::Load(self.no_token(NoToken { cause, hint: self.tokens.hint() })),
+                    });
                 }
                 Ok((answer, wanted)) => match answer.status.as_u16() {
-                    408 | 429 | 500.. => {
+                    status if is_final(status) => return Ok(Answer { is_repeated, ..answer }),
+                    status @ (408 | 429 | 500..) => {
+                        is_repeated |= status != 429;
                         (format!("the service responds with status {}{}", answer.status, said(&answer.body)), wanted)
                     }
-                    _ => return Ok(answer),
+                    403 if is_rate_limit(&answer.body) => {
+                        (format!("the service limits the rate{}", said(&answer.body)), wanted)
+                    }
+                    _ => return Ok(Answer { is_repeated, ..answer }),
                 },
-                Err(CallError::Lost(cause)) => (cause, None),
+                Err(CallError::Lost(cause)) => {
+                    is_repeated = true;
+                    (cause, None)
+                }
+                Err(CallError::Load(error)) if is_repeated => return Err(CallError::Lost(error.to_string())),
                 Err(error) => return Err(error),
             };
             let Some(wait) = waits.next() else { return Err(CallError::Lost(cause)) };
-            tokio::time::sleep(wanted.unwrap_or_default().min(MAX_WAIT).max(*wait)).await;
+            let wait = wanted.unwrap_or_default().min(MAX_WAIT).max(*wait);
+            log_wait_for(&cause, wait);
+            tokio::time::sleep(wait).await;
             tries += 1;
         }
     }
@@ -129,6 +150,7 @@ impl Http {
     ) -> Result<(Answer, Option<Duration>), CallError> {
         let token = self.tokens.get(&self.client).await.map_err(|error| CallError::Load(self.no_token(error)))?;
         let url = format!("{}{path}", self.settings.endpoint);
+        let log = RequestLog::begin(method.as_str(), &url);
         let mut request = self.client.request(method, url).bearer_auth(token).header("accept", "application/json");
         if self.tokens.are_signed() {
             request = request.header("x-snowflake-authorization-token-type", "KEYPAIR_JWT");
@@ -136,8 +158,16 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut response = request.send().await.map_err(|error| self.unsent(&error))?;
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                let error = error.without_url();
+                log.failed(None, &error);
+                return Err(self.unsent(&error));
+            }
+        };
         let status = response.status();
+        log.answered(status.as_u16(), response.content_length());
         let after = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wanted = after.and_then(|text| retry_after(text, std::time::SystemTime::now()));
         let mut bytes = Vec::new();
@@ -150,8 +180,10 @@ impl Http {
             }
         }
         match serde_json::from_slice(&bytes) {
-            Ok(body) => Ok((Answer { status, body }, wanted)),
-            Err(_) if !status.is_success() || bytes.is_empty() => Ok((Answer { status, body: Value::Null }, wanted)),
+            Ok(body) => Ok((Answer { status, body, is_repeated: false }, wanted)),
+            Err(_) if !status.is_success() || bytes.is_empty() => {
+                Ok((Answer { status, body: Value::Null, is_repeated: false }, wanted))
+            }
             // Cut, or of something between.
             Err(_) => Err(CallError::Lost("the response is no JSON".to_owned())),
         }
@@ -185,6 +217,12 @@ impl Http {
         }
         CallError::Lost(causes(error))
     }
+}
+
+/// Returns true for the errors by which BigQuery limits rates, with status 403.
+fn is_rate_limit(body: &Value) -> bool {
+    let reason = body.pointer("/error/errors/0/reason").and_then(Value::as_str);
+    matches!(reason, Some("rateLimitExceeded" | "jobRateLimitExceeded" | "userRateLimitExceeded" | "jobBackendError"))
 }
 
 /// Returns the message of an error in a response, behind a colon, cut to a readable length.

@@ -31,8 +31,8 @@ mod token;
 mod types;
 
 #[cfg(feature = "object-store")]
-pub use client::{CloudClient, CloudOutcome};
-pub use ddl::{CloudColumn, cloud_columns, ddl};
+pub use client::{CloudClient, CloudOutcome, FoundLoad};
+pub use ddl::{CloudColumn, cloud_columns, new_table};
 pub use names::CloudTable;
 #[cfg(feature = "object-store")]
 pub use script::{CopyEntry, CopyLoad, CopyScript, Stage, copy_script};

@@ -86,8 +86,8 @@ fn table_part(system: CloudSystem, NamePart { text, is_quoted }: NamePart) -> Re
             true => at_most(text, 1024),
             false => Err(format!("`{text}` has other characters than letters, digits, `_` and `-`")),
         },
-        CloudSystem::Databricks => match text.chars().any(|c| c.is_control() || matches!(c, '.' | ' ' | '/')) {
-            true => Err(format!("`{text}` has a point, a space, a slash or a control character")),
+        CloudSystem::Databricks => match text.chars().any(|c| c.is_control() || matches!(c, '.' | ' ' | '/' | '"')) {
+            true => Err(format!("`{text}` has a point, a space, a slash, a double quote or a control character")),
             false => at_most(text.to_lowercase(), 255),
         },
         CloudSystem::Snowflake | CloudSystem::Redshift => match text.len() > 127 {

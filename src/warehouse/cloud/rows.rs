@@ -17,8 +17,21 @@ pub(super) enum StatementError {
     Call(CallError),
     /// Something that it names does not exist.
     NoObject(String),
-    /// The service refused it.
+    /// The service refused it, and did nothing of it.
     Refused { code: String, text: String },
+}
+
+impl StatementError {
+    /// Returns the same error where the statement, or an earlier sending of it, may have been executed all the same.
+    pub(super) fn perhaps_executed(self) -> Self {
+        match self {
+            lost @ StatementError::Call(CallError::Lost(_)) => lost,
+            StatementError::Call(CallError::Load(error)) => StatementError::Call(CallError::Lost(error.to_string())),
+            StatementError::NoObject(text) | StatementError::Refused { text, .. } => {
+                StatementError::Call(CallError::Lost(text))
+            }
+        }
+    }
 }
 
 impl From<CallError> for StatementError {
@@ -51,10 +64,13 @@ pub(super) fn failed_guard(text: &str) -> Option<&str> {
     Some(text.split('\'').next().unwrap_or(text).trim_end())
 }
 
-/// Returns an error's text without what is in single quotes: values of rows are personal data.
+/// Returns an error's text without what is in quotes: values of rows are personal data.
 pub(super) fn without_values(text: &str) -> String {
-    let parts = text.split('\'').enumerate();
-    parts.map(|(i, part)| if i % 2 == 0 { part } else { "'…'" }).collect()
+    let within = |text: &str, quote: char, hidden: &str| -> String {
+        let parts = text.split(quote).enumerate();
+        parts.map(|(i, part)| if i % 2 == 0 { part } else { hidden }).collect()
+    };
+    within(&within(text, '\'', "'…'"), '"', "\"…\"")
 }
 
 /// Returns a UUID (version 8) made from these parts.
@@ -82,6 +98,7 @@ mod tests {
         assert_eq!(failed_guard("Numeric value 'ada@example.com' is not recognized"), None);
         assert_eq!(without_values("Numeric value 'ada@example.com' is not"), "Numeric value '…' is not");
         assert_eq!(without_values("cut in 'ada@exam"), "cut in '…'");
+        assert_eq!(without_values("Could not parse \"ada@example.com\" as INT64"), "Could not parse \"…\" as INT64");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! In systems with transactions a guard stands behind each step: a query that fails, and ends the transaction, unless the
 //! step did its work. Its text begins with [`GUARD`], so that the reason is found in the error of the server.
 
+use serde::{Deserialize, Serialize};
+
 use super::ddl::{CloudColumn, create_table};
 use super::names::CloudTable;
 use super::system::CloudSystem;
@@ -21,7 +23,8 @@ pub(super) const LOADED_ALREADY: &str = "the rows are loaded already";
 const MAX_FILES: usize = 1000;
 
 /// The location of staged files as a system reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// A stage of Snowflake, with a path below it: `@CRM.LOADS/companies/`.
     Named(String),
@@ -75,6 +78,52 @@ pub struct CopyLoad<'a> {
     pub entry: &'a CopyEntry,
 }
 
+impl CopyLoad<'_> {
+    /// Returns true if there is nothing to copy: the load is recorded, and needs no table.
+    pub(super) fn has_no_rows(&self) -> bool {
+        self.entry.rows == 0 || self.files.is_empty() || self.columns.is_empty()
+    }
+}
+
+/// The files of a load as one statement, or one job, names them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StagedFiles {
+    /// By their names below the stage.
+    Names(Vec<String>),
+    /// By the beginning of their names, where there are more than a statement takes.
+    Prefix(String),
+}
+
+impl StagedFiles {
+    pub(super) fn of(files: &[String]) -> Self {
+        match files.len() > MAX_FILES {
+            true => StagedFiles::Prefix(file_prefix(files).to_owned()),
+            false => StagedFiles::Names(files.to_vec()),
+        }
+    }
+}
+
+/// A load that has begun, as the table of loads has it where rows and record are no transaction: recorded before the rows,
+/// so that whichever command comes next finishes this load, with these files, and begins no other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// Text of the command that has begun it, which no other has.
+    pub(super) attempt: String,
+    /// The location of the files.
+    pub(super) stage: Stage,
+    pub(super) files: StagedFiles,
+    /// True if the table may get columns.
+    pub(super) adds_columns: bool,
+}
+
+/// The state of a load in the table of loads.
+pub(super) const LOADED: &str = "loaded";
+/// The state of a [`Claim`].
+pub(super) const LOADING: &str = "loading";
+/// The state of a load of which the table has got another number of rows.
+pub(super) const MISCOUNTED: &str = "miscounted";
+
 /// The statements of a load, without semicolons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyScript {
@@ -85,6 +134,11 @@ pub struct CopyScript {
     pub load: Vec<String>,
     /// Statements that remove what is not needed any more.
     pub after: Vec<String>,
+    /// True if a statement that fails leaves the transaction open in this system: the text then has the statements of the
+    /// load as one block, which ends it.
+    ends_in_block: bool,
+    /// A line above the text, for those who execute it; empty for none.
+    remark: String,
 }
 
 impl CopyScript {
@@ -95,7 +149,22 @@ impl CopyScript {
 
     /// Returns all statements as text, each with a semicolon.
     pub fn text(&self) -> String {
-        self.statements().map(|statement| format!("{statement};\n")).collect()
+        let lines = |statements: &[String]| statements.iter().map(|sql| format!("{sql};\n")).collect::<String>();
+        let load = match self.ends_in_block {
+            true => block(&lines(&self.load)),
+            false => lines(&self.load),
+        };
+        let remark = if self.remark.is_empty() { String::new() } else { format!("-- {}\n", self.remark) };
+        [remark, lines(&self.before), load, lines(&self.after)].concat()
+    }
+}
+
+/// Returns the statement of Snowflake that executes `statements`, and rolls back what they did if one of them fails.
+fn block(statements: &str) -> String {
+    let block = format!("BEGIN\n{statements}EXCEPTION\nWHEN OTHER THEN\nROLLBACK;\nRAISE;\nEND;");
+    match block.contains("$$") {
+        true => format!("EXECUTE IMMEDIATE {};\n", CloudSystem::Snowflake.literal(&block)),
+        false => format!("EXECUTE IMMEDIATE $$\n{block}\n$$;\n"),
     }
 }
 
@@ -106,7 +175,7 @@ pub(super) fn ledger_of(table: &CloudTable) -> CloudTable {
 }
 
 /// The columns of the table of loads, as a query for a load returns them.
-pub(super) const LEDGER_COLUMNS: [&str; 11] = [
+pub(super) const LEDGER_COLUMNS: [&str; 13] = [
     "commit_key",
     "table_name",
     "run_id",
@@ -118,6 +187,8 @@ pub(super) const LEDGER_COLUMNS: [&str; 11] = [
     "rejected",
     "loaded_at",
     "drawoff",
+    "state",
+    "claim",
 ];
 
 /// Returns the query for the load with this key.
@@ -135,11 +206,20 @@ pub(super) fn select_load(table: &CloudTable, key: &str) -> String {
         },
         name => name.to_owned(),
     });
-    format!("SELECT {} FROM {ledger} WHERE commit_key = {}", columns.join(", "), system.literal(key))
+    // Of two claims that were recorded at once, all commands take the first.
+    format!(
+        "SELECT {} FROM {ledger} WHERE commit_key = {} ORDER BY state, claim",
+        columns.join(", "),
+        system.literal(key)
+    )
 }
 
 /// Returns the statements of a load. Fails for columns that they cannot load.
 pub fn copy_script(load: &CopyLoad<'_>) -> Result<CopyScript, LoadError> {
+    if load.has_no_rows() {
+        let (before, load) = (vec![create_ledger(load.table)], vec![merge_entry(load)]);
+        return Ok(CopyScript { before, load, ..CopyScript::default() });
+    }
     let mut script = CopyScript { before: create_tables(load), ..CopyScript::default() };
     match load.table.system() {
         CloudSystem::Snowflake => snowflake(load, &mut script),
@@ -150,7 +230,7 @@ pub fn copy_script(load: &CopyLoad<'_>) -> Result<CopyScript, LoadError> {
     Ok(script)
 }
 
-fn create_ledger(table: &CloudTable) -> String {
+pub(super) fn create_ledger(table: &CloudTable) -> String {
     let (text, integer, time) = match table.system() {
         CloudSystem::Snowflake => ("VARCHAR", "NUMBER(38, 0)", "TIMESTAMP_NTZ"),
         CloudSystem::BigQuery => ("STRING", "INT64", "TIMESTAMP"),
@@ -169,15 +249,9 @@ fn create_ledger(table: &CloudTable) -> String {
 }
 
 /// Returns the values of a row of the table of loads, in the order of [`LEDGER_COLUMNS`].
-fn entry_values(load: &CopyLoad<'_>) -> String {
+fn entry_values(load: &CopyLoad<'_>, claim: Option<&str>) -> String {
     let (system, entry) = (load.table.system(), load.entry);
     let text = |text: &str| system.literal(text);
-    let now = match system {
-        CloudSystem::Snowflake => "SYSDATE()",
-        CloudSystem::BigQuery => "CURRENT_TIMESTAMP()",
-        CloudSystem::Databricks => "current_timestamp()",
-        CloudSystem::Redshift => "SYSDATE",
-    };
     let values = [
         text(&entry.key),
         text(&load.table.shown()),
@@ -188,14 +262,60 @@ fn entry_values(load: &CopyLoad<'_>) -> String {
         text(&entry.plan),
         entry.rows.to_string(),
         entry.rejected.to_string(),
-        now.to_owned(),
+        now(system).to_owned(),
         text(env!("CARGO_PKG_VERSION")),
+        text(if claim.is_some() { LOADING } else { LOADED }),
+        claim.map_or("NULL".to_owned(), text),
     ];
     values.join(", ")
 }
 
+fn now(system: CloudSystem) -> &'static str {
+    match system {
+        CloudSystem::Snowflake => "SYSDATE()",
+        CloudSystem::BigQuery => "CURRENT_TIMESTAMP()",
+        CloudSystem::Databricks => "current_timestamp()",
+        CloudSystem::Redshift => "SYSDATE",
+    }
+}
+
 /// Returns the statement that records the load unless its key is there.
 pub(super) fn merge_entry(load: &CopyLoad<'_>) -> String {
+    merge(load, None)
+}
+
+/// Returns the statement that records that the load has begun, unless its key is there.
+pub(super) fn merge_claim(load: &CopyLoad<'_>, claim: &Claim) -> String {
+    merge(load, Some(&claim_text(claim)))
+}
+
+/// Returns the statement that records how a load has ended that has begun by this claim.
+pub(super) fn end_claim(table: &CloudTable, key: &str, claim: &Claim, state: &str) -> String {
+    let system = table.system();
+    format!(
+        "UPDATE {} SET state = {}, loaded_at = {} WHERE {}",
+        ledger_of(table).sql(),
+        system.literal(state),
+        now(system),
+        of_claim(system, key, claim)
+    )
+}
+
+/// Returns the statement that takes a claim back, nothing of which is in the table.
+pub(super) fn drop_claim(table: &CloudTable, key: &str, claim: &Claim) -> String {
+    format!("DELETE FROM {} WHERE {}", ledger_of(table).sql(), of_claim(table.system(), key, claim))
+}
+
+fn of_claim(system: CloudSystem, key: &str, claim: &Claim) -> String {
+    let [key, state, claim] = [key, LOADING, &claim_text(claim)].map(|text| system.literal(text));
+    format!("commit_key = {key} AND state = {state} AND claim = {claim}")
+}
+
+fn claim_text(claim: &Claim) -> String {
+    serde_json::to_string(claim).unwrap_or_default()
+}
+
+fn merge(load: &CopyLoad<'_>, claim: Option<&str>) -> String {
     let system = load.table.system();
     format!(
         "MERGE INTO {} AS l USING (SELECT {} AS commit_key) AS s ON l.commit_key = s.commit_key\nWHEN NOT MATCHED THEN INSERT \
@@ -203,7 +323,7 @@ pub(super) fn merge_entry(load: &CopyLoad<'_>) -> String {
         ledger_of(load.table).sql(),
         system.literal(&load.entry.key),
         LEDGER_COLUMNS.join(", "),
-        entry_values(load)
+        entry_values(load, claim)
     )
 }
 
@@ -219,11 +339,9 @@ fn snowflake(load: &CopyLoad<'_>, script: &mut CopyScript) {
     let system = CloudSystem::Snowflake;
     let (table, ledger) = (load.table.sql(), ledger_of(load.table).sql());
     if load.widening == Widening::Evolve {
-        script.before.extend(load.columns.iter().map(|column| {
-            let (name, ty) = (system.quoted(&column.name), &column.sql_type);
-            format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {ty}")
-        }));
+        script.before.extend(load.columns.iter().map(|column| add_columns(load.table, [column])));
     }
+    script.ends_in_block = true;
     let inserted = "TABLE(RESULT_SCAN(LAST_QUERY_ID()))";
     script.load.push("BEGIN TRANSACTION".to_owned());
     // A second loader waits here for the first, and then inserts nothing.
@@ -258,6 +376,30 @@ fn snowflake(load: &CopyLoad<'_>, script: &mut CopyScript) {
     script.load.push("COMMIT".to_owned());
 }
 
+/// Returns the statement of Snowflake that adds these columns, as far as they are missing.
+pub(super) fn add_columns<'a>(table: &CloudTable, columns: impl IntoIterator<Item = &'a CloudColumn>) -> String {
+    let system = CloudSystem::Snowflake;
+    let column = |column: &CloudColumn| format!("IF NOT EXISTS {} {}", system.quoted(&column.name), column.sql_type);
+    let columns: Vec<String> = columns.into_iter().map(column).collect();
+    format!("ALTER TABLE {} ADD COLUMN {}", table.sql(), columns.join(", "))
+}
+
+/// Returns the query for the names of the columns that Snowflake's table has.
+pub(super) fn select_columns(table: &CloudTable) -> String {
+    format!("SELECT COLUMN_NAME FROM {}", snowflake_catalog(table))
+}
+
+fn snowflake_catalog(table: &CloudTable) -> String {
+    let system = CloudSystem::Snowflake;
+    let [database, schema, name] = table.parts() else { return String::new() };
+    format!(
+        "{}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        system.quoted(database),
+        system.literal(schema),
+        system.literal(name)
+    )
+}
+
 fn other_count(rows: u64) -> String {
     format!("the table got another number of rows than {rows}")
 }
@@ -266,13 +408,7 @@ fn other_count(rows: u64) -> String {
 /// a word.
 fn snowflake_columns(load: &CopyLoad<'_>) -> Vec<String> {
     let system = CloudSystem::Snowflake;
-    let [database, schema, table] = load.table.parts() else { return Vec::new() };
-    let columns = format!(
-        "{}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
-        system.quoted(database),
-        system.literal(schema),
-        system.literal(table)
-    );
+    let columns = snowflake_catalog(load.table);
     let names: Vec<String> = load.columns.iter().map(|column| system.literal(&column.name)).collect();
     let all = format!("{columns} AND COLUMN_NAME IN ({})", names.join(", "));
     let here = "LISTAGG(COLUMN_NAME, ', ')";
@@ -343,7 +479,16 @@ fn bigquery(load: &CopyLoad<'_>, script: &mut CopyScript) -> Result<(), LoadErro
     let rows = load.entry.rows;
     let name = format!("{}__drawoff_{}", load.table.name(), load.entry.key.get(..8).unwrap_or_default());
     let staged = load.table.beside(&name).sql();
-    let uris: Vec<String> = job_uris(load).iter().map(|uri| system.literal(uri)).collect();
+    let uris = job_uris(load.stage, &StagedFiles::of(load.files));
+    let uris: Vec<String> = uris.iter().map(|uri| system.literal(uri)).collect();
+    let assert = |why: &str, condition: &str| {
+        format!("SELECT IF({condition}, 1, ERROR({}))", system.literal(&format!("{GUARD}{why}")))
+    };
+    let key = system.literal(&load.entry.key);
+    let ledger = ledger_of(load.table).sql();
+    // Before a copy of the rows is made and paid for.
+    let is_new = format!("NOT EXISTS (SELECT 1 FROM {ledger} WHERE commit_key = {key})");
+    script.before.push(assert(LOADED_ALREADY, &is_new));
     script.before.push(format!(
         "LOAD DATA OVERWRITE {staged} FROM FILES (format = 'PARQUET', enable_list_inference = TRUE, decimal_target_types = \
          ['NUMERIC', 'BIGNUMERIC'], uris = [{}])",
@@ -358,9 +503,28 @@ fn bigquery(load: &CopyLoad<'_>, script: &mut CopyScript) -> Result<(), LoadErro
             _ => system.quoted(&column.name),
         })
         .collect();
-    let assert = |why: &str, condition: &str| {
-        format!("SELECT IF({condition}, 1, ERROR({}))", system.literal(&format!("{GUARD}{why}")))
-    };
+    // INSERT takes the members of objects by their order.
+    let objects: Vec<String> = load
+        .columns
+        .iter()
+        .filter(|column| column.sql_type.contains("STRUCT") && !matches!(column.ty, Type::Map(_)))
+        .map(|column| system.literal(&column.name))
+        .collect();
+    if !objects.is_empty() {
+        let schema = load.table.beside("INFORMATION_SCHEMA").sql();
+        let of = |table: &str| {
+            let (name, names) = (system.literal(table), objects.join(", "));
+            format!(
+                "SELECT column_name, data_type FROM {schema}.COLUMNS WHERE table_name = {name} AND column_name IN ({names})"
+            )
+        };
+        let differing = format!(
+            "NOT EXISTS (SELECT 1 FROM ({}) AS t JOIN ({}) AS s USING (column_name) WHERE t.data_type != s.data_type)",
+            of(load.table.name()),
+            of(&name)
+        );
+        script.before.push(assert("objects of the rows and of the table differ in members or their order", &differing));
+    }
     script.load = vec![
         "BEGIN TRANSACTION".to_owned(),
         merge_entry(load),
@@ -397,11 +561,11 @@ fn bigquery_columns(load: &CopyLoad<'_>) -> Option<String> {
 }
 
 /// Returns the URIs of the files: a pattern where there are more than a job takes.
-pub(super) fn job_uris(load: &CopyLoad<'_>) -> Vec<String> {
-    let Stage::Url(url, _) = load.stage else { return Vec::new() };
-    match load.files.len() > MAX_FILES {
-        true => vec![format!("{url}{}*", file_prefix(load.files))],
-        false => load.files.iter().map(|file| format!("{url}{file}")).collect(),
+pub(super) fn job_uris(stage: &Stage, files: &StagedFiles) -> Vec<String> {
+    let Stage::Url(url, _) = stage else { return Vec::new() };
+    match files {
+        StagedFiles::Prefix(prefix) => vec![format!("{url}{prefix}*")],
+        StagedFiles::Names(files) => files.iter().map(|file| format!("{url}{file}")).collect(),
     }
 }
 
@@ -411,24 +575,33 @@ fn file_prefix(files: &[String]) -> &str {
     first.rfind('-').map_or(first, |hyphen| &first[..=hyphen])
 }
 
-/// COPY INTO remembers the files that it has copied, whose names have the commit key in them; there is no transaction over
-/// several statements.
-fn databricks(load: &CopyLoad<'_>, script: &mut CopyScript) {
+/// Returns the statement that copies files. COPY INTO remembers the files that it has copied, and skips them.
+pub(super) fn databricks_copy(table: &CloudTable, stage: &Stage, files: &StagedFiles, adds_columns: bool) -> String {
     let system = CloudSystem::Databricks;
-    let merge = load.widening == Widening::Evolve;
     // One statement in any case: two would be seen apart.
-    let files = match load.files.len() > MAX_FILES {
-        true => format!("PATTERN = {}", system.literal(&format!("{}*", file_prefix(load.files)))),
-        false => {
-            let files: Vec<String> = load.files.iter().map(|file| system.literal(file)).collect();
+    let files = match files {
+        StagedFiles::Prefix(prefix) => format!("PATTERN = {}", system.literal(&format!("{prefix}*"))),
+        StagedFiles::Names(files) => {
+            let files: Vec<String> = files.iter().map(|file| system.literal(file)).collect();
             format!("FILES = ({})", files.join(", "))
         }
     };
-    script.load.push(format!(
-        "COPY INTO {} FROM {}\nFILEFORMAT = PARQUET\n{files}\nCOPY_OPTIONS ('mergeSchema' = '{merge}', 'force' = 'false')",
-        load.table.sql(),
-        load.stage.sql(system),
-    ));
+    format!(
+        "COPY INTO {} FROM {}\nFILEFORMAT = PARQUET\n{files}\nCOPY_OPTIONS ('mergeSchema' = '{adds_columns}', 'force' = 'false')",
+        table.sql(),
+        stage.sql(system),
+    )
+}
+
+/// There is no transaction over several statements.
+fn databricks(load: &CopyLoad<'_>, script: &mut CopyScript) {
+    let system = CloudSystem::Databricks;
+    let (ledger, key) = (ledger_of(load.table).sql(), system.literal(&load.entry.key));
+    let why = system.literal(&format!("{GUARD}{LOADED_ALREADY}"));
+    script.remark = "Execute these in order, and stop at the first that fails: they are no transaction.".to_owned();
+    script.load.push(format!("SELECT IF(COUNT(*) = 0, 1, raise_error({why})) FROM {ledger} WHERE commit_key = {key}"));
+    let adds_columns = load.widening == Widening::Evolve;
+    script.load.push(databricks_copy(load.table, load.stage, &StagedFiles::of(load.files), adds_columns));
     script.load.push(merge_entry(load));
 }
 
@@ -449,9 +622,9 @@ fn redshift(load: &CopyLoad<'_>, script: &mut CopyScript) {
         // A second loader waits here for the first.
         format!("LOCK {ledger}"),
         guard(system, "COUNT(*) = 0", LOADED_ALREADY, None, &here),
-        format!("INSERT INTO {ledger} ({}) VALUES ({})", LEDGER_COLUMNS.join(", "), entry_values(load)),
+        format!("INSERT INTO {ledger} ({}) VALUES ({})", LEDGER_COLUMNS.join(", "), entry_values(load, None)),
         format!("COPY {table} ({}) FROM {from}\nFORMAT AS PARQUET{nested}", names.join(", ")),
-        guard(system, &format!("MAX(pg_last_copy_count()) = {rows}"), &other_count(rows), None, &here),
+        guard(system, &format!("MAX(n) = {rows}"), &other_count(rows), None, "(SELECT pg_last_copy_count() AS n) AS c"),
         "COMMIT".to_owned(),
     ];
 }
@@ -499,7 +672,8 @@ mod tests {
             assert!(at(LOADED_ALREADY) < at(rows) && at(rows) < at("another number of rows"), "{load:?}");
         }
         let load = script(CloudSystem::Databricks, 2, Widening::Evolve).load;
-        assert!(load[0].starts_with("COPY INTO") && load[1].starts_with("MERGE INTO"), "{load:?}");
+        assert!(load[0].contains(LOADED_ALREADY), "{load:?}");
+        assert!(load[1].starts_with("COPY INTO") && load[2].starts_with("MERGE INTO"), "{load:?}");
     }
 
     #[test]

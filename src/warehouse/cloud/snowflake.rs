@@ -26,7 +26,7 @@ pub(super) async fn execute(http: &Http, statements: &[String], name: &str) -> R
     });
     for member in ["warehouse", "role"] {
         if let Some(value) = parameter(member) {
-            body[member] = json!(value);
+            body[member] = json!(as_stored(value));
         }
     }
     let id = uuid_of(&[name, &text]);
@@ -43,19 +43,51 @@ pub(super) async fn execute(http: &Http, statements: &[String], name: &str) -> R
             return Err(StatementError::Call(CallError::Lost("the response has no statement handle".to_owned())));
         }
         http.pause(&mut polls).await;
-        answer = http.call(Method::GET, &|_| format!("api/v2/statements/{handle}"), None).await?;
+        let asked = http.call(Method::GET, &|_| format!("api/v2/statements/{handle}"), None).await;
+        // It goes on, or has ended, whatever keeps us from asking.
+        answer = asked.map_err(|error| StatementError::from(error).perhaps_executed())?;
+        if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) {
+            return Err(refused(&answer).perhaps_executed());
+        }
     }
-    rows_of(answer)
+    rows_of(&answer)
 }
 
-fn rows_of(Answer { status, body }: Answer) -> Result<Rows, StatementError> {
-    if !status.is_success() {
-        let code = body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let text = message(&body).unwrap_or_else(|| format!("the service responds with status {status}"));
-        return Err(match NO_OBJECT.contains(&&*code) {
-            true => StatementError::NoObject(text),
-            false => StatementError::Refused { code, text },
-        });
+/// Returns the name of a warehouse or a role as the service compares it, with its case: in upper case unless it is quoted or has
+/// other characters than names without quotes.
+fn as_stored(name: &str) -> String {
+    if let Some(quoted) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        return quoted.replace("\"\"", "\"");
     }
-    Ok(Rows::of_lists(body.get("data")))
+    match name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$')) {
+        true => name.to_ascii_uppercase(),
+        false => name.to_owned(),
+    }
+}
+
+fn refused(Answer { status, body, .. }: &Answer) -> StatementError {
+    let code = body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = message(body).unwrap_or_else(|| format!("the service responds with status {status}"));
+    match NO_OBJECT.contains(&&*code) {
+        true => StatementError::NoObject(text),
+        false => StatementError::Refused { code, text },
+    }
+}
+
+fn rows_of(answer: &Answer) -> Result<Rows, StatementError> {
+    match answer.status.is_success() {
+        true => Ok(Rows::of_lists(answer.body.get("data"))),
+        false => Err(refused(answer)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_the_case_in_which_the_service_has_them() {
+        let names = ["compute_wh", "Load$1", "\"Small \"\"x\"\"\"", "with space"];
+        assert_eq!(names.map(as_stored), ["COMPUTE_WH", "LOAD$1", "Small \"x\"", "with space"]);
+    }
 }

@@ -106,7 +106,10 @@ impl Tokens {
                     output.map_err(|cause| fail(format!("cannot start the command of {TOKEN_COMMAND}: {cause}")))?;
                 // Its words may contain a secret.
                 if !output.status.success() {
-                    return Err(fail(format!("the command of {TOKEN_COMMAND} failed: {}", output.status)));
+                    return Err(NoToken {
+                        cause: format!("the command of {TOKEN_COMMAND} failed: {}", output.status),
+                        hint: "execute that command by hand to see what it says, and correct it".to_owned(),
+                    });
                 }
                 String::from_utf8_lossy(&output.stdout).into_owned()
             }
@@ -122,7 +125,14 @@ impl Tokens {
         let token = token.trim().to_owned();
         // It goes into a header.
         match token.is_empty() || token.bytes().any(|byte| !(0x21..0x7f).contains(&byte)) {
-            true => Err(fail("the token is empty, or has characters that no token has".to_owned())),
+            true => Err(NoToken {
+                cause: "the token is empty, or has characters that no token has, such as a space".to_owned(),
+                hint: match &self.settings.token {
+                    TokenSource::Text(name, _) => format!("set {name} to the token alone"),
+                    TokenSource::Command(_) => format!("correct {TOKEN_COMMAND}: it is to print the token alone"),
+                    _ => "correct the file, which is to hold the token alone".to_owned(),
+                },
+            }),
             false => Ok(token),
         }
     }

@@ -23,4 +23,4 @@ mod statistics;
 mod system;
 
 pub use location::{LocationError, place_of};
-pub use system::{Delta, ddl};
+pub use system::{Delta, new_table};

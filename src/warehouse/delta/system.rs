@@ -11,7 +11,8 @@ use crate::column::Schema;
 use crate::sink::UploadControl;
 use crate::warehouse::storage::{TableStorage, new_attempt};
 use crate::warehouse::{
-    Begun, FilesPlace, LedgerRow, LoadError, LoadMode, LoadRequest, Orphans, TableTarget, Warehouse,
+    Begun, FilesPlace, LedgerRow, LoadError, LoadMode, LoadRequest, NewColumn, NewTable, Orphans, TableTarget,
+    Warehouse,
 };
 
 /// A Delta table, which need not exist yet.
@@ -112,28 +113,36 @@ impl Warehouse for Delta {
     }
 
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError> {
-        ddl(table, columns)
+        Ok(new_table(table, columns)?.statement)
     }
 }
 
 /// Returns the statement of Spark that creates `table` with the columns that a load would create.
-pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
+pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     if let Some(reason) = unfit_names(&columns.fields) {
         return Err(refuse(reason));
     }
-    let mut lines = Vec::new();
+    let mut made = Vec::new();
     for field in &columns.fields {
         let schema = new_schema(&Schema::new(vec![field.clone()]));
         let schema = schema.map_err(|what| refuse(format!("column `{}` {what}", field.name)))?;
         let ty = &schema["fields"][0]["type"];
-        lines.push(format!("  {} {}", quoted(&field.name), super::schema::sql_type(ty)));
+        made.push(NewColumn::new(&*field.name, super::schema::sql_type(ty)));
     }
-    let table = match table.contains('/') {
-        true => format!("delta.`{}`", table.replace('`', "``")),
-        false => table.split('.').map(quoted).collect::<Vec<_>>().join("."),
+    // A path is a table in the pseudo-schema `delta` of Spark.
+    let (name, sql) = match table.contains('/') {
+        true => (vec!["delta".to_owned(), table.to_owned()], format!("delta.{}", quoted(table))),
+        false => {
+            let parts: Vec<String> = table.split('.').map(str::to_owned).collect();
+            let sql = parts.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".");
+            (parts, sql)
+        }
     };
-    Ok(format!("CREATE TABLE {table} (\n{}\n) USING DELTA;\n", lines.join(",\n")))
+    let lines: Vec<String> =
+        made.iter().map(|column| format!("  {} {}", quoted(&column.name), column.sql_type)).collect();
+    let statement = format!("CREATE TABLE {sql} (\n{}\n) USING DELTA;\n", lines.join(",\n"));
+    Ok(NewTable { name, columns: made, statement })
 }
 
 fn quoted(name: &str) -> String {
@@ -154,10 +163,10 @@ mod tests {
             Field::new("m", Type::map(Type::Decimal)),
         ]);
         assert_eq!(
-            ddl("crm.people", &columns).unwrap(),
+            new_table("crm.people", &columns).unwrap().statement,
             "CREATE TABLE `crm`.`people` (\n  `a` BIGINT,\n  `s` ARRAY<STRUCT<`x`: DOUBLE, `y`: STRING>>,\n  `m` MAP<STRING, \
              DECIMAL(38,0)>\n) USING DELTA;\n"
         );
-        assert!(ddl("p", &Schema::new(vec![Field::new("a b", Type::Text)])).is_err());
+        assert!(new_table("p", &Schema::new(vec![Field::new("a b", Type::Text)])).is_err());
     }
 }

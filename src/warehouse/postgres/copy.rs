@@ -1,12 +1,14 @@
 //! Encodes rows in the binary form of COPY, and finds values that their columns cannot hold before they are sent. Pure.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::{Cast, Change, Layout, LayoutColumn, Mapping};
 use super::types::Wire;
 use super::value::{Slot, Width, is_suspicious, width};
 use crate::column::{Batch, Schema, Type};
 use crate::warehouse::cells::{Cells, Reason, Values};
+use crate::warehouse::defaults::mark_columns_without_values;
 use crate::warehouse::row_check::{CheckedColumn, unfit_rows};
 use crate::warehouse::{LoadError, LoadRows, Misfit, NulPolicy, RowEncoder, UnfitRow};
 
@@ -25,6 +27,22 @@ pub(super) struct CopyEncoder {
     pub(super) mapping: Mapping,
     /// The table in messages.
     pub(super) table: String,
+    /// New columns of doubles with a number whose digits another type would have to keep.
+    pub(super) respelled: RespelledColumns,
+}
+
+/// Columns, added by workers and read by the writer. The columns of rows that are appended were added before.
+#[derive(Debug, Default)]
+pub(super) struct RespelledColumns(Mutex<BTreeSet<Arc<str>>>);
+
+impl RespelledColumns {
+    fn add(&self, name: &Arc<str>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
 }
 
 impl CopyEncoder {
@@ -33,7 +51,8 @@ impl CopyEncoder {
     }
 
     /// Returns the columns of rows that all fit, with the types that their values alone need in columns of integers that may
-    /// become wider; `None` if there are no such columns.
+    /// become wider, and without those of which no row has a value and the table has a default; `None` if there are no such
+    /// columns.
     fn columns_of_rows(&self, batch: &Batch) -> Result<Option<Schema>, Misfit> {
         let is_open = |ty: &Type| !matches!(ty, Type::Null | Type::Int { .. });
         let mut columns: Option<Schema> = None;
@@ -57,6 +76,9 @@ impl CopyEncoder {
                 Width::Double | Width::Numeric => Type::Decimal,
             };
         }
+        let open =
+            |name: &str| self.mapping.open_defaults().find(|(own, _)| ***own == *name).map(|(_, is_strict)| is_strict);
+        mark_columns_without_values(batch, &self.mapping.names(&batch.schema)?, &mut columns, open)?;
         Ok(columns)
     }
 
@@ -84,6 +106,11 @@ impl RowEncoder for CopyEncoder {
         // Of columns that appear late: the others are checked before the first row.
         let layout = layout.map_err(|misfits| self.misfits(misfits))?;
         let columns = self.columns(&layout, batch, true);
+        for (column, place) in columns.iter().zip(&layout.columns) {
+            if column.is_new && !self.respelled.contains(&place.name) && column.cells.is_respelled() {
+                self.respelled.add(&place.name);
+            }
+        }
         let load_key = self.mapping.load_column.as_ref().and_then(|column| column.key.as_deref());
         let fields = columns.len() + usize::from(load_key.is_some());
         let fields =
@@ -257,8 +284,15 @@ mod tests {
         for table in tables {
             for nul in [NulPolicy::Reject, NulPolicy::Replace] {
                 let widening = Widening::Evolve;
-                let mapping = Mapping { table: table.clone(), widening, key: Vec::new(), nul, load_column: None };
-                assert_same_rows(&CopyEncoder { mapping, table: "t".into() });
+                let mapping = Mapping {
+                    table: table.clone(),
+                    widening,
+                    key: Vec::new(),
+                    nul,
+                    load_column: None,
+                    first: Default::default(),
+                };
+                assert_same_rows(&CopyEncoder { mapping, table: "t".into(), respelled: Default::default() });
             }
         }
     }
@@ -299,8 +333,9 @@ mod tests {
             for widening in [Widening::Evolve, Widening::Fixed] {
                 for nul in [NulPolicy::Reject, NulPolicy::Replace] {
                     let table = Some(vec![column.clone()]);
-                    let mapping = Mapping { table, widening, key: Vec::new(), nul, load_column: None };
-                    let encoder = CopyEncoder { mapping, table: "t".into() };
+                    let mapping =
+                        Mapping { table, widening, key: Vec::new(), nul, load_column: None, first: Default::default() };
+                    let encoder = CopyEncoder { mapping, table: "t".into(), respelled: Default::default() };
                     match name {
                         // None of them is a time of day.
                         "timestamptz" => {}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::sql::quoted;
 use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, fits, new_type};
 use crate::column::{Container, Schema, Type};
+use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
@@ -46,6 +47,7 @@ pub(super) struct Mapping {
     pub(super) nul: NulPolicy,
     /// A column with the same text in each row.
     pub(super) load_column: Option<LoadColumn>,
+    pub(super) first: FirstColumns,
 }
 
 /// The column that gets the commit key.
@@ -213,7 +215,11 @@ impl Mapping {
                 Some(column.base_type.clone())
             }
         };
-        let found = names.iter().enumerate().find_map(|(index, name)| Some((index, name, known(name)?)));
+        // One whose rows have null anyway.
+        let plain = |column: &&TableColumn| !column.has_default && !column.takes_no_null && !column.is_generated;
+        let plain = self.table.iter().flatten().find(plain).map(|column| (0, &column.name, column.base_type.clone()));
+        let known = names.iter().enumerate().find_map(|(index, name)| Some((index, name, known(name)?)));
+        let found = known.map(|known| plain.unwrap_or(known));
         let (index, name, wire_type) = found.ok_or_else(|| Misfit {
             column: names[0].to_string(),
             what: "has only nulls, and the table does not have it".into(),
@@ -243,7 +249,9 @@ impl Mapping {
         };
         if *ty == Type::Null {
             // A null is not the table's own value, and rows before and after the first value are alike.
-            let is_sent = column.has_default && !column.is_generated;
+            // Where the columns stay as they are, those of the table are columns of the rows, too, that mostly have no value.
+            let is_omitted = self.is_open(column) && (column.takes_no_null || self.widening == Widening::Fixed);
+            let is_sent = column.has_default && !column.is_generated && !is_omitted;
             return Ok(is_sent.then(|| (Wire::Text(None), column.base_type.clone(), None, None)));
         }
         if column.is_generated {
@@ -310,8 +318,21 @@ impl Mapping {
 
     /// Returns true if the column `name` of the table takes no null.
     pub(super) fn is_required(&self, name: &str) -> bool {
+        let takes_no_null = |column: &TableColumn| column.takes_no_null && !self.is_open(column);
         self.key.iter().any(|key| **key == *name)
-            || self.table.iter().flatten().any(|column| column.takes_no_null && *column.name == *name)
+            || self.table.iter().flatten().any(|column| *column.name == *name && takes_no_null(column))
+    }
+
+    /// Returns the columns of the table with a default that the first columns do not name, with true for those that take no
+    /// null.
+    pub(super) fn open_defaults(&self) -> impl Iterator<Item = (&Arc<str>, bool)> {
+        let open = self.table.iter().flatten().filter(|column| self.is_open(column));
+        open.map(|column| (&column.name, column.takes_no_null))
+    }
+
+    /// Returns true if rows without a value in `column` may get its default, for all that is known before the first row.
+    fn is_open(&self, column: &TableColumn) -> bool {
+        column.has_default && !column.is_generated && !self.first.contains(&column.name)
     }
 }
 

@@ -12,6 +12,7 @@
 mod complete;
 mod copying;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio_postgres::CopyInSink;
 
-use super::copy::CopyEncoder;
+use super::copy::{CopyEncoder, RespelledColumns};
 use super::layout::{Layout, LoadColumn, MAX_NAME_BYTES, Mapping, column_name};
 use super::ledger::{Claim, Completion, Entry, Ledger};
 use super::new_table::Growth;
@@ -33,6 +34,7 @@ use super::types::{ColumnType, Wire};
 use crate::column::{Schema, TypeMerge};
 use crate::sink::UploadControl;
 use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::defaults::{DefaultUse, FirstColumns};
 use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::names::renamed_columns;
 use crate::warehouse::{
@@ -59,6 +61,11 @@ pub(super) struct PostgresLoad {
     sql_name: String,
     encoder: Arc<CopyEncoder>,
     type_merge: TypeMerge,
+    /// True if the load may begin again with the types of all records.
+    may_start_over: bool,
+    /// New columns of which rows were sent as doubles, and those of which rows were sent as JSON.
+    sent_doubles: BTreeSet<Arc<str>>,
+    sent_json: BTreeSet<Arc<str>>,
     growth: Growth,
     /// The columns of the table that this load made, with their types; `None` for a table that was there.
     made: Option<Vec<(Arc<str>, String)>>,
@@ -75,8 +82,9 @@ pub(super) struct PostgresLoad {
     has_straight_rows: bool,
     /// True if the server decides row by row what may be written, and so takes no COPY.
     has_row_policies: bool,
-    /// Columns of the table with a default that rows have had. Once one has it, rows without it have null, as the others.
-    given_defaults: Vec<Arc<str>>,
+    /// The columns of the table with a default that the first columns lack. Once a row has a value in one, rows without have
+    /// null.
+    defaults: DefaultUse,
     open: Option<OpenCopy>,
     stages: Vec<Stage>,
     last_layout: Option<(Arc<Schema>, Layout)>,
@@ -157,8 +165,14 @@ impl PostgresLoad {
             LoadMode::Merge { key } => key.iter().map(column_name).collect(),
             _ => Vec::new(),
         };
-        let mapping =
-            Mapping { table: columns, widening: request.widening, key: merge_key, nul: target.nul, load_column };
+        let mapping = Mapping {
+            table: columns,
+            widening: request.widening,
+            key: merge_key,
+            nul: target.nul,
+            load_column,
+            first: FirstColumns::default(),
+        };
         Ok(Begun::Load(Box::new(PostgresLoad {
             settings: settings.clone(),
             session,
@@ -167,8 +181,11 @@ impl PostgresLoad {
             recorded,
             sql_name: table.sql(),
             table,
-            encoder: Arc::new(CopyEncoder { mapping, table: target.name() }),
+            encoder: Arc::new(CopyEncoder { mapping, table: target.name(), respelled: RespelledColumns::default() }),
             type_merge: request.type_merge,
+            may_start_over: request.may_start_over,
+            sent_doubles: BTreeSet::new(),
+            sent_json: BTreeSet::new(),
             growth: Growth::default(),
             made,
             is_created: false,
@@ -178,7 +195,7 @@ impl PostgresLoad {
             adds_load_column,
             has_straight_rows: false,
             has_row_policies,
-            given_defaults: Vec::new(),
+            defaults: DefaultUse::default(),
             open: None,
             stages: Vec::new(),
             last_layout: None,
@@ -245,7 +262,16 @@ impl TableLoad for PostgresLoad {
         self.encoder.clone()
     }
 
-    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
+    fn columns_of_table(&self) -> Vec<Arc<str>> {
+        let columns = self.mapping().table.iter().flatten();
+        let taken = columns.filter(|column| {
+            !column.is_generated && self.mapping().load_column.as_ref().is_none_or(|own| own.name != column.name)
+        });
+        taken.map(|column| column.name.clone()).collect()
+    }
+
+    fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError> {
+        self.mapping().first.set(self.mapping().names(first).unwrap_or_default());
         // Rows of an earlier chunk have had values of all kinds, and were judged by them.
         let layout = match self.progress.chunks {
             0 => self.mapping().first_layout(columns),
@@ -300,8 +326,11 @@ impl TableLoad for PostgresLoad {
             });
         }
         let layout = self.layout(columns)?;
-        if self.open.as_ref().is_none_or(|open| open.layout != layout) {
+        let given = self.given_defaults(columns)?;
+        if !given.is_empty() || self.open.as_ref().is_none_or(|open| open.layout != layout) {
             self.close_copy()?;
+            self.unset_defaults(&given)?;
+            self.check_spelling(&layout)?;
             let takes_straight_rows = self.takes_straight_rows();
             if let Some(made) = self.made.as_mut().filter(|_| self.is_created && takes_straight_rows) {
                 let stages = &mut self.stages;
@@ -343,9 +372,12 @@ impl TableLoad for PostgresLoad {
             }
         };
         let layout = self.mapping().layout(columns).map_err(|misfits| self.misfits(misfits))?;
+        self.check_spelling(&layout)?;
+        self.note_respelled();
         let is_new = self.made.is_some();
         self.create_table(&layout)?;
         let types = self.widen(columns)?;
+        self.reset_defaults()?;
         self.move_stages(&types, &key)?;
         if is_new {
             // Loads of an earlier table of this name went with it.

@@ -38,4 +38,4 @@ pub use connect::{Canceller, Connection, connect};
 pub use environment::Environment;
 pub use error::{ConnectError, ConnectErrorKind};
 pub use settings::{Settings, SettingsError};
-pub use system::{Postgres, ddl};
+pub use system::{Postgres, new_table};

@@ -13,7 +13,8 @@ use crate::sink::UploadControl;
 use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::sql::column_lines;
 use crate::warehouse::{
-    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, NulPolicy, TableTarget, Warehouse, Widening,
+    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, NewColumn, NewTable, NulPolicy, TableTarget, Warehouse,
+    Widening,
 };
 
 /// A PostgreSQL server and database, not connected yet.
@@ -101,20 +102,29 @@ impl Warehouse for Postgres {
     }
 
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError> {
-        ddl(table, columns)
+        Ok(new_table(table, columns)?.statement)
     }
 }
 
 /// Returns the statement that creates `table` with the columns that a load would create.
-pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
+pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = TableName::parse(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping =
-        Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), nul: NulPolicy::Reject, load_column: None };
+    let mapping = Mapping {
+        table: None,
+        widening: Widening::Evolve,
+        key: Vec::new(),
+        nul: NulPolicy::Reject,
+        load_column: None,
+        first: Default::default(),
+    };
     let names = mapping.names(columns).map_err(|misfit| refuse(misfit.to_string()))?;
     let columns = columns.fields.iter().zip(&names).map(|(field, name)| {
         let ty = new_type(&field.ty).map_or(TYPE_WITHOUT_VALUES.to_owned(), |(_, sql)| sql);
-        (quoted(name), ty)
+        NewColumn::new(&**name, ty)
     });
-    Ok(format!("CREATE TABLE {} (\n{}\n);\n", name.sql(), column_lines(columns)))
+    let columns: Vec<NewColumn> = columns.collect();
+    let lines = column_lines(columns.iter().map(|column| (quoted(&column.name), column.sql_type.clone())));
+    let statement = format!("CREATE TABLE {} (\n{lines}\n);\n", name.sql());
+    Ok(NewTable { name: name.schema.into_iter().chain([name.name]).collect(), columns, statement })
 }

@@ -7,6 +7,7 @@ use super::layout::{LayoutColumn, Mapping, Place};
 use super::values::{put_float, put_int, put_null, put_text, put_text_with};
 use crate::column::{Batch, Fixed};
 use crate::warehouse::cells::{Cells, Reason, Values};
+use crate::warehouse::defaults::mark_columns_without_values;
 use crate::warehouse::row_check::{CheckedColumn, unfit_rows};
 use crate::warehouse::{LoadError, LoadRows, RowEncoder, UnfitRow};
 
@@ -34,16 +35,27 @@ impl RowEncoder for ValueEncoder {
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
-        let layout = self.mapping.layout(&batch.schema);
+        let misfits = |misfits| LoadError::Misfits { table: self.table.clone(), misfits };
+        let mut own = None;
+        let open =
+            |name: &str| self.mapping.open_defaults().find(|(own, _)| ***own == *name).map(|(_, is_strict)| is_strict);
+        if self.mapping.open_defaults().next().is_some() {
+            let names = self.mapping.names(&batch.schema).map_err(|misfit| misfits(vec![misfit]))?;
+            mark_columns_without_values(batch, &names, &mut own, open).map_err(|misfit| misfits(vec![misfit]))?;
+        }
+        let layout = self.mapping.layout(own.as_ref().unwrap_or(&batch.schema));
         // Of columns that appear late: the others are checked before the first row.
-        let layout = layout.map_err(|misfits| LoadError::Misfits { table: self.table.clone(), misfits })?;
+        let layout = layout.map_err(misfits)?;
         let columns: Vec<Column<'_>> = layout.iter().map(|column| Column::new(column, batch, &self.mapping)).collect();
         for row in 0..batch.rows {
             for column in &columns {
                 column.write(row, &mut buffer).map_err(|reason| LoadError::Bug(reason.into_owned()))?;
             }
         }
-        Ok(LoadRows::Bytes(buffer))
+        Ok(match own {
+            Some(own) => LoadRows::Typed(buffer, Arc::new(own)),
+            None => LoadRows::Bytes(buffer),
+        })
     }
 }
 
@@ -159,12 +171,21 @@ impl CheckedColumn for Column<'_> {
 mod tests {
     use super::*;
     use crate::warehouse::Widening;
+    use crate::warehouse::defaults::FirstColumns;
     use crate::warehouse::sqlite::layout::TableColumn;
     use crate::warehouse::testing::{assert_same_rows, assert_values_stand_alone};
 
     #[test]
     fn nested_values_are_the_same_without_their_insides() {
-        let mapping = Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), load_column: None };
+        let first = FirstColumns::default();
+        let mapping = Mapping {
+            table: None,
+            widening: Widening::Evolve,
+            key: Vec::new(),
+            load_column: None,
+            first,
+            is_staged: false,
+        };
         assert_same_rows(&ValueEncoder { mapping, table: "t".into() });
     }
 
@@ -185,7 +206,8 @@ mod tests {
             };
             for widening in [Widening::Evolve, Widening::Fixed] {
                 let table = Some(vec![column.clone()]);
-                let mapping = Mapping { table, widening, key: Vec::new(), load_column: None };
+                let first = FirstColumns::default();
+                let mapping = Mapping { table, widening, key: Vec::new(), load_column: None, first, is_staged: false };
                 let encoder = ValueEncoder { mapping, table: "t".into() };
                 assert_values_stand_alone(&encoder, &format!("{ty} {strict} {widening:?}"));
             }

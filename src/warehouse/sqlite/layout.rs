@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::kinds::Kind;
 use crate::column::{Schema, Type};
+use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
 use crate::warehouse::{Misfit, Widening};
 
@@ -38,6 +39,9 @@ pub(super) struct Mapping {
     pub(super) key: Vec<Arc<str>>,
     /// The column that gets the commit key.
     pub(super) load_column: Option<Arc<str>>,
+    pub(super) first: FirstColumns,
+    /// True if no row goes straight into the table.
+    pub(super) is_staged: bool,
 }
 
 /// One column of rows.
@@ -107,6 +111,8 @@ impl Mapping {
                 continue;
             }
             let place = match self.existing(&name) {
+                // Rows get the default.
+                Some(column) if field.ty == Type::Null && self.is_open(column) => continue,
                 Some(column) => match existing_place(column, &field.ty, &fits) {
                     Ok(Some(place)) => place,
                     Ok(None) => continue,
@@ -168,7 +174,19 @@ impl Mapping {
     /// Returns true if the column `name` of the table takes no null.
     pub(super) fn is_required(&self, name: &str) -> bool {
         self.key.iter().any(|key| key.eq_ignore_ascii_case(name))
-            || self.existing(name).is_some_and(|column| column.takes_no_null)
+            || self.existing(name).is_some_and(|column| column.takes_no_null && !self.is_open(column))
+    }
+
+    /// Returns the columns of the table with a default that the first columns do not name, with true for those that all rows
+    /// of the load must have or none: rows that have the default stay as they are.
+    pub(super) fn open_defaults(&self) -> impl Iterator<Item = (&Arc<str>, bool)> {
+        let open = self.table.iter().flatten().filter(|column| self.is_open(column));
+        open.map(|column| (&column.name, column.takes_no_null || !self.is_staged))
+    }
+
+    /// Returns true if rows without a value in `column` may get its default, for all that is known before the first row.
+    fn is_open(&self, column: &TableColumn) -> bool {
+        column.has_default && !column.is_generated && !self.first.contains(&column.name)
     }
 
     /// Returns true if integer columns that are there may take numbers with fractions, as SQLite allows.
@@ -202,7 +220,8 @@ mod tests {
     use crate::column::Field;
 
     fn mapping(table: Option<Vec<TableColumn>>) -> Mapping {
-        Mapping { table, widening: Widening::Evolve, key: Vec::new(), load_column: None }
+        let first = FirstColumns::default();
+        Mapping { table, widening: Widening::Evolve, key: Vec::new(), load_column: None, first, is_staged: false }
     }
 
     fn existing(name: &str, declared: &str) -> TableColumn {

@@ -26,6 +26,7 @@ use super::sql::{is_same_name, quoted};
 use super::values::{Form, TYPE_WITHOUT_VALUES};
 use crate::column::{Schema, Type, TypeMerge};
 use crate::warehouse::claims::{EarlierRows, LedgerChunk};
+use crate::warehouse::defaults::{DefaultUse, FirstColumns};
 use crate::warehouse::earlier::Replaceable;
 use crate::warehouse::{
     Begun, CommitKey, Committed, LedgerRow, LoadClaim, LoadEnd, LoadError, LoadMode, LoadProgress, LoadRequest,
@@ -60,6 +61,8 @@ pub(super) struct SqliteLoad {
     /// The columns of the table that rows go straight into.
     straight: Rowset,
     stage: Option<Rowset>,
+    /// The columns of the table with a default that the first columns lack.
+    defaults: DefaultUse,
     last_layout: Option<(Arc<Schema>, Arc<Vec<LayoutColumn>>)>,
     rows_counted: u64,
     bytes: u64,
@@ -127,8 +130,10 @@ impl SqliteLoad {
         let mapping = Mapping {
             table: table.columns.clone(),
             widening: request.widening,
+            is_staged: !merge_key.is_empty() || target.load_column.is_some() && key.is_none(),
             key: merge_key,
             load_column: target.load_column.clone(),
+            first: FirstColumns::default(),
         };
         let sql_name = table.sql();
         let started_at = ledger::now(&db)?;
@@ -148,6 +153,7 @@ impl SqliteLoad {
             is_cleared: false,
             is_created: false,
             stage: None,
+            defaults: DefaultUse::default(),
             last_layout: None,
             rows_counted: 0,
             bytes: 0,
@@ -294,26 +300,22 @@ impl SqliteLoad {
                     self.db.execute(&format!("ALTER TABLE {} ADD COLUMN {column_sql}", self.sql_name))?;
                     self.straight.add(column);
                 }
-                Change::Add => {
-                    self.check_default(column)?;
-                    self.straight.add(column);
-                }
+                Change::Add => self.straight.add(column),
                 Change::Same(ty) | Change::Widen(ty) => self.straight.widen(&column.name, ty),
             }
         }
         Ok(true)
     }
 
-    /// Fails if rows without `column` have got its default, which they should have only if no row has the column.
-    fn check_default(&self, column: &LayoutColumn) -> Result<(), LoadError> {
-        let has_default = |name: &str| {
-            let columns = self.table.columns.iter().flatten();
-            columns.into_iter().any(|column| column.has_default && is_same_name(&column.name, name))
-        };
-        if self.straight.rows == 0 || !has_default(&column.name) {
+    /// Fails if some rows have a column and others have got its default, which they should have only if no row has it.
+    fn check_defaults(&mut self, columns: &Schema) -> Result<(), LoadError> {
+        let mapping = &self.encoder.mapping;
+        if mapping.open_defaults().next().is_none() {
             return Ok(());
         }
-        Err(self.misfits(vec![Misfit::late(&column.source)]))
+        let names = mapping.names(columns).map_err(|misfit| self.misfits(vec![misfit]))?;
+        let given = self.defaults.record(columns, &names, mapping.open_defaults());
+        given.map(drop).map_err(|misfits| self.misfits(misfits))
     }
 
     /// Prepares the stage for rows of this layout.
@@ -538,7 +540,18 @@ impl TableLoad for SqliteLoad {
         self.encoder.clone()
     }
 
-    fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
+    fn columns_of_table(&self) -> Vec<Arc<str>> {
+        let columns = self.mapping().table.iter().flatten();
+        let taken = columns.filter(|column| {
+            !column.is_generated
+                && column.kind.is_some()
+                && self.target.load_column.as_ref().is_none_or(|own| !is_same_name(own, &column.name))
+        });
+        taken.map(|column| column.name.clone()).collect()
+    }
+
+    fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError> {
+        self.mapping().first.set(self.mapping().names(first).unwrap_or_default());
         // Rows of an earlier chunk have had values of all kinds, and were judged by them.
         let layout = match self.progress.chunks {
             0 => self.mapping().first_layout(columns),
@@ -577,6 +590,7 @@ impl TableLoad for SqliteLoad {
         let LoadRows::Bytes(mut bytes) = encoded else {
             return Err(LoadError::Bug("rows were not encoded as values".into()));
         };
+        self.check_defaults(columns)?;
         let layout = self.layout(columns)?;
         let mut goes_straight = self.stage.is_none() && !self.is_staged();
         if goes_straight {
@@ -693,5 +707,10 @@ fn earlier_rows(
 
 /// Returns a column of a new table in SQL.
 pub(super) fn column_sql(name: &str, form: Option<Form>) -> String {
-    format!("{} {}", quoted(name), form.map_or(TYPE_WITHOUT_VALUES, Form::declared))
+    format!("{} {}", quoted(name), declared_type(form))
+}
+
+/// Returns the type with which a column of a new table is declared.
+pub(super) fn declared_type(form: Option<Form>) -> &'static str {
+    form.map_or(TYPE_WITHOUT_VALUES, Form::declared)
 }

@@ -23,7 +23,9 @@ pub struct LocationError {
 impl Location {
     /// Parses `sqlite:` and a path, relative or absolute. An absolute one may be written as a URL, `sqlite:///…`.
     pub fn parse(url: &str) -> Result<Self, LocationError> {
-        let fail = |cause| Err(LocationError { url: url.to_owned(), cause });
+        // Options may be secrets.
+        let shown = || url.split(['?', '#']).next().unwrap_or_default().to_owned();
+        let fail = |cause| Err(LocationError { url: shown(), cause });
         let Some(rest) = url.strip_prefix("sqlite:") else { return fail("it does not begin with `sqlite:`") };
         let path = match rest.strip_prefix("//") {
             Some(absolute) if absolute.starts_with('/') => absolute,

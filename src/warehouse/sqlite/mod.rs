@@ -24,4 +24,4 @@ mod system;
 mod values;
 
 pub use location::{Location, LocationError};
-pub use system::{Sqlite, ddl};
+pub use system::{Sqlite, new_table};

@@ -6,14 +6,16 @@ use super::catalog::Table;
 use super::database::Database;
 use super::layout::Mapping;
 use super::ledger;
-use super::load::{SqliteLoad, column_sql};
+use super::load::{SqliteLoad, column_sql, declared_type};
 use super::location::Location;
 use super::sql::{quoted, table_name};
 use super::values::Form;
-use crate::column::Schema;
+use crate::column::{Field, Schema};
 use crate::sink::UploadControl;
 use crate::warehouse::earlier::Replaceable;
-use crate::warehouse::{Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, TableTarget, Warehouse, Widening};
+use crate::warehouse::{
+    Begun, LEDGER_TABLE, LedgerRow, LoadError, LoadRequest, NewColumn, NewTable, TableTarget, Warehouse, Widening,
+};
 
 /// A file with tables, not opened yet.
 #[derive(Debug)]
@@ -86,17 +88,26 @@ impl Warehouse for Sqlite {
     }
 
     fn ddl(&self, table: &str, columns: &Schema) -> Result<String, LoadError> {
-        ddl(table, columns)
+        Ok(new_table(table, columns)?.statement)
     }
 }
 
 /// Returns the statement that creates `table` with the columns that a load would create.
-pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
+pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     let refuse = |what: String| LoadError::Unsupported { table: table.to_owned(), what, hint: None };
     let name = table_name(table).ok_or_else(|| refuse(format!("`{table}` is not the name of a table")))?;
-    let mapping = Mapping { table: None, widening: Widening::Evolve, key: Vec::new(), load_column: None };
+    let mapping = Mapping {
+        table: None,
+        widening: Widening::Evolve,
+        key: Vec::new(),
+        load_column: None,
+        first: Default::default(),
+        is_staged: false,
+    };
     mapping.layout(columns).map_err(|misfits| refuse(misfits.first().map_or(String::new(), ToString::to_string)))?;
     let lines: Vec<String> =
         columns.fields.iter().map(|field| format!("    {}", column_sql(&field.name, Form::of(&field.ty)))).collect();
-    Ok(format!("CREATE TABLE {} (\n{}\n);\n", quoted(&name), lines.join(",\n")))
+    let statement = format!("CREATE TABLE {} (\n{}\n);\n", quoted(&name), lines.join(",\n"));
+    let column = |field: &Field| NewColumn::new(&*field.name, declared_type(Form::of(&field.ty)));
+    Ok(NewTable { name: vec![name], columns: columns.fields.iter().map(column).collect(), statement })
 }

@@ -22,10 +22,18 @@ pub const FIRST_TOKEN: &str = "marked-token-1";
 /// The token that is valid after [`FakeCloud::expire_token`].
 pub const SECOND_TOKEN: &str = "marked-token-2";
 
+/// A row of the table of loads.
+#[derive(Clone, Debug)]
+struct Entry {
+    rows: String,
+    state: String,
+    claim: Option<String>,
+}
+
 #[derive(Default)]
 struct State {
-    /// Commit keys with the rows of their loads.
-    ledger: BTreeMap<String, String>,
+    /// Commit keys with their loads.
+    ledger: BTreeMap<String, Entry>,
     /// Statements that were executed, in order.
     executed: Vec<String>,
     /// Responses by the id of the request, of the job, or of the statement.
@@ -34,6 +42,8 @@ struct State {
     files: Vec<String>,
     /// Rows that the service counts.
     rows: u64,
+    /// Times that rows were put into the table.
+    copies: usize,
     token: String,
     requests: usize,
 }
@@ -96,9 +106,19 @@ impl FakeCloud {
         self.server.asked()
     }
 
-    /// Returns the number of loads in the ledger.
+    /// Returns the number of loads in the ledger that are recorded as loaded.
     pub fn loads(&self) -> usize {
+        self.state.lock().unwrap().ledger.values().filter(|entry| entry.state == "loaded").count()
+    }
+
+    /// Returns the number of loads in the ledger, begun ones among them.
+    pub fn entries(&self) -> usize {
         self.state.lock().unwrap().ledger.len()
+    }
+
+    /// Returns how often rows were put into the table.
+    pub fn copies(&self) -> usize {
+        self.state.lock().unwrap().copies
     }
 
     /// Returns the files that were copied, each as often as it was.
@@ -131,15 +151,33 @@ fn quoted_after(text: &str, word: &str) -> String {
 /// The row of the ledger for a query, or none.
 fn ledger_rows(state: &State, statement: &str) -> Vec<Value> {
     let key = quoted_after(statement, "commit_key = ");
-    let row = |rows: &String| {
-        json!([key, "T", null, null, "run", "append", "plan", rows, "0", "2026-11-30T10:00:00Z", "0.1.0"])
+    let row = |Entry { rows, state, claim }: &Entry| {
+        let at = "2026-11-30T10:00:00Z";
+        json!([key, "T", null, null, "run", "append", "plan", rows, "0", at, "0.1.0", state, claim])
     };
     state.ledger.get(&key).map(row).into_iter().collect()
 }
 
-fn record(state: &mut State, merge: &str) {
-    let (key, rows) = (quoted_after(merge, "SELECT "), state.rows.to_string());
-    state.ledger.entry(key).or_insert(rows);
+/// Executes a statement that changes the ledger.
+fn record(state: &mut State, statement: &str) {
+    if statement.starts_with("MERGE") {
+        let key = quoted_after(statement, "SELECT ");
+        let claim = statement.contains("'loading'").then(|| {
+            let text = &statement[statement.find("'{").unwrap() + 1..statement.rfind("}'").unwrap() + 1];
+            text.replace("\\'", "'").replace("''", "'").replace("\\\\", "\\")
+        });
+        let of = if claim.is_some() { "loading" } else { "loaded" };
+        let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
+        state.ledger.entry(key).or_insert(Entry { rows, state: of.to_owned(), claim });
+    } else if statement.starts_with("UPDATE") {
+        let to = quoted_after(statement, "SET state = ");
+        let entry = state.ledger.get_mut(&quoted_after(statement, "commit_key = ")).expect("a load that has begun");
+        if entry.state == "loading" {
+            entry.state = to;
+        }
+    } else if statement.starts_with("DELETE") {
+        state.ledger.remove(&quoted_after(statement, "commit_key = "));
+    }
 }
 
 /// The names in `FILES = (…)`.
@@ -178,6 +216,15 @@ fn snowflake(state: &mut State, request: &Request) -> (u16, Value) {
             true => json!({ "code": "090001", "data": ledger_rows(state, &text) }),
             false => refused("002003", "Object '_drawoff_loads' does not exist or not authorized.".to_owned()),
         }
+    } else if text.starts_with("SELECT COLUMN_NAME") {
+        let created =
+            state.executed.iter().find(|sql| sql.starts_with("CREATE TABLE") && !sql.contains("_drawoff_loads"));
+        let names = created.map(|sql| sql.lines().filter_map(|line| line.trim().strip_prefix('"')).collect::<Vec<_>>());
+        let rows = names.into_iter().flatten().map(|line| json!([line.split('"').next()]));
+        json!({ "code": "090001", "data": rows.collect::<Vec<_>>() })
+    } else if text.starts_with("MERGE") {
+        record(state, &text);
+        json!({ "code": "090001", "data": [["1"]] })
     } else if text.starts_with("BEGIN") {
         let key = quoted_after(&text, "SELECT ");
         if state.ledger.contains_key(&key) {
@@ -186,10 +233,11 @@ fn snowflake(state: &mut State, request: &Request) -> (u16, Value) {
             let guard = statements.iter().rfind(|sql| sql.contains("another number")).unwrap();
             refused("100038", format!("Numeric value '{}' is not recognized", quoted_after(guard, "ELSE ")))
         } else {
-            record(state, &text);
+            record(state, statements.iter().find(|sql| sql.starts_with("MERGE")).unwrap());
             let files: Vec<String> =
                 statements.iter().filter(|sql| sql.starts_with("COPY")).flat_map(|sql| names_of(sql)).collect();
             state.files.extend(files);
+            state.copies += 1;
             json!({ "code": "090001", "statementHandles": ["a", "b"] })
         }
     } else {
@@ -224,12 +272,11 @@ fn databricks(state: &mut State, request: &Request) -> (u16, Value) {
     } else if text.starts_with("COPY INTO") {
         let new: Vec<String> = names_of(&text).into_iter().filter(|name| !state.files.contains(name)).collect();
         let rows = if new.is_empty() { 0 } else { state.rows };
+        state.copies += usize::from(rows > 0);
         state.files.extend(new);
         succeeded(vec![json!([rows.to_string(), rows.to_string(), "0"])])
     } else {
-        if text.starts_with("MERGE") {
-            record(state, &text);
-        }
+        record(state, &text);
         succeeded(Vec::new())
     };
     state.executed.push(text.clone());
@@ -260,7 +307,7 @@ fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
                     json!({ "f": cells })
                 };
                 rows = ledger_rows(state, &text).into_iter().map(cells).collect();
-            } else if text.starts_with("MERGE") {
+            } else {
                 record(state, &text);
             }
             state.executed.push(text);
@@ -281,10 +328,12 @@ fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
                 .files
                 .extend(load["sourceUris"].as_array().unwrap().iter().map(|uri| uri.as_str().unwrap().to_owned()));
             let done = json!({
+                "configuration": { "labels": body["configuration"]["labels"] },
                 "status": { "state": "DONE" },
                 "statistics": { "endTime": "2000", "load": { "outputRows": state.rows.to_string() } },
             });
             state.responses.insert(id, done);
+            state.copies += 1;
             (200, json!({ "status": { "state": "RUNNING" } }))
         }
         ("GET", path) => match state.responses.get(path.trim_start_matches("jobs/")) {

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, overload
 
 from . import _options as options_of
-from ._errors import DiskFullError, Error
+from ._errors import BadDataError, DiskFullError, Error, UsageError
 from ._options import ConnectionOptions, ConvertOptions, OutputOptions, Path, PullOptions, RunOptions
-from ._process import Process, output_of, run_to_end
+from ._process import Process, Scratch, output_of, run_to_end
 from ._progress import Meter, ProgressOption, meter
 from ._reader import Reader, arrow_library
 from ._report import Report
@@ -132,11 +133,11 @@ def run(
         arguments = ["run"]
         stdin: Stdin = subprocess.DEVNULL
         if isinstance(workflow, Mapping):
-            arguments.append(stack.enter_context(_file_with(json.dumps(workflow).encode(), ".json")))
+            arguments.append(stack.enter_context(_file_with(_json(workflow, "workflow").encode(), ".json")))
         else:
             arguments.append(os.fspath(workflow))
         if payload is not None:
-            text = payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=False, default=_plain)
+            text = payload if isinstance(payload, str) else _json(payload, "payload")
             # By standard input: other users of the machine can read a command line.
             arguments.append("--payload=@-")
             stdin = stack.enter_context(_stdin_with(text.encode()))
@@ -202,6 +203,8 @@ def convert(
             names = [os.fspath(source)]
         else:
             names = [os.fspath(name) for name in source]
+            if not names:
+                raise ValueError("convert() needs a source, and the list is empty")
         if "-" in names and stdin == subprocess.DEVNULL:
             stdin = None
         if output is None and not whole and _can_be_read_twice(names, options):
@@ -222,6 +225,8 @@ def runs(
 ) -> List[Dict[str, Any]]:
     """Returns the runs of the account, the newest first; the id of one is `run["job_id"]`."""
     options_of.check(options, options_of.known(ConnectionOptions), "runs")
+    if limit is not None and limit < 1:
+        raise ValueError(f"`limit` must be 1 or more, not {limit}")
     chosen = {"workflow": workflow, "status": status, "since": since, "until": until, "limit": limit}
     arguments = ["runs", "ls", "--output=ndjson", "--color=never", *options_of.to_arguments({**chosen, **options})]
     text = output_of(arguments, env=options_of.environment(options))
@@ -230,7 +235,8 @@ def runs(
 
 def schema(source: Source, **options: Unpack[ConvertOptions]) -> "pyarrow.Schema":
     """Returns the columns and types of files, as `convert` would return them, after its steps."""
-    with convert(source, **{**options, "limit": 0} if "sql" not in options else options) as reader:
+    # No limit: the types are those of the records that `convert` takes them from.
+    with convert(source, **options) as reader:
         return reader.schema
 
 
@@ -274,7 +280,7 @@ def _call(
 def _whole(arguments: List[str], env: Dict[str, str], stdin: Stdin, states: Optional[Meter]) -> Reader:
     # Parquet is the format whose types can still widen at the last row.
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="drawoff-"))
+        directory = stack.enter_context(Scratch())
         path = os.path.join(directory, "rows.parquet")
         try:
             report = run_to_end(
@@ -304,13 +310,39 @@ def _as_operands(names: Sequence[str]) -> List[str]:
 
 
 def _can_be_read_twice(names: Sequence[str], options: Mapping[str, Any]) -> bool:
-    if "schema_from" in options or "limit" in options or "extra_column" in options:
+    given = {str(argument).split("=")[0] for argument in options.get("args") or ()}
+    if any(name in options or options_of.flag(name) in given for name in ("schema_from", "limit", "extra_column")):
         return False
     return all(name != "-" and not name.startswith("@") and "://" not in name and not _is_pipe(name) for name in names)
 
 
 def _is_pipe(name: str) -> bool:
     return os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)
+
+
+def _json(value: Any, name: str) -> str:
+    """Returns a value of Python as JSON. Fails for NaN and infinities, which pandas has for what is missing."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        place = _place_of_nan(value, name)
+        if place is None:
+            raise
+        raise UsageError(f"{place} is NaN or an infinity, which JSON has not", hint="use None for a missing value") from None
+
+
+def _place_of_nan(value: Any, place: str) -> Optional[str]:
+    if hasattr(value, "item") and not isinstance(value, (Mapping, list, tuple)):
+        value = value.item()
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    if isinstance(value, Mapping):
+        items: Any = ((f"{place}[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        items = ((f"{place}[{number}]", item) for number, item in enumerate(value))
+    else:
+        return None
+    return next((found for name, item in items if (found := _place_of_nan(item, name)) is not None), None)
 
 
 def _plain(value: Any) -> Any:
@@ -323,10 +355,11 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _file_with(contents: bytes, suffix: str) -> Iterator[str]:
-    with tempfile.NamedTemporaryFile(prefix="drawoff-", suffix=suffix) as file:
-        file.write(contents)
-        file.flush()
-        yield file.name
+    with Scratch() as directory:
+        path = os.path.join(directory, f"contents{suffix}")
+        with open(path, "wb") as file:
+            file.write(contents)
+        yield path
 
 
 @contextlib.contextmanager
@@ -360,12 +393,18 @@ def _table_as_file(table: Any) -> Iterator[str]:
         import pyarrow
     except ImportError:
         raise Error("cannot send a table: pyarrow is not installed", hint="pip install pyarrow, or pass a file") from None
-    with tempfile.TemporaryDirectory(prefix="drawoff-") as directory:
+    with Scratch() as directory:
         arrow, lines = os.path.join(directory, "input.arrows"), os.path.join(directory, "input.ndjson")
         rows = pyarrow.RecordBatchReader.from_stream(table)
         with pyarrow.OSFile(arrow, "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as writer:
             for batch in rows:
                 writer.write_batch(batch)
-        run_to_end(["convert", arrow, f"--output={lines}", "--quiet", "--color=never"])
+        try:
+            run_to_end(["convert", arrow, f"--output={lines}", "--quiet", "--color=never"])
+        except BadDataError as error:
+            # The file is ours, and so is none of its flags.
+            message = error.message.replace(f"cannot read {arrow}: ", "cannot send the table: ")
+            hint = "drop or convert such columns first; NaN and infinities can be null, as by `fill_nan(None)` of polars"
+            raise type(error)(message, hint=hint, exit_code=error.exit_code, command=error.command) from None
         os.unlink(arrow)
         yield lines

@@ -131,6 +131,8 @@ class OutputOptions(TypedDict, total=False):
     excel: Union[bool, str]
     #: Table to load into, with a URL such as `postgres://…` as output.
     into: str
+    #: Warehouse that copies the Parquet files of `output` into the table, such as `"snowflake://…"`.
+    copy_into: str
     load: str
     key: Columns
     load_column: str
@@ -217,6 +219,16 @@ class ServeOptions(TypedDict, total=False):
 
     data: Path
     enrich: Pairs
+    #: Definition files of workflows that are there from the start.
+    workflow: Union[Path, Sequence[Path]]
+    #: Files that are uploads from the start.
+    upload: Union[Path, Sequence[Path]]
+    #: Tar archive for the state when the service stops.
+    export_on_exit: Path
+    #: Limit clients as the hosted service does; `rate_limit` and the others then have its values.
+    like_hosted: bool
+    #: Stop when Python ends, also if it is killed.
+    exit_with_parent: bool
     link_life: str
     rate_limit: int
     bulk_limit: int
@@ -238,11 +250,13 @@ class ServeOptions(TypedDict, total=False):
 
 
 # Flags that are repeated for each element of a list or mapping; those of other lists are joined by commas.
-_REPEATED = frozenset({"where", "with_", "table", "enrich", "fault", "send_key_to"})
+_REPEATED = frozenset({"where", "with_", "table", "enrich", "fault", "send_key_to", "workflow", "upload"})
 # What stands between key and value of a mapping; otherwise `=`.
 _BETWEEN = {"cast": ":"}
 # Flags whose value is optional and stands behind a `=`.
 _ATTACHED = frozenset({"flatten", "excel"})
+# Mappings whose keys are columns.
+_OF_COLUMNS = frozenset({"rename", "cast", "with_"})
 # Options that are no flags.
 _OWN = frozenset({"env", "args", "api_key"})
 
@@ -286,7 +300,7 @@ def to_arguments(options: Mapping[str, Any]) -> List[str]:
 def _texts(name: str, value: Any) -> List[str]:
     if isinstance(value, Mapping):
         between = _BETWEEN.get(name, "=")
-        parts = [f"{key}{between}{_text(item)}" for key, item in value.items()]
+        parts = [f"{_key(name, key)}{between}{_text(item)}" for key, item in value.items()]
     elif isinstance(value, (list, tuple)):
         parts = [_text(item) for item in value]
     else:
@@ -294,7 +308,17 @@ def _texts(name: str, value: Any) -> List[str]:
     return parts if name in _REPEATED else [",".join(parts)]
 
 
+def _key(name: str, key: Any) -> str:
+    # A name of a column with such a symbol can only be in double quotes; a path such as `hq.city` is written as it is.
+    text = str(key)
+    is_column = name in _OF_COLUMNS and not text.startswith('"')
+    return quote(text) if is_column and any(symbol in text for symbol in "=:,") else text
+
+
 def _text(value: Any) -> str:
+    # Numbers of numpy and of the scalars of other libraries.
+    if not isinstance(value, (str, bytes)) and hasattr(value, "item") and hasattr(value, "dtype") and not getattr(value, "shape", ()):
+        value = value.item()
     if isinstance(value, bytes) or not isinstance(value, (str, int, float, os.PathLike)):
         raise TypeError(f"expected text, a number or a path, found {type(value).__name__}")
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)

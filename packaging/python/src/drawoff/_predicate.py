@@ -27,6 +27,9 @@ Kinds = Mapping[str, str]
 _NEGATED = {"Eq": "NotEq", "NotEq": "Eq", "Lt": "GtEq", "LtEq": "Gt", "Gt": "LtEq", "GtEq": "Lt"}
 _MIRRORED = {"Eq": "Eq", "NotEq": "NotEq", "Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq"}
 _SIGNS = {"Eq": "=", "NotEq": "<>", "Lt": "<", "LtEq": "<=", "Gt": ">", "GtEq": ">="}
+_CHAINS = {"And": "and", "LogicalAnd": "and", "Or": "or", "LogicalOr": "or"}
+# The command refuses conditions that are nested deeper than 100 levels.
+_MOST_LEVELS = 40
 # Values of a list; a longer one makes a command line that costs more than it saves.
 _MOST_VALUES = 100
 _INT_TYPES = frozenset({"Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Int"})
@@ -39,25 +42,27 @@ def translate(predicate: "polars.Expr", kinds: Kinds) -> Optional[str]:
     """Returns a condition that keeps every row for which `predicate` is true, or None if there is none."""
     try:
         tree = json.loads(predicate.meta.serialize(format="json"))
+        return _condition(tree, kinds, False)
     except Exception:
         # Expressions that polars cannot write, such as Python functions. The format is polars' own and may change;
         # what is not recognized is filtered by polars.
         return None
-    return _condition(tree, kinds, False)
 
 
-def _condition(node: Any, kinds: Kinds, negated: bool) -> Optional[str]:
+def _condition(node: Any, kinds: Kinds, negated: bool, depth: int = 0) -> Optional[str]:
+    if depth > _MOST_LEVELS:
+        return None
     name, body = _only(node)
     if name == "BinaryExpr" and isinstance(body, dict):
         op = body.get("op")
-        if op in ("And", "LogicalAnd", "Or", "LogicalOr"):
-            parts = [_condition(body[side], kinds, negated) for side in ("left", "right")]
-            return _join("and" if op.endswith("And") != negated else "or", parts)
+        if op in _CHAINS:
+            parts = [_condition(part, kinds, negated, depth + 1) for part in _operands(node, _CHAINS[op])]
+            return _join("and" if (_CHAINS[op] == "and") != negated else "or", parts)
         if op in _NEGATED:
             return _comparison(body["left"], op, body["right"], kinds, negated)
         return None
     if name == "Function" and isinstance(body, dict):
-        return _function(body.get("input") or [], body.get("function"), kinds, negated)
+        return _function(body.get("input") or [], body.get("function"), kinds, negated, depth)
     if name == "Column" and kinds.get(body) == "bool":
         return f"not {quote(body)}" if negated else quote(body)
     return None
@@ -70,11 +75,24 @@ def _join(word: str, parts: List[Optional[str]]) -> Optional[str]:
     return known[0] if len(known) == 1 else "(" + f" {word} ".join(known) + ")"
 
 
-def _function(inputs: List[Any], function: Any, kinds: Kinds, negated: bool) -> Optional[str]:
+def _operands(node: Any, word: str) -> List[Any]:
+    """The operands of a chain of one operator, which polars nests, in their order."""
+    found, waiting = [], [node]
+    while waiting:
+        node = waiting.pop()
+        name, body = _only(node)
+        if name == "BinaryExpr" and isinstance(body, dict) and _CHAINS.get(str(body.get("op"))) == word:
+            waiting += [body["right"], body["left"]]
+        else:
+            found.append(node)
+    return found
+
+
+def _function(inputs: List[Any], function: Any, kinds: Kinds, negated: bool, depth: int) -> Optional[str]:
     family, what = _only(function)
     name, settings = _only(what)
     if family == "Boolean" and name == "Not" and len(inputs) == 1:
-        return _condition(inputs[0], kinds, not negated)
+        return _condition(inputs[0], kinds, not negated, depth + 1)
     column = _column(inputs[0]) if inputs else None
     if column is None or column not in kinds:
         return None

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import collections
+import copy
+import errno
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
 import weakref
-from typing import IO, Any, Callable, Deque, Dict, List, Optional, Sequence, Union
+from typing import IO, Any, Callable, Deque, Dict, List, Optional, Sequence, TypeVar, Union
 
 from . import _report
 from ._binary import find_binary
-from ._errors import BinaryError, Error, PartialWarning, from_exit, split_messages
+from ._errors import BinaryError, Error, PartialWarning, UsageError, from_exit, split_messages
 from ._report import Report
 
 # The command ends by itself once its reader is gone; this is the time that it has for that before it is told to end.
@@ -28,6 +33,8 @@ _KEPT_LINES = 500
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 # The command writes row groups of about this size; a larger pipe saves switches between the two processes.
 _PIPE_BYTES = 1 << 20
+
+_Read = TypeVar("_Read")
 
 _alive: "weakref.WeakSet[Process]" = weakref.WeakSet()
 
@@ -60,6 +67,32 @@ class _Messages:
         self._thread.join(timeout=2.0)
 
 
+class Scratch:
+    """A temporary directory. It is removed when this object is closed or collected, and at the exit of the interpreter.
+
+    A forked process has a copy of this object, and does not remove the directory of its parent.
+    """
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="drawoff-")
+        self._finalizer = weakref.finalize(self, _remove, self.name, os.getpid())
+
+    def close(self) -> None:
+        """Removes the directory. May be called again."""
+        self._finalizer()
+
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _remove(path: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 class Process:
     """A running command. It ends when this object is closed or collected, and at the exit of the interpreter.
 
@@ -79,6 +112,9 @@ class Process:
         # The report of an earlier command, of whose output this one reads a copy.
         self._report = report
         self.command = ("drawoff", *arguments)
+        for argument in arguments:
+            if "\0" in argument:
+                raise UsageError(f"an argument has a NUL character: {argument[:80]!r}", command=self.command)
         binary = find_binary()
         more: Dict[str, Any] = {"pipesize": _PIPE_BYTES} if sys.version_info >= (3, 10) and sys.platform == "linux" else {}
         self._owner = os.getpid()
@@ -94,6 +130,11 @@ class Process:
                 **more,
             )
         except (OSError, ValueError) as cause:
+            if isinstance(cause, OSError) and cause.errno == errno.E2BIG:
+                longest = max(arguments, key=len)
+                message = f"the arguments are too long for the system, such as {longest[:40]!r}…"
+                hint = "put long steps into a file, with `steps`, and names of files into a list, with `@FILE`"
+                raise UsageError(message, hint=hint, command=self.command) from cause
             raise BinaryError(f"cannot start {binary}: {cause}", command=self.command) from cause
         assert self._popen.stderr is not None
         self.messages = _Messages(self._popen.stderr)
@@ -133,7 +174,7 @@ class Process:
         if self.failure is not None:
             raise self.failure
         try:
-            code = self._popen.wait()
+            code = _await_end(self._popen)
         except BaseException as cause:
             self.interrupt_by(cause)
             raise
@@ -165,9 +206,11 @@ class Process:
         """Ends the command for an exception, such as that of Ctrl-C, which gets its last words as a note."""
         self.interrupt()
         self.messages.finish()
-        lines = list(self.messages.lines)[-5:]
-        if lines and isinstance(cause, KeyboardInterrupt) and hasattr(cause, "add_note"):
-            cause.add_note("\n".join(lines))
+        note = "\n".join(list(self.messages.lines)[-5:])
+        # Each caller that the exception passes may end the command.
+        is_new = note not in getattr(cause, "__notes__", ())
+        if note and is_new and isinstance(cause, KeyboardInterrupt) and hasattr(cause, "add_note"):
+            cause.add_note(note)
 
     def close(self) -> None:
         """Ends the command, if it still runs, and waits for that. May be called again."""
@@ -180,6 +223,37 @@ def _signal(popen: "subprocess.Popen[bytes]", number: int) -> None:
         popen.send_signal(number)
     except ProcessLookupError:
         pass
+
+
+def _await_end(popen: "subprocess.Popen[bytes]") -> int:
+    """Waits for the end of a command, and is interrupted by Ctrl-C.
+
+    `Popen.wait` is not where a library such as polars has a handler of its own for the signal, with SA_RESTART: the system
+    then restarts the wait for a process, but neither a poll nor a sleep.
+    """
+    if popen.poll() is None and hasattr(os, "pidfd_open"):
+        try:
+            descriptor = os.pidfd_open(popen.pid)
+        except OSError:
+            # An old kernel, or another thread has seen the end.
+            pass
+        else:
+            try:
+                _await_readable(descriptor)
+            finally:
+                os.close(descriptor)
+    while True:
+        try:
+            return popen.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _await_readable(descriptor: int) -> None:
+    """Waits until a descriptor can be read or is at its end. Is interrupted by Ctrl-C: see `_await_end`."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll()
 
 
 def _wait(popen: "subprocess.Popen[bytes]", seconds: float) -> bool:
@@ -291,12 +365,63 @@ class Body:
         if self.process.over or self.process.failure is not None:
             self.process.finish()
             return 0
-        return os.readv(self.process.stdout_fd, [view])
+        descriptor = self.process.stdout_fd
+        _await_readable(descriptor)
+        return os.readv(descriptor, [view])
 
     def close(self) -> None:
         """Ends the command."""
         self.closed = True
         self.process.close()
+
+
+class Handle:
+    """The body as a library written in another language holds it.
+
+    The collector of Python does not see that reference. The exception of a failure refers to the body by its traceback, so
+    that a handle which kept the body then would keep both for ever, with their temporary files.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body: Optional[Body] = body
+        self._failure: Optional[BaseException] = None
+
+    @property
+    def closed(self) -> bool:
+        return self._body is None or self._body.closed
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        """As `Body.read`."""
+        return self._open(lambda body: body.read(size))
+
+    def readinto(self, target: Any) -> int:
+        """As `Body.readinto`."""
+        return self._open(lambda body: body.readinto(target))
+
+    def _open(self, read: Callable[[Body], _Read]) -> _Read:
+        body = self._body
+        if body is None:
+            raise copy.copy(self._failure) if self._failure is not None else ValueError("the reader is closed")
+        try:
+            return read(body)
+        except BaseException:
+            if body.process.failure is not None:
+                self._body, self._failure = None, copy.copy(body.process.failure)
+            raise
+
+    def close(self) -> None:
+        """Ends the command."""
+        if self._body is not None:
+            self._body.close()
 
 
 def run_to_end(

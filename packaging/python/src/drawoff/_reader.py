@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import select
 import threading
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 from ._errors import Error
-from ._process import Body, Process
+from ._process import Body, Handle, Process
 from ._progress import Meter
 from ._report import Report
 
@@ -52,6 +52,8 @@ class Reader:
         # A cell of its own: the stream of another library counts in it, and must not hold the reader.
         self._counter = [0]
         self._lock = threading.Lock()
+        # Held while the iterator is made, of which all threads have the same one.
+        self._first = threading.Lock()
         self._body = Body(process)
         try:
             if meter is not None:
@@ -137,10 +139,11 @@ class Reader:
 
     def __iter__(self) -> Iterator[Any]:
         """Iterates over the batches: `pyarrow.RecordBatch`, or `nanoarrow.Array` if pyarrow is not installed."""
-        if not self._taken:
-            stream = self._take()
-            source = stream if self._library == "pyarrow" else stream.iter_chunks()
-            self._iterator = self._batches(source)
+        with self._first:
+            if not self._taken:
+                stream = self._take()
+                source = stream if self._library == "pyarrow" else stream.iter_chunks()
+                self._iterator = _Shared(self._batches(source))
         if self._iterator is None:
             raise ValueError("the rows of this reader were already handed to another library; make the call again")
         return self._iterator
@@ -199,6 +202,21 @@ class Reader:
         return f"<drawoff.Reader {state}, {self.rows_read} rows read>"
 
 
+class _Shared:
+    """An iterator that several threads may take from; each item goes to one of them."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> "_Shared":
+        return self
+
+    def __next__(self) -> Any:
+        with self._lock:
+            return next(self._items)
+
+
 def _counted(stream: Any, process: Process, body: Body, counter: List[int], meter: Optional[Meter]) -> Iterator[Any]:
     """Yields the batches of `stream`, and ends only if the command ended well. Holds no reader, so that one can be collected."""
     try:
@@ -238,20 +256,35 @@ def frame_of(rows: Any) -> "polars.DataFrame":
     import polars
 
     if type(rows).__module__.startswith("pyarrow"):
+        names = rows.schema.names
+        if "" in names:
+            # polars gives such a column a name, which another column may have.
+            rows = rows.rename_columns([str(number) for number in range(len(names))])
         # Old versions of polars take no other object with the PyCapsule interface for a table.
         frame = polars.from_arrow(rows)
         assert isinstance(frame, polars.DataFrame)
+        if "" in names:
+            frame.columns = names
         return frame
     return polars.DataFrame(rows)
+
+
+def schema_of(reader: Reader) -> Dict[str, "polars.DataType"]:
+    """Returns the columns and types that `frame_of` makes of the rows of a reader, without taking rows."""
+    import polars
+
+    if reader._library == "pyarrow":
+        return dict(frame_of(reader.schema.empty_table()).schema)
+    return dict(polars.Schema(reader.schema))
 
 
 def _open_pyarrow(body: Body) -> Any:
     import pyarrow
 
-    return pyarrow.ipc.open_stream(pyarrow.PythonFile(body, mode="r"))
+    return pyarrow.ipc.open_stream(pyarrow.PythonFile(Handle(body), mode="r"))
 
 
 def _open_nanoarrow(body: Body) -> Any:
     import nanoarrow
 
-    return nanoarrow.ArrayStream.from_readable(body)
+    return nanoarrow.ArrayStream.from_readable(Handle(body))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _options as options_of
 from ._api import convert, pull, runs
-from ._errors import Error, NotFoundError, UsageError
+from ._errors import BadDataError, Error, NotFoundError, UsageError
 from ._options import ConnectionOptions, ConvertOptions, Path, PullOptions
 from ._predicate import kinds_of, translate
-from ._process import output_of
-from ._reader import frame_of
+from ._process import Scratch, output_of
+from ._reader import frame_of, schema_of
 
 if TYPE_CHECKING:
     import polars
@@ -47,6 +46,8 @@ _SCHEMA_OPTIONS = frozenset(
 )
 # The oldest that is tested.
 _OLDEST_POLARS = (1, 36)
+# Of one step; what is longer is left to polars.
+_MOST_BYTES = 100_000
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -113,29 +114,29 @@ class _Plan:
         self._is_run = is_run
         self._options = options
         self._directory: Any = None
-        # `drawoff schema` knows the final results alone.
-        can_describe = not any(name in options for name in ("schema", "block", "format", "run_column"))
-        described = self._described() if can_describe else None
+        # `drawoff schema` knows the final results alone, and no arguments of other commands.
+        can_describe = not any(options.get(name) for name in ("schema", "block", "format", "run_column", "args"))
+        described = self._described_or_not() if can_describe else None
         if described is not None and _is_inferred(described):
             # Without it a filtered scan would infer other types: those of the rows that are left.
-            self._directory = tempfile.TemporaryDirectory(prefix="drawoff-")
+            self._directory = Scratch()
             path = os.path.join(self._directory.name, "schema.json")
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(described, file)
             self._options = {"schema": path, **options}
-        with self._open(None if "sql" in options else ["--limit=0"]) as reader:
-            frame = reader.to_polars()
-        self.schema: Dict[str, Any] = dict(frame.schema)
+        self._is_held = described is not None or "schema" in options
+        # Types that no file holds are those of the first records, so that these must be read.
+        with self._open(["--limit=0"] if self._is_held and "sql" not in options else []) as reader:
+            self.schema: Dict[str, Any] = schema_of(reader)
         fields = [] if described is None or options_of.steps_of(options) else described["fields"]
         plain_text = {field["name"]: field["type"] == "text" for field in fields}
-        is_held = described is not None or "schema" in options
-        can_compare = is_held and "sql" not in options and "steps" not in options
+        can_compare = self._is_held and "sql" not in options and "steps" not in options and not options.get("args")
         self._kinds = kinds_of(self.schema, plain_text) if can_compare else {}
 
     @classmethod
     def of_copy(cls, names: List[str], is_run: bool, options: Dict[str, Any]) -> "_Plan":
         """Writes the rows to a temporary file and returns the plan of that file, which lives as long."""
-        directory = tempfile.TemporaryDirectory(prefix="drawoff-")
+        directory = Scratch()
         path = os.path.join(directory.name, "rows.parquet")
         if is_run:
             pull(names[0], output=path, **options)
@@ -145,6 +146,15 @@ class _Plan:
         plan._directory = directory
         return plan
 
+    def _described_or_not(self) -> Optional[Dict[str, Any]]:
+        try:
+            return self._described()
+        except BadDataError:
+            # Such as a column without a counterpart, which a step drops.
+            if options_of.steps_of(self._options):
+                return None
+            raise
+
     def _described(self) -> Dict[str, Any]:
         """The columns and types of the source, as a schema file."""
         chosen = {name: value for name, value in self._options.items() if name in _SCHEMA_OPTIONS}
@@ -153,9 +163,9 @@ class _Plan:
         found: Dict[str, Any] = json.loads(output_of(arguments, env=options_of.environment(self._options)))
         return found
 
-    def _open(self, steps: Optional[Sequence[str]]) -> Any:
+    def _open(self, steps: Sequence[str]) -> Any:
         options = dict(self._options)
-        options["args"] = [*(steps or ()), *(options.get("args") or ())]
+        options["args"] = [*(options.get("args") or ()), *steps]
         if self._is_run:
             return pull(self._names[0], **options)
         # The schema file holds the types, so no second reading is needed to infer them.
@@ -172,18 +182,24 @@ class _Plan:
     ) -> Iterator["polars.DataFrame"]:
         """Yields the rows for polars: at most `n_rows`, of these the ones that `predicate` keeps, in these columns."""
         steps: List[str] = []
-        if "sql" not in self._options:
-            if n_rows is not None:
+        # Arguments are not understood here, and may be steps that nothing can follow.
+        takes_steps = "sql" not in self._options and not self._options.get("args")
+        # Other first records may have other types.
+        takes_limit = takes_steps and self._is_held
+        if takes_steps:
+            if n_rows is not None and takes_limit:
                 steps.append(f"--limit={n_rows}")
             where = None if predicate is None else translate(predicate, self._kinds)
-            if where is not None:
+            if where is not None and _is_argument(where):
                 steps.append(f"--where={where}")
             if with_columns is not None:
                 needed = list(
                     dict.fromkeys([*with_columns, *(predicate.meta.root_names() if predicate is not None else [])])
                 )
                 # A row has at least one column.
-                steps.append("--select=" + ",".join(options_of.quote(name) for name in needed or list(self.schema)[:1]))
+                columns = ",".join(options_of.quote(name) for name in needed or list(self.schema)[:1])
+                if _is_argument(columns):
+                    steps.append(f"--select={columns}")
         left = n_rows
         with self._open(steps) as reader:
             for batch in reader:
@@ -196,7 +212,7 @@ class _Plan:
                 if with_columns is not None:
                     frame = frame.select(with_columns)
                 yield frame
-                if left is not None and left <= 0 and "sql" in self._options:
+                if left is not None and left <= 0 and not takes_limit:
                     # Otherwise drawoff ends at the limit, and its exit code is awaited.
                     return
 
@@ -209,6 +225,11 @@ class _Plan:
             f"column `{name}` is {frame.schema[name]} and was {dtype} when it was scanned",
             hint="scan again: the source has changed; or use `whole=True`",
         )
+
+
+def _is_argument(text: str) -> bool:
+    """True if the system takes this text as an argument: without NUL, and not longer than 128 KiB with the flag."""
+    return "\0" not in text and len(text.encode()) <= _MOST_BYTES
 
 
 def _is_run(name: str) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator
 
 from . import _options as options_of
 from ._errors import Error
 from ._options import ServeOptions
-from ._process import Process
+from ._process import Process, Scratch
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -65,12 +64,12 @@ def serve(**options: Unpack[ServeOptions]) -> Iterator[Service]:
     """
     options_of.check(options, options_of.known(ServeOptions), "serve")
     # Tests make more requests than people.
-    given = {"rate_limit": 0, "bulk_limit": 0, **options}
+    given = dict(options) if options.get("like_hosted") else {"rate_limit": 0, "bulk_limit": 0, **options}
     env = options_of.environment(given)
     # The key that a client sends is no key of the service.
     for name in ("DRAWOFF_SERVE_API_KEY", "SIXTYFOUR_API_KEY"):
         env.pop(name, None)
-    with tempfile.TemporaryDirectory(prefix="drawoff-") as state_dir:
+    with Scratch() as state_dir:
         process = Process(["serve", "--port=0", "--color=never", *options_of.to_arguments(given)], env=env)
         try:
             yield Service(process, _address(process), state_dir)

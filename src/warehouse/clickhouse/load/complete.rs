@@ -25,7 +25,11 @@ impl ClickHouseLoad {
         }
         // Rows that were only of the column for nothing are brought into others.
         let has_rows_of_nothing = self.definition.is_none() && self.stages[0].began_empty && self.stages[0].rows > 0;
-        let is_final = self.stages.len() == 1 && self.stages[0].layout.agrees(layout) && !self.has_filled(layout)?;
+        let has_nulls = |stage: &Stage| stage.layout.columns.iter().any(|column| self.has_no_value(&column.name));
+        let is_final = self.stages.len() == 1
+            && self.stages[0].layout.agrees(layout)
+            && !has_nulls(&self.stages[0])
+            && !self.has_filled(layout)?;
         if is_final && !has_rows_of_nothing {
             self.stage_for(layout)?;
             self.complete_columns(&self.stages[0], columns)?;
@@ -42,9 +46,9 @@ impl ClickHouseLoad {
                 _ => self.column_without_values(&stage)?,
             };
             let inserted = self.stages.iter().try_for_each(|from| {
-                let staged = &from.layout.columns;
-                let mut list: Vec<String> = staged.iter().map(|column| quoted(&column.name)).collect();
-                let mut values: Vec<String> = staged.iter().map(|column| converted(column, layout)).collect();
+                let staged = || from.layout.columns.iter().filter(|column| !self.has_no_value(&column.name));
+                let mut list: Vec<String> = staged().map(|column| quoted(&column.name)).collect();
+                let mut values: Vec<String> = staged().map(|column| converted(column, layout)).collect();
                 for column in layout.columns.iter().filter(|column| from.layout.find(&column.name).is_none()) {
                     if column.ty.is_nullable() && self.mapping().with_default(&column.name).is_some() {
                         list.push(quoted(&column.name));

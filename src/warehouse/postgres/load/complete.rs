@@ -135,13 +135,13 @@ impl PostgresLoad {
         }
         let mut columns: Vec<Arc<str>> = Vec::new();
         for column in self.stages.iter().flat_map(|stage| &stage.layout.columns) {
-            if !columns.contains(&column.name) {
+            if !columns.contains(&column.name) && !self.defaults_without_values().any(|name| *name == column.name) {
                 columns.push(column.name.clone());
             }
         }
         if self.target.mode == LoadMode::Append {
-            columns
-                .extend(self.given_defaults.iter().filter(|name| !columns.contains(name)).cloned().collect::<Vec<_>>());
+            let given = self.defaults.given.iter().filter(|name| !columns.contains(name));
+            columns.extend(given.cloned().collect::<Vec<_>>());
         }
         let mut list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
         list.extend(load_column.iter().map(|column| quoted(&column.name)));

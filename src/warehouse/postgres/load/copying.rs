@@ -6,11 +6,13 @@ use bytes::Bytes;
 use futures::SinkExt as _;
 
 use super::{OpenCopy, PostgresLoad, ROW_NUMBER};
+use crate::column::Schema;
 use crate::warehouse::postgres::copy::{HEADER, TRAILER};
 use crate::warehouse::postgres::layout::Layout;
 use crate::warehouse::postgres::sql::quoted;
 use crate::warehouse::postgres::stage::{Stage, add_column};
-use crate::warehouse::{LoadError, LoadMode, Misfit};
+use crate::warehouse::postgres::types::Wire;
+use crate::warehouse::{LoadError, LoadMode};
 
 impl PostgresLoad {
     /// Makes the table with the columns that are known.
@@ -37,7 +39,7 @@ impl PostgresLoad {
     /// Returns true if rows of this layout can go straight into the table.
     pub(super) fn goes_straight(&self, layout: &Layout) -> bool {
         // In a stage, the columns that rows lack are null.
-        if self.given_defaults.iter().any(|name| layout.columns.iter().all(|column| column.name != *name)) {
+        if self.defaults.given.iter().any(|name| layout.columns.iter().all(|column| column.name != *name)) {
             return false;
         }
         if !self.takes_straight_rows() || !self.stages.is_empty() {
@@ -51,38 +53,93 @@ impl PostgresLoad {
         }
     }
 
-    /// Gives earlier rows of the load, which went into the table without a column, null in place of its default, when the
-    /// first row has it. So the default is for loads that lack the column, wherever in the data it is first seen.
-    pub(super) fn unset_defaults(&mut self, layout: &Layout) -> Result<(), LoadError> {
-        let table = self.mapping().table.iter().flatten();
-        let has_default = table.filter(|column| column.has_default && !column.is_generated);
-        let known = has_default.filter(|column| layout.columns.iter().any(|own| own.name == column.name));
-        let new: Vec<(Arc<str>, bool)> = known
-            .filter(|column| !self.given_defaults.contains(&column.name))
-            .map(|column| (column.name.clone(), column.takes_no_null))
-            .collect();
-        if !self.has_straight_rows || new.is_empty() {
-            self.given_defaults.extend(new.into_iter().map(|(name, _)| name));
+    /// Returns the columns with a default that rows have for the first time. Fails with those that take no null and that only
+    /// some rows have.
+    pub(super) fn given_defaults(&mut self, columns: &Schema) -> Result<Vec<Arc<str>>, LoadError> {
+        let mapping = &self.encoder.mapping;
+        if mapping.open_defaults().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let names = mapping.names(columns).map_err(|misfit| self.misfits(vec![misfit]))?;
+        let given = self.defaults.record(columns, &names, mapping.open_defaults());
+        given.map_err(|misfits| self.misfits(misfits))
+    }
+
+    /// Gives earlier rows of the load null in place of the default of these columns. So the default is for loads that lack
+    /// the column, wherever in the data it is first seen.
+    pub(super) fn unset_defaults(&self, given: &[Arc<str>]) -> Result<(), LoadError> {
+        let takes_null =
+            |name: &&Arc<str>| self.mapping().open_defaults().any(|(own, is_strict)| own == *name && !is_strict);
+        let set: Vec<String> = given.iter().filter(takes_null).map(|name| format!("{} = NULL", quoted(name))).collect();
+        self.update_straight_rows(&set, "")
+    }
+
+    /// Gives rows of the load the default of the columns in which none of them has a value. They have null if a record that was
+    /// rejected is the only one with the column.
+    pub(super) fn reset_defaults(&self) -> Result<(), LoadError> {
+        for name in self.defaults_without_values() {
+            let name = quoted(name);
+            self.update_straight_rows(&[format!("{name} = DEFAULT")], &format!(" AND {name} IS NULL"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the columns with a default in which null was sent, and no value.
+    pub(super) fn defaults_without_values(&self) -> impl Iterator<Item = &Arc<str>> {
+        let open = self.mapping().open_defaults().filter(|(_, is_strict)| !is_strict);
+        open.map(|(name, _)| name).filter(|name| self.defaults.has_only_nulls(name))
+    }
+
+    /// Updates the rows that this transaction has written into the table: they are no others than those of this load.
+    fn update_straight_rows(&self, set: &[String], and: &str) -> Result<(), LoadError> {
+        if !self.has_straight_rows || set.is_empty() {
             return Ok(());
         }
-        if let Some((name, _)) = new.iter().find(|(_, takes_no_null)| *takes_no_null) {
-            return Err(self.misfits(vec![Misfit::late(name)]));
-        }
-        let set: Vec<String> = new.iter().map(|(name, _)| format!("{} = NULL", quoted(name))).collect();
-        // Rows that this transaction has written: they are no others than those of this load.
         self.session.execute(&format!(
-            "UPDATE {} SET {} WHERE xmin::text = (txid_current() % 4294967296)::text",
+            "UPDATE {} SET {} WHERE xmin::text = (txid_current() % 4294967296)::text{and}",
             self.sql_name,
             set.join(", ")
-        ))?;
-        self.given_defaults.extend(new.into_iter().map(|(name, _)| name));
-        Ok(())
+        ))
+    }
+
+    /// Fails if numbers that were sent as doubles are to be JSON, in which they would not have the digits of their records.
+    pub(super) fn check_spelling(&mut self, layout: &Layout) -> Result<(), LoadError> {
+        for column in &layout.columns {
+            match column.wire {
+                Wire::Float8 if !self.mapping().has(&column.name) => self.sent_doubles.insert(column.name.clone()),
+                Wire::Jsonb if !self.mapping().has(&column.name) => self.sent_json.insert(column.name.clone()),
+                _ => false,
+            };
+        }
+        match self.respelled_columns().next().map(ToString::to_string) {
+            Some(column) if self.may_start_over => {
+                Err(LoadError::SpellingLost { table: self.session.table().to_owned(), column })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the columns whose numbers have lost digits, though they are JSON.
+    fn respelled_columns(&self) -> impl Iterator<Item = &Arc<str>> {
+        let both = self.sent_doubles.intersection(&self.sent_json);
+        both.filter(|name| self.encoder.respelled.contains(name))
+    }
+
+    /// Adds notes on numbers that have lost digits, of sources that cannot be read again.
+    pub(super) fn note_respelled(&mut self) {
+        let notes = self.respelled_columns().map(|name| {
+            format!(
+                "column `{name}` has values of several types, and numbers before the first of another type were sent as \
+                 doubles: zeros at their end and digits beyond the 17th are gone"
+            )
+        });
+        let notes: Vec<String> = notes.collect();
+        self.notes.extend(notes);
     }
 
     /// Begins a COPY of rows with this layout.
     pub(super) fn open_copy(&mut self, layout: Layout) -> Result<(), LoadError> {
         self.create_table(&layout)?;
-        self.unset_defaults(&layout)?;
         let stage = match self.goes_straight(&layout) {
             true => {
                 let sql_name = self.sql_name.clone();

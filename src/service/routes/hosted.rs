@@ -1,0 +1,415 @@
+//! Requests for the API in a service that stands before the hosted one: handed on and recorded, or answered from recorded
+//! pairs. Signed links of the hosted service become links of this one, so that downloads take the same way.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::TimeDelta;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::files::{check_link, stream_of};
+use super::key::{is_accepted, unauthorized};
+use super::links::origin;
+use crate::api::RunId;
+use crate::api::routes::API_KEY_HEADER;
+use crate::service::api_error::ApiError;
+use crate::service::app::App;
+use crate::service::clock::timestamp;
+use crate::service::contract::differences;
+use crate::service::hosted::{
+    Hosted, LINK_PREFIX, Pair, REQUEST_HEADERS, RESPONSE_HEADERS, RecordedBody, RecordedRequest, RecordedResponse,
+    Recorder, Replay, Upstream, body_of, is_allowed, redacted_query, with_links,
+};
+use crate::service::journal::{DifferencesFromContract, RunOfRequest};
+use crate::service::page;
+use crate::service::paths::FILES_PREFIX;
+use crate::service::private_files;
+use crate::service::request::{blocking, drain, given_key, query};
+use crate::text::error_chain;
+
+/// Largest JSON response that is compared and recorded, and largest JSON request of a replay; both are held in memory.
+const MAX_JSON_BYTES: usize = 64 << 20;
+
+/// Bytes of a request's body that are recorded; a larger one is only counted.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// Chunks of a response that wait for the disk.
+const CHUNKS: usize = 8;
+
+/// Answers a request for the API. Links need no key, because they are signed.
+pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    let uri = request.uri().clone();
+    if page::is_page(uri.path()) {
+        return page::not_found();
+    }
+    let link = match uri.path().strip_prefix(FILES_PREFIX) {
+        None if is_accepted(&app, given_key(request.headers())) => None,
+        None => return unauthorized(request).await,
+        Some(rest) => {
+            let query = query(&uri);
+            if let Err(error) = check_link(&app, uri.path(), &query) {
+                return error.into_response();
+            }
+            rest.split('/').next().and_then(|number| number.parse().ok())
+        }
+    };
+    match &app.hosted {
+        Some(Hosted::Proxy { upstream, recorder }) => match forward(&app, upstream, recorder, request, link).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        },
+        Some(Hosted::Replay(recorded)) => replay(&app, recorded, request).await,
+        None => ApiError::not_found("Not Found").into_response(),
+    }
+}
+
+/// Hands a request on to the hosted service, or a download to the store behind the link with this number.
+async fn forward(
+    app: &Arc<App>,
+    upstream: &Upstream,
+    recorder: &Recorder,
+    request: Request,
+    link: Option<u64>,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    // The signature of a link is for this service.
+    let sent_query = if link.is_some() { "" } else { parts.uri.query().unwrap_or("") };
+    let key = given_key(&parts.headers).to_owned();
+    let (mut outgoing, gets_key) = match link {
+        None => (upstream.request(method.clone(), &path, sent_query), true),
+        Some(number) => {
+            let forgotten = || ApiError::not_found("the link is unknown; request new ones");
+            upstream.download(recorder.link(number).ok_or_else(forgotten)?)
+        }
+    };
+    if gets_key && !key.is_empty() {
+        outgoing = outgoing.header(API_KEY_HEADER, &key);
+    }
+    for name in REQUEST_HEADERS {
+        for value in parts.headers.get_all(&name) {
+            outgoing = outgoing.header(&name, value);
+        }
+    }
+    let head = Arc::new(Mutex::new(BodyHead::default()));
+    if parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING) {
+        if let Some(len) = parts.headers.get(CONTENT_LENGTH) {
+            outgoing = outgoing.header(CONTENT_LENGTH, len);
+        }
+        let head = Arc::clone(&head);
+        let body = body.into_data_stream().inspect_ok(move |chunk| BodyHead::add(&head, chunk));
+        outgoing = outgoing.body(reqwest::Body::wrap_stream(body));
+    }
+    let recorded = RecordedRequest {
+        method: method.to_string(),
+        path: path.clone(),
+        query: sent_query.to_owned(),
+        headers: recorded_headers(&parts.headers, &REQUEST_HEADERS),
+        body: RecordedBody::None,
+    };
+    let number = recorder.next_number();
+    let at = timestamp(app.config.clock.now());
+    let incoming = outgoing.send().await.map_err(|error| {
+        // The address of a link is a secret.
+        let text = error_chain(&error.without_url());
+        ApiError::Text(StatusCode::BAD_GATEWAY, format!("the hosted service cannot be reached: {text}"))
+    })?;
+    let status = incoming.status();
+    let headers = incoming.headers().clone();
+    let media_type = media_type(&headers);
+    let mut pair = Pair {
+        number,
+        at,
+        request: RecordedRequest { body: BodyHead::recorded(&head), ..recorded },
+        response: RecordedResponse {
+            status: status.as_u16(),
+            headers: recorded_headers(&headers, &RESPONSE_HEADERS),
+            body: RecordedBody::None,
+            is_complete: true,
+        },
+        differences: Vec::new(),
+    };
+    if link.is_some() || media_type != "application/json" {
+        pair.differences = differences(method.as_str(), &path, status.as_u16(), &media_type, None);
+        return streamed(app, recorder, incoming, pair, key).await;
+    }
+    let bytes = whole(incoming).await?;
+    let mut value: Option<Value> = serde_json::from_slice(&bytes).ok();
+    pair.differences = match &value {
+        Some(value) => differences(method.as_str(), &path, status.as_u16(), &media_type, Some(value)),
+        None => vec!["the body is not JSON".to_owned()],
+    };
+    let mut has_links = false;
+    if let Some(value) = &mut value {
+        with_links(value, &path, &mut |link| {
+            has_links = true;
+            let url = Url::parse(link).ok().filter(is_allowed)?;
+            let name = file_name(&url);
+            Some(format!("{LINK_PREFIX}{}/{name}", recorder.add_link(url)))
+        });
+    }
+    pair.response.body = value.clone().map_or_else(|| body_of(&bytes), RecordedBody::Json);
+    let run = value.as_ref().and_then(started_run);
+    // The bytes as they came, unless a link is in them.
+    let sent = match &mut value {
+        Some(value) if has_links => {
+            serve_links(app, &parts.headers, &path, value);
+            Bytes::from(value.to_string())
+        }
+        _ => bytes,
+    };
+    let found = pair.differences.clone();
+    add(app, pair, key).await;
+    let mut response = (status, sent).into_response();
+    copy_headers(&headers, response.headers_mut(), false);
+    response.extensions_mut().insert(DifferencesFromContract(found));
+    if let Some(run) = run {
+        response.extensions_mut().insert(RunOfRequest(run));
+    }
+    Ok(response)
+}
+
+/// Returns the run that a response names as started or cancelled.
+fn started_run(value: &Value) -> Option<String> {
+    value.get("job_id").or_else(|| value.get("task_id"))?.as_str().map(str::to_owned)
+}
+
+/// Reads a whole JSON response.
+async fn whole(mut incoming: reqwest::Response) -> Result<Bytes, ApiError> {
+    let bad = |text: String| ApiError::Text(StatusCode::BAD_GATEWAY, text);
+    let mut bytes = Vec::new();
+    loop {
+        match incoming.chunk().await {
+            Ok(None) => return Ok(bytes.into()),
+            Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_JSON_BYTES => bytes.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err(bad("the response of the hosted service is too large".to_owned())),
+            Err(error) => {
+                let text = error_chain(&error.without_url());
+                return Err(bad(format!("the response of the hosted service ended early: {text}")));
+            }
+        }
+    }
+}
+
+/// A message to the thread that records a body.
+enum Message {
+    Chunk(Bytes),
+    /// The body has ended as it should.
+    End,
+}
+
+/// Passes a response on while it is recorded. The pair is written before the last byte is sent, or when the client or the
+/// hosted service gives up.
+async fn streamed(
+    app: &Arc<App>,
+    recorder: &Recorder,
+    incoming: reqwest::Response,
+    mut pair: Pair,
+    key: String,
+) -> Result<Response, ApiError> {
+    let (status, headers) = (incoming.status(), incoming.headers().clone());
+    let found = pair.differences.clone();
+    let file = recorder.body_file(pair.number)?;
+    let (messages, mut waiting) = mpsc::channel(CHUNKS);
+    let shared = Arc::clone(app);
+    let writer = tokio::task::spawn_blocking(move || {
+        let (name, mut file) = match file {
+            Some((name, file)) => (Some(name), Some(file)),
+            None => (None, None),
+        };
+        let (mut bytes, mut is_complete, mut failed) = (0, false, false);
+        while let Some(message) = waiting.blocking_recv() {
+            match message {
+                Message::Chunk(chunk) => {
+                    bytes += chunk.len() as u64;
+                    failed |= file.as_mut().is_some_and(|file| file.write_all(&chunk).is_err());
+                }
+                Message::End => is_complete = true,
+            }
+        }
+        failed |= file.as_mut().is_some_and(|file| file.flush().is_err());
+        pair.response.is_complete = is_complete && !failed;
+        pair.response.body = match name {
+            _ if bytes == 0 => RecordedBody::None,
+            Some(name) => RecordedBody::File(name),
+            None => RecordedBody::Omitted(bytes),
+        };
+        if let Some(Hosted::Proxy { recorder, .. }) = &shared.hosted {
+            recorder.add(pair, &key);
+        }
+    });
+    let chunks = Box::pin(incoming.bytes_stream());
+    let state = (chunks, Some((messages, writer)));
+    let body = stream::try_unfold(state, |(mut chunks, recording)| async move {
+        match chunks.next().await {
+            Some(Ok(chunk)) => {
+                if let Some((messages, _)) = &recording {
+                    let _ = messages.send(Message::Chunk(chunk.clone())).await;
+                }
+                Ok(Some((chunk, (chunks, recording))))
+            }
+            Some(Err(error)) => Err(std::io::Error::other(error.without_url())),
+            None => {
+                if let Some((messages, writer)) = recording {
+                    let _ = messages.send(Message::End).await;
+                    drop(messages);
+                    let _ = writer.await;
+                }
+                Ok::<_, std::io::Error>(None)
+            }
+        }
+    });
+    let mut response = (status, Body::from_stream(body)).into_response();
+    copy_headers(&headers, response.headers_mut(), true);
+    response.extensions_mut().insert(DifferencesFromContract(found));
+    Ok(response)
+}
+
+async fn add(app: &Arc<App>, pair: Pair, key: String) {
+    let shared = Arc::clone(app);
+    let added = tokio::task::spawn_blocking(move || {
+        if let Some(Hosted::Proxy { recorder, .. }) = &shared.hosted {
+            recorder.add(pair, &key);
+        }
+    });
+    let _ = added.await;
+}
+
+/// Answers a request from the recorded pairs.
+async fn replay(app: &Arc<App>, recorded: &Replay, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let bytes = match media_type(&parts.headers) == "application/json" {
+        true => to_bytes(body, MAX_JSON_BYTES).await.unwrap_or_default(),
+        false => {
+            drain(body).await;
+            Bytes::new()
+        }
+    };
+    let sent_query = if path.starts_with(FILES_PREFIX) { "" } else { parts.uri.query().unwrap_or("") };
+    let range = parts.headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let Some(pair) = recorded.next(parts.method.as_str(), path, sent_query, &bytes, range) else {
+        let query = redacted_query(sent_query);
+        let query = if query.is_empty() { query } else { format!("?{query}") };
+        let text = format!("no response to this request is recorded: {} {path}{query}", parts.method);
+        return ApiError::not_found(text).into_response();
+    };
+    let status = StatusCode::from_u16(pair.response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (body, keeps_length) = match &pair.response.body {
+        RecordedBody::None => (Body::empty(), false),
+        RecordedBody::Text(text) => (Body::from(text.clone()), false),
+        RecordedBody::Json(value) => {
+            let mut value = value.clone();
+            serve_links(app, &parts.headers, path, &mut value);
+            (Body::from(value.to_string()), false)
+        }
+        RecordedBody::File(name) => {
+            let path = recorded.file(name);
+            let opened = blocking(move || {
+                let file = private_files::open(&path)?;
+                let len = file.metadata()?.len();
+                Ok((file, len))
+            });
+            match opened.await {
+                // The length of an incomplete file is that of the whole, so that the client sees the connection break.
+                Ok((file, len)) => (stream_of(file, len), true),
+                Err(error) => return error.into_response(),
+            }
+        }
+        RecordedBody::Omitted(_) => {
+            let text = "the body of the response was not recorded";
+            return ApiError::Text(StatusCode::NOT_IMPLEMENTED, text.to_owned()).into_response();
+        }
+    };
+    let mut response = (status, body).into_response();
+    for (name, value) in &pair.response.headers {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value))
+            && (keeps_length || name != CONTENT_LENGTH)
+        {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    if let RecordedBody::Json(value) = &pair.response.body
+        && parts.method == Method::POST
+        && let Some(run) = started_run(value)
+    {
+        response.extensions_mut().insert(RunOfRequest(run));
+    }
+    response
+}
+
+/// Replaces recorded links by signed links of this service.
+fn serve_links(app: &App, headers: &HeaderMap, path: &str, value: &mut Value) {
+    let life = TimeDelta::from_std(app.config.link_life).unwrap_or(TimeDelta::MAX);
+    let expires = (app.config.clock.now() + life).timestamp();
+    let origin = origin(app, headers);
+    with_links(value, path, &mut |link| {
+        let (number, name) = link.strip_prefix(LINK_PREFIX)?.split_once('/')?;
+        Some(format!("{origin}{}", app.signer.link(&RunId(number.to_owned()), name, expires)))
+    });
+}
+
+/// Returns the file name of a link as one plain path segment.
+fn file_name(url: &Url) -> String {
+    let name = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name: String = name.chars().filter(|c| is_plain(*c)).take(100).collect();
+    if name.trim_matches('.').is_empty() { "file".to_owned() } else { name }
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+fn recorded_headers(headers: &HeaderMap, names: &[HeaderName]) -> BTreeMap<String, String> {
+    let text = |name: &HeaderName| {
+        let value = headers.get(name)?;
+        Some((name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    };
+    names.iter().filter_map(text).collect()
+}
+
+fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, is_same_body: bool) {
+    for name in RESPONSE_HEADERS {
+        if let Some(value) = from.get(&name)
+            && (is_same_body || ![CONTENT_LENGTH, CONTENT_ENCODING].contains(&name))
+        {
+            to.insert(name, value.clone());
+        }
+    }
+}
+
+/// First bytes of a request's body, filled in while it is handed on.
+#[derive(Default)]
+struct BodyHead {
+    bytes: Vec<u8>,
+    total: u64,
+}
+
+impl BodyHead {
+    fn add(head: &Mutex<BodyHead>, chunk: &Bytes) {
+        let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_REQUEST_BYTES.saturating_sub(head.bytes.len());
+        head.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        head.total += chunk.len() as u64;
+    }
+
+    fn recorded(head: &Mutex<BodyHead>) -> RecordedBody {
+        let head = head.lock().unwrap_or_else(PoisonError::into_inner);
+        match head.total == head.bytes.len() as u64 {
+            true => body_of(&head.bytes),
+            false => RecordedBody::Omitted(head.total),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! `drawoff serve` before the hosted service: requests are handed on, recorded without secrets, compared with the contract,
+//! and replayed. A service of our own, or a script, stands in for the hosted one.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Answer, Loopback};
+use crate::support::{MARKED_KEY, Place, Service, block_on, exit, wait_for};
+
+const WORKFLOW: &str = "testdata/workflows/qualify-companies.json";
+const RUN: &str =
+    "run testdata/workflows/qualify-companies.json --input testdata/companies.csv -o rows.ndjson --new-run";
+
+/// Texts of all files of a directory of pairs, by name.
+fn recorded(place: &Place, directory: &str) -> Vec<(String, String)> {
+    let mut files: Vec<_> = std::fs::read_dir(place.path(directory))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn pairs(place: &Place, directory: &str) -> Vec<Value> {
+    let files = recorded(place, directory);
+    files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".json"))
+        .map(|(_, text)| serde_json::from_str(text).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_run_is_handed_on_recorded_and_replayed() {
+    let place = Place::new();
+    let hosted = Service::start(&place, "hosted", &["--workflow", WORKFLOW]);
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs"]);
+    proxy.says(&format!("requests are handed on to {}", hosted.url));
+    let client = Place::with_service(&proxy.url);
+    client.run_line(RUN).ok();
+    let rows = client.read_text("rows.ndjson");
+    assert!(rows.lines().count() > 1, "{rows}");
+    // Everything went through: the hosted service has the run, and its journal has the downloads.
+    let (_, runs) = hosted.call("GET", "/workflows/runs", None);
+    assert_eq!(runs.as_array().unwrap().len(), 1);
+    let (_, handed_on) = hosted.call("GET", "/admin/requests?path=/storage/files/*", None);
+    let (_, asked) = proxy.call("GET", "/admin/requests?path=/storage/files/*", None);
+    assert!(!asked.as_array().unwrap().is_empty());
+    assert_eq!(asked.as_array().unwrap().len(), handed_on.as_array().unwrap().len());
+    let (_, starts) = proxy.call("GET", "/admin/requests?path=/workflows/run", None);
+    assert_eq!((&starts[0]["run_id"], &starts[0]["differences"]), (&runs[0]["job_id"], &json!([])));
+    // The same file in parts, and an error.
+    let links = format!("/workflows/runs/{}/results/download-links?format=ndjson", runs[0]["job_id"].as_str().unwrap());
+    let (_, all) = proxy.call("GET", &links, None);
+    let link = all.as_array().unwrap().last().unwrap()["download_url"].as_str().unwrap().to_owned();
+    assert!(link.starts_with(&proxy.url), "{link}");
+    let part = |link: &str| {
+        block_on(async {
+            let request = reqwest::Client::new().get(link).header("range", "bytes=2-9");
+            let response = request.send().await.unwrap();
+            let range = response.headers()["content-range"].to_str().unwrap().to_owned();
+            (response.status().as_u16(), range, response.text().await.unwrap())
+        })
+    };
+    let of_proxy = part(&link);
+    assert_eq!((of_proxy.0, of_proxy.2.len()), (206, 8));
+    let unsigned = link.split('?').next().unwrap();
+    assert_eq!(
+        proxy.call("GET", unsigned.strip_prefix(&proxy.url).unwrap(), None).0,
+        403,
+        "a link is not to be guessed"
+    );
+    let unknown = "/workflows/runs/5b8f3a10-2f1e-4c52-b1de-7a0e5c2d9f31/live_status";
+    assert_eq!(proxy.call("GET", unknown, None).0, 404);
+    // Our own service keeps the contract, so there is no difference.
+    proxy.interrupt();
+    proxy.says("requests handed on");
+    proxy.says("recorded in pairs");
+    proxy.says("no difference from the contract");
+    drop(proxy);
+    drop(hosted);
+
+    // No key and no signature is in the directory, and nobody else can read it.
+    for (name, text) in recorded(&place, "pairs") {
+        for secret in [MARKED_KEY, "sig=", "expires="] {
+            assert!(!text.contains(secret), "{name} contains {secret}: {text}");
+        }
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    for entry in std::fs::read_dir(place.path("pairs")).unwrap() {
+        assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let found = pairs(&place, "pairs");
+    let numbers: BTreeSet<u64> = found.iter().map(|pair| pair["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers.len(), found.len());
+    let operations: BTreeSet<&str> = found.iter().map(|pair| pair["request"]["path"].as_str().unwrap()).collect();
+    assert!(operations.contains("/storage/csv/upload") && operations.contains("/workflows/run"), "{operations:?}");
+
+    // Without the hosted service, a client gets the same rows.
+    let replay = Service::start(&place, "replay", &["--replay", "pairs"]);
+    let again = Place::with_service(&replay.url);
+    again.run_line(RUN).ok();
+    assert_eq!(again.read_text("rows.ndjson"), rows);
+    let (_, all) = replay.call("GET", &links, None);
+    let link = all.as_array().unwrap().last().unwrap()["download_url"].as_str().unwrap().to_owned();
+    assert!(link.starts_with(&replay.url), "{link}");
+    assert_eq!(part(&link), of_proxy);
+    assert_eq!(replay.call("GET", unknown, None).0, 404);
+    let (status, body) = replay.call("GET", "/workflows/blocks", None);
+    assert_eq!(status, 404);
+    assert_eq!(body["detail"], "no response to this request is recorded: GET /workflows/blocks");
+    assert_eq!(replay.stop(), exit::SUCCESS);
+}
+
+/// A hosted service that keeps the contract in some places and not in others.
+fn hosted_by_script() -> Loopback {
+    Loopback::start(|request| match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/workflows") => Answer::json(&json!([
+            { "id": "a", "name": 7, "status": "active", "step": "completed", "created_at": "2026-09-01T08:00:00Z",
+              "updated_at": "yesterday", "tier": "secret-of-a-row" },
+        ])),
+        ("POST", "/workflows/cancel") => {
+            Answer { status: 202, ..Answer::json(&json!({ "job_id": "a", "status": "canceled" })) }
+        }
+        ("GET", "/workflows/runs") => Answer {
+            status: 404,
+            ..Answer::json(&json!({ "error": "Not Found", "message": format!("{MARKED_KEY} sees nothing") }))
+        },
+        ("GET", "/people") => Answer::json(&json!({ "found": [] })),
+        ("GET", "/workflows/blocks") => Answer::bytes("text/html", "<html>").header("retry-after", "7"),
+        ("GET", "/webhooks/signing-secret") => {
+            Answer::json(&json!({ "secret": format!("sk_whsec_{}", "0".repeat(64)) }))
+        }
+        _ => Answer::error(500, "down"),
+    })
+}
+
+#[test]
+fn differences_from_the_contract_are_named() {
+    let place = Place::new();
+    let hosted = hosted_by_script();
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs", "--log", "human"]);
+    let (_, workflows) = proxy.call("GET", "/workflows", None);
+    assert_eq!(workflows[0]["tier"], "secret-of-a-row", "the client gets what the hosted service says");
+    proxy.says("differs from the contract: /[]/name: is not of type string, but number");
+    assert_eq!(proxy.call("POST", "/workflows/cancel?job_id=a", None).0, 202);
+    assert_eq!(proxy.call("GET", "/workflows/runs", None).0, 404);
+    assert_eq!(proxy.call("GET", "/people", None).0, 200);
+    for _ in 0..2 {
+        assert_eq!(proxy.call("GET", "/workflows/blocks", None).0, 200);
+    }
+    let (_, secret) = proxy.call("GET", "/webhooks/signing-secret", None);
+    assert!(secret["secret"].as_str().unwrap().starts_with("sk_whsec_0"), "the client needs it");
+    // What the client sent went on, with its key.
+    let asked = hosted.asked();
+    assert_eq!((asked[1].query.as_str(), asked[1].headers["x-api-key"].as_str()), ("job_id=a", MARKED_KEY));
+    let (_, journal) = proxy.call("GET", "/admin/requests?path=/workflows", None);
+    let found: BTreeSet<&str> =
+        journal[0]["differences"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    for expected in [
+        "/[]/name: is not of type string, but number",
+        "/[]/updated_at: is not a date-time",
+        "/[]: the field tier is not described",
+        "/[]: lacks the field workflow_definition",
+    ] {
+        assert!(found.contains(expected), "{expected}: {found:?}");
+    }
+    proxy.interrupt();
+    proxy.says("7 requests handed on");
+    let summary = proxy.says("GET /people: the operation is not described (1 response)");
+    assert!(!summary.contains("secret-of-a-row"));
+    proxy.says("GET /workflows/blocks: 200 as 'text/html' is not described (2 responses)");
+    proxy.says("GET /workflows/runs: the body: lacks the field detail (1 response)");
+    proxy.says("POST /workflows/cancel: the status 202 is not described (1 response)");
+    let all = recorded(&place, "pairs").into_iter().map(|(_, text)| text).collect::<String>();
+    assert!(all.contains("REDACTED sees nothing") && !all.contains(MARKED_KEY) && !all.contains("sk_whsec_"), "{all}");
+
+    // Replayed in the order of the recording, with headers; the last response again and again.
+    drop(hosted);
+    let replay = Service::start(&place, "replay", &["--replay", "pairs"]);
+    let page = block_on(async {
+        let request = reqwest::Client::new().get(format!("{}/workflows/blocks", replay.url)).header("x-api-key", "k");
+        let response = request.send().await.unwrap();
+        let headers = response.headers();
+        (headers["retry-after"].clone(), headers["content-type"].clone(), response.text().await.unwrap())
+    });
+    assert_eq!((page.0.to_str().unwrap(), page.1.to_str().unwrap(), &*page.2), ("7", "text/html", "<html>"));
+    for _ in 0..3 {
+        assert_eq!(replay.call("GET", "/workflows", None).1, workflows);
+    }
+    assert_eq!(replay.call("POST", "/workflows/cancel?job_id=b", None).0, 404, "another run");
+}
+
+/// The order of a recording, polls included, is kept; two bodies of one path are told apart.
+#[test]
+fn a_replay_follows_the_recording() {
+    let place = Place::new();
+    let states = std::sync::atomic::AtomicUsize::new(0);
+    let hosted = Loopback::start(move |request| match request.method.as_str() {
+        "GET" => {
+            let n = states.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Answer::json(&json!({ "overall_status": (["queued", "running", "completed"][n.min(2)]) }))
+        }
+        _ => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            Answer::json(&json!({ "job_id": body["webhook_payload"][0]["n"].to_string() }))
+        }
+    });
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs"]);
+    let payload = |n: i32| Some(json!({ "webhook_payload": [{ "n": n }] }));
+    for n in 0..3 {
+        assert_eq!(
+            proxy.call("POST", "/workflows/run?workflow_id=w&save_json=true", payload(n)).1["job_id"],
+            n.to_string()
+        );
+        proxy.call("GET", "/workflows/runs/r/live_status", None);
+    }
+    assert_eq!(proxy.stop(), exit::SUCCESS);
+    drop(hosted);
+    let replay = Service::start(&place, "replay", &["--replay", "pairs", "--admin", "--fault", "503,on=status"]);
+    for n in [2, 0, 1] {
+        let path = "/workflows/run?save_json=true&workflow_id=w";
+        assert_eq!(replay.call("POST", path, payload(n)).1["job_id"], n.to_string());
+    }
+    assert_eq!(replay.call("POST", "/workflows/run?workflow_id=w&save_json=true", payload(9)).0, 404);
+    // Faults are injected as anywhere.
+    assert_eq!(replay.call("GET", "/workflows/runs/r/live_status", None).0, 503);
+    let states: Vec<_> =
+        (0..4).map(|_| replay.call("GET", "/workflows/runs/r/live_status", None).1["overall_status"].clone()).collect();
+    assert_eq!(json!(states), json!(["queued", "running", "completed", "completed"]));
+}
+
+/// A hosted service that cannot be reached, a transfer that breaks, and flags that cannot be meant.
+#[test]
+fn failures_of_the_hosted_service_are_named() {
+    let place = Place::new();
+    let gone = Loopback::start(|_| Answer::error(500, "x"));
+    let url = gone.url.clone();
+    drop(gone);
+    let proxy = Service::start(&place, "proxy", &["--proxy", &url]);
+    let (status, body) = wait_for("the listener to be gone", || {
+        let response = proxy.call("GET", "/workflows", None);
+        Some(response).filter(|(status, _)| *status == 502)
+    });
+    assert_eq!(status, 502);
+    assert!(body["detail"].as_str().unwrap().starts_with("the hosted service cannot be reached: "), "{body}");
+    let without_key = block_on(async { reqwest::get(format!("{}/workflows", proxy.url)).await.unwrap() });
+    assert_eq!(without_key.status(), 401);
+    drop(proxy);
+
+    let hosted = Loopback::start(|_| Answer { cut_at: Some(3), ..Answer::bytes("text/csv", "a,b\n1,2\n") });
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs"]);
+    let cut = block_on(async {
+        let request = reqwest::Client::new().get(format!("{}/files", proxy.url)).header("x-api-key", "k");
+        request.send().await.unwrap().text().await
+    });
+    assert!(cut.is_err(), "a transfer that broke is not made whole");
+    let pair = wait_for("the pair", || pairs(&place, "pairs").pop());
+    assert_eq!(
+        (&pair["response"]["is_complete"], &pair["response"]["body"]),
+        (&json!(false), &json!({ "file": "000001.body" }))
+    );
+
+    place.run_line("serve --proxy http://api.test").code(exit::USAGE).says("it must be https, or http on this machine");
+    place.run_line("serve --record pairs").code(exit::USAGE).says("--proxy");
+    place.run_line("serve --replay pairs --proxy https://a.test").code(exit::USAGE);
+    place.run(&["serve", "--replay", "pairs", "--workflow", WORKFLOW]).code(exit::USAGE);
+    std::fs::create_dir(place.path("other")).unwrap();
+    place.write("other/000001.json", "{}");
+    for directory in ["none", "testdata", "other"] {
+        let done = place.run(&["serve", "--port", "0", "--replay", directory]);
+        assert_ne!(done.code, exit::SUCCESS);
+        done.says(&format!("cannot use the recorded requests in {directory}"));
+    }
+}
+
+/// The command under a proxy has the key of the hosted service, because its requests go there.
+#[test]
+fn a_command_under_a_proxy_uses_the_real_key() {
+    let place = Place::new().env("SIXTYFOUR_API_KEY", MARKED_KEY);
+    let hosted = Service::start(&place, "hosted", &["--api-key", MARKED_KEY, "--workflow", WORKFLOW]);
+    let done = place
+        .run(&["serve", "--port", "0", "--proxy", &hosted.url, "--", "sh", "-c", "drawoff workflows ls -o ndjson"])
+        .ok();
+    assert_eq!(done.text().lines().count(), 1, "{}", done.text());
+    done.says("no difference from the contract");
+}
