@@ -209,7 +209,7 @@ mod tests {
             }
         }
         let mut flags: Vec<String> = Vec::new();
-        for command in args.get_subcommands() {
+        for command in args.get_subcommands().chain([&args]) {
             flags.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")));
         }
         for (_, of, tip) in OTHER_FLAGS {
