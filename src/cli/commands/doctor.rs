@@ -1,6 +1,7 @@
 //! `doctor`: checks what a command needs, from the key to the disk, and says what to do. Prints no secret, and changes
 //! nothing.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -73,7 +74,7 @@ impl Check {
 
     fn wrong(check: &'static str, failure: &Failure) -> Self {
         let wrong = Check::new(check, State::Wrong, failure.message());
-        Check { hint: failure.hint().map(str::to_owned), exit: failure.exit(), ..wrong }
+        Check { hint: failure.hint().map(Cow::into_owned), exit: failure.exit(), ..wrong }
     }
 }
 
