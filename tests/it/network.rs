@@ -123,7 +123,7 @@ fn the_key_goes_to_another_host_only_with_send_key_to() {
 fn a_retry_of_a_url_helps_only_where_the_response_may_change() {
     for (status, code, word) in [
         (400, exit::REFUSED, "no"),
-        (401, exit::REFUSED, "no"),
+        (401, exit::KEY_REFUSED, "after repair"),
         (403, exit::REFUSED, "no"),
         (404, exit::NOT_FOUND, "no"),
         (405, exit::REFUSED, "no"),

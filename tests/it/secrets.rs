@@ -222,6 +222,11 @@ fn urls_of_places_are_shown_without_secrets() {
             commands.push(vec!["upload", &url]);
         }
         for args in commands {
+            // Without slashes it is no URL, and a name of a file where none is expected.
+            if !url.contains("://") && (args.contains(&"--schema") || args.contains(&"--steps") || args[0] == "upload")
+            {
+                continue;
+            }
             // A file of this very name would be one.
             if url.starts_with("sqlite") && (args.contains(&"--rejects") || args[0] == "upload") {
                 continue;

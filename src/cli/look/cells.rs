@@ -48,10 +48,8 @@ pub(in crate::cli) fn read_first_rows(
     for (of_part, columns) in parts {
         let n_rows = columns.first().map_or(0, Vec::len);
         let places: Vec<Option<usize>> = schema.fields.iter().map(|field| of_part.position(&field.name)).collect();
-        for row in 0..n_rows {
-            let cell = |place: &Option<usize>| place.map_or(Cell::Null, |column| columns[column][row].clone());
-            rows.push(places.iter().map(cell).collect());
-        }
+        let cell = |row: usize, place: &Option<usize>| place.map_or(Cell::Null, |column| columns[column][row].clone());
+        rows.extend((0..n_rows).map(|row| places.iter().map(|place| cell(row, place)).collect()));
     }
     let columns = schema.fields.iter().map(|field| GridColumn {
         name: field.name.to_string(),

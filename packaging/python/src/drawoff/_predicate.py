@@ -81,7 +81,7 @@ def _operands(node: Any, word: str) -> List[Any]:
     while waiting:
         node = waiting.pop()
         name, body = _only(node)
-        if name == "BinaryExpr" and isinstance(body, dict) and _CHAINS.get(body.get("op")) == word:
+        if name == "BinaryExpr" and isinstance(body, dict) and _CHAINS.get(str(body.get("op"))) == word:
             waiting += [body["right"], body["left"]]
         else:
             found.append(node)

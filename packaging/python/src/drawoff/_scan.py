@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 
 from . import _options as options_of
 from ._api import convert, pull, runs
-from ._errors import Error, NotFoundError, UsageError
+from ._errors import BadDataError, Error, NotFoundError, UsageError
 from ._options import ConnectionOptions, ConvertOptions, Path, PullOptions
 from ._predicate import kinds_of, translate
 from ._process import Scratch, output_of
@@ -116,7 +116,7 @@ class _Plan:
         self._directory: Any = None
         # `drawoff schema` knows the final results alone, and no arguments of other commands.
         can_describe = not any(options.get(name) for name in ("schema", "block", "format", "run_column", "args"))
-        described = self._described() if can_describe else None
+        described = self._described_or_not() if can_describe else None
         if described is not None and _is_inferred(described):
             # Without it a filtered scan would infer other types: those of the rows that are left.
             self._directory = Scratch()
@@ -145,6 +145,15 @@ class _Plan:
         plan = cls([path], False, {"env": options["env"]} if "env" in options else {})
         plan._directory = directory
         return plan
+
+    def _described_or_not(self) -> Optional[Dict[str, Any]]:
+        try:
+            return self._described()
+        except BadDataError:
+            # Such as a column without a counterpart, which a step drops.
+            if options_of.steps_of(self._options):
+                return None
+            raise
 
     def _described(self) -> Dict[str, Any]:
         """The columns and types of the source, as a schema file."""

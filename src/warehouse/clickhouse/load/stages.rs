@@ -94,7 +94,14 @@ impl ClickHouseLoad {
     /// Gives the last stage the columns of this layout, or makes the next one if they have other forms.
     pub(super) fn stage_for(&mut self, layout: &Layout) -> Result<(), LoadError> {
         let has_filled = self.has_filled(layout)?;
-        if self.stages.last().is_none_or(|last| has_filled || !last.layout.agrees(layout)) {
+        // Rows of a worker that began before the column was known would get its default among rows that have null.
+        let would_fill = |last: &Stage| {
+            let lacking = last.layout.columns.iter().filter(|column| layout.find(&column.name).is_none());
+            lacking
+                .filter(|column| column.ty.is_nullable())
+                .any(|column| self.mapping().with_default(&column.name).is_some())
+        };
+        if self.stages.last().is_none_or(|last| has_filled || would_fill(last) || !last.layout.agrees(layout)) {
             self.wait_for_insert()?;
             let stage = self.make_stage(layout)?;
             self.stages.push(stage);
