@@ -95,7 +95,7 @@ pub(super) struct HostedFlags {
     /// Hand requests on to the hosted service at this address instead, and compare its responses with the contract. The key
     /// of each request goes there
     #[arg(long, value_parser = parse_hosted, value_name = "URL", conflicts_with_all = HOSTED_EXCLUDES, help_heading = "Hosted service")]
-    pub proxy: Option<Url>,
+    pub proxy: Option<url::Url>,
     /// Keep each request and its response in this directory, without keys and signed links
     #[arg(long, value_name = "DIR", requires = "proxy", help_heading = "Hosted service")]
     pub record: Option<PathBuf>,
