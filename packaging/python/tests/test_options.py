@@ -23,10 +23,10 @@ SERVE_OWN = {
     "--host",
     "--api-key",
     "--allow-host",
-    "--allow-origin",
     "--print-openapi",
     "--export",
     "--import",
+    "--overwrite",
     "--endpoint",
     "--api-key-file",
     "--api-key-command",
@@ -39,7 +39,7 @@ SERVE_OWN = {
 
 def flags(command: str) -> Set[str]:
     text = subprocess.run([drawoff.find_binary(), command, "--help"], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)(?:\[?[ =]<?|$)", text.split("Examples:")[0], re.MULTILINE))
+    return set(re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)(?:\[?[ =]<?|$)", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def flags(command: str) -> Set[str]:
     [
         ("pull", drawoff.PullOptions, OWN),
         ("run", drawoff.RunOptions, OWN | RUN_OWN),
-        ("convert", drawoff.ConvertOptions, OWN),
+        ("convert", drawoff.ConvertOptions, OWN | {"--preview"}),
         ("serve", drawoff.ServeOptions, OWN | SERVE_OWN),
     ],
 )

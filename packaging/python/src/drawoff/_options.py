@@ -225,6 +225,14 @@ class ServeOptions(TypedDict, total=False):
     upload: Union[Path, Sequence[Path]]
     #: Tar archive for the state when the service stops.
     export_on_exit: Path
+    #: Hand requests on to the hosted service at this URL.
+    proxy: str
+    #: Directory that keeps each request with its response.
+    record: Path
+    #: Directory of `record` that answers requests instead.
+    replay: Path
+    #: Origins whose web pages may use the API.
+    allow_origin: Union[str, Sequence[str]]
     #: Limit clients as the hosted service does; `rate_limit` and the others then have its values.
     like_hosted: bool
     #: Stop when Python ends, also if it is killed.
@@ -250,7 +258,7 @@ class ServeOptions(TypedDict, total=False):
 
 
 # Flags that are repeated for each element of a list or mapping; those of other lists are joined by commas.
-_REPEATED = frozenset({"where", "with_", "table", "enrich", "fault", "send_key_to", "workflow", "upload"})
+_REPEATED = frozenset({"where", "with_", "table", "enrich", "fault", "send_key_to", "workflow", "upload", "allow_origin"})
 # What stands between key and value of a mapping; otherwise `=`.
 _BETWEEN = {"cast": ":"}
 # Flags whose value is optional and stands behind a `=`.
