@@ -77,7 +77,7 @@ fn no_other_file_is_replaced() {
     assert_eq!((place.read("in.csv"), place.read("other.csv")), (b"a\n1\n".to_vec(), b"b\n".to_vec()));
     refused("convert in.csv -o out.csv --result -", exit::USAGE).hints("/dev/stderr");
     // An earlier result as an input, by its name or in a list.
-    place.run_line("convert in.csv -o out.csv --result r.json").ok();
+    place.run_line("convert in.csv -o y.csv --result r.json").ok();
     let earlier = place.read("r.json");
     place.write("list.txt", "in.csv\n");
     refused("convert r.json -o x.csv --result ./r.json", exit::USAGE).says("is an input");

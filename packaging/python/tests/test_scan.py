@@ -31,9 +31,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> List[List[str]]:
     seen: List[List[str]] = []
     real = _scan._Plan._open
 
-    def noted(self: Any, given: Any) -> Any:
+    def noted(self: Any, given: Any, options: Any) -> Any:
         seen.append(list(given))
-        return real(self, given)
+        return real(self, given, options)
 
     monkeypatch.setattr(_scan._Plan, "_open", noted)
     return seen
