@@ -37,7 +37,8 @@ pub(super) struct InputArgs {
     /// dropped. `no` names the columns column_1, column_2 and so on [default: 1]
     #[arg(long, value_parser = parse_header, value_name = "no|N", help_heading = "CSV input")]
     pub in_header: Option<HeaderRecord>,
-    /// Words for null in CSV inputs, such as NA,NULL,\N; a cell in quotes is text [default: an empty cell only]
+    /// Words for null in CSV inputs, such as NA,NULL,\N; a cell in quotes is text [default: an empty cell only]. For Parquet
+    /// and Arrow inputs: NaN, inf and -inf, if these numbers are null
     #[arg(
         long,
         value_parser = parse_null_word,

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum as _;
@@ -20,7 +20,7 @@ use super::result_file::ResultFile;
 use super::serve_flags::LogFormat;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
 use super::{color, commands, logger, mistakes, parse, serve_settings};
-use crate::sink::{remove_partial_files, unfinished_uploads};
+use crate::sink::{TargetKind, remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
 
@@ -85,8 +85,8 @@ async fn run_in_time(args: Args) -> Exit {
         Err(cause) => return print_failure(&Error::Bug(format!("cannot listen for signals: {cause}")).into()),
     };
     let result_file = ResultFile::default();
-    if let Some((command, path)) = asked_result_file(&args)
-        && let Err(failure) = result_file.begin(path, command)
+    if let Some((command, path, inputs)) = asked_result_file(&args)
+        && let Err(failure) = result_file.begin(path, command, &inputs)
     {
         return print_failure(&failure);
     }
@@ -201,7 +201,11 @@ async fn run_command(
     let mut command = command;
     match (&mut command, args.global.log.as_deref()) {
         (Command::Serve(serve), Some(format)) => serve.log = Some(log_format(format)?),
-        (_, file) => logger::install(args.global.verbose, file.map(Path::new), &context.screen)?,
+        (command, file) => {
+            let file = file.map(Path::new);
+            file.map_or(Ok(()), |file| check_log(file, command))?;
+            logger::install(args.global.verbose, file, &context.screen)?;
+        }
     }
     let outcome = dispatch(&context, command).await;
     context.screen.clear();
@@ -251,11 +255,42 @@ fn plan_of(command: &Command) -> Option<(&'static str, &PipelineArgs)> {
     }
 }
 
-/// Returns the result file that was asked for, with the name of the command.
-fn asked_result_file(args: &Args) -> Option<(&'static str, &Path)> {
+/// Returns the result file that was asked for, with the name of the command and the files that it reads.
+fn asked_result_file(args: &Args) -> Option<(&'static str, &Path, Vec<&Path>)> {
     let TopCommand::WithSettings(command) = &args.command else { return None };
     let (name, plan) = plan_of(command)?;
-    Some((name, plan.result_file.as_deref()?))
+    Some((name, plan.result_file.as_deref()?, inputs_of(command)))
+}
+
+/// Returns the files that a command reads, as far as the command line names them.
+fn inputs_of(command: &Command) -> Vec<&Path> {
+    fn listed(path: &Path) -> Option<&Path> {
+        path.to_str()?.strip_prefix('@').map(Path::new)
+    }
+    match command {
+        Command::Convert(convert) => {
+            let sources = convert.sources.iter().map(PathBuf::as_path);
+            sources.flat_map(|path| [Some(path), listed(path)]).flatten().collect()
+        }
+        Command::Run(run) => {
+            let payload = run.payload.as_deref().and_then(|payload| payload.strip_prefix('@')).map(Path::new);
+            run.input.iter().map(PathBuf::as_path).chain(payload).chain([Path::new(&run.workflow)]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Fails if the log is an output, the rejects file or the result file of the command, which would replace it.
+fn check_log(log: &Path, command: &Command) -> Result<(), Failure> {
+    let Some((_, plan)) = plan_of(command) else { return Ok(()) };
+    let others = plan.outputs.typed.iter().map(|output| output.path.as_path()).chain(plan.rejects.as_deref());
+    match others.chain(plan.result_file.as_deref()).any(|other| TargetKind::is_same(log, other)) {
+        false => Ok(()),
+        true => {
+            let error = Error::Usage(format!("{} is an output and cannot be the log, too", log.display()));
+            Err(Failure::new(error, "give `--log` a file of its own"))
+        }
+    }
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {

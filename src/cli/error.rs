@@ -16,13 +16,14 @@ use super::mistakes::near_file;
 use super::settings::{self, API_KEY_VARIABLE};
 use super::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
+use crate::format::parquet::InputError;
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange, SharedName};
 use crate::secret::without_passwords;
 use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, TemporaryFile};
 use crate::source::{TooMuchExpansion, is_pattern};
 use crate::text::{error_chain, escape_for_terminal};
-use crate::transform::expr;
+use crate::transform::{ForeignError, Unwritable, expr};
 use crate::warehouse::LoadError;
 
 /// The name of standard output in errors, as the engine writes it, too.
@@ -218,6 +219,27 @@ impl Failure {
 /// Returns the download error inside the I/O error of a reader; `None` for other sources.
 fn download_error(cause: &io::Error) -> Option<&net::Error> {
     cause.get_ref()?.downcast_ref::<net::Error>()
+}
+
+/// Returns the hint for a column of Parquet or Arrow with a type or values that drawoff has no counterpart of.
+fn column_hint(cause: &io::Error) -> Option<String> {
+    let cause = cause.get_ref()?;
+    let (column, is_not_finite) = match (cause.downcast_ref::<ForeignError>(), cause.downcast_ref::<InputError>()) {
+        (Some(ForeignError::Value { column, value }), _) => (&**column, *value == Unwritable::NotFinite),
+        (Some(ForeignError::Type { column, .. }), _) => (&**column, false),
+        // The path of a leaf, which begins with the column.
+        (_, Some(InputError::Unsupported { column, .. } | InputError::Timestamps { column, .. })) => {
+            (column.split('.').next().unwrap_or_default(), false)
+        }
+        _ => return None,
+    };
+    let is_plain = column.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let name = if is_plain { column.to_owned() } else { format!("\"{}\"", column.replace('"', "\"\"")) };
+    let drop = format!("leave the column out with `--drop {}`", shell_quoted(&name));
+    Some(match is_not_finite {
+        true => format!("read such numbers as null with `--in-null NaN,inf,-inf`, or {drop}"),
+        false => drop,
+    })
 }
 
 fn is_disk_full(cause: &io::Error) -> bool {
@@ -496,7 +518,9 @@ fn hint(error: &Error) -> Option<String> {
             let name = shell_quoted(name);
             Some(format!("a table is one file; make it with `drawoff convert {name} -o table.parquet`"))
         }
-        Error::Pipeline(pipeline::Error::Read { cause, .. }) => download_error(cause).and_then(download_hint),
+        Error::Pipeline(pipeline::Error::Read { cause, .. }) => {
+            column_hint(cause).or_else(|| download_error(cause).and_then(download_hint))
+        }
         Error::Pipeline(pipeline::Error::OpenEnd { name }) => {
             Some(format!("if you know that it is complete, use `curl -s {name} | drawoff convert - -o OUT`"))
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::error::{Error, Failure};
 use super::exit::Exit;
+use super::shell::shell_quoted;
 use crate::api::RunId;
 use crate::client::digest_of_file;
 use crate::net::Recoveries;
@@ -21,6 +22,9 @@ use crate::sink::TargetKind;
 
 /// The version of the object. A member that goes, or means another thing, makes a new one; one that comes does not.
 const VERSION: u32 = 1;
+
+/// The hint where the result file is another file, too.
+const OWN_FILE: &str = "give `--result` a file of its own";
 
 /// The beginning of every result file. A file without it is not replaced.
 const BEGINNING: &str = r#"{"drawoff_result":"#;
@@ -44,9 +48,17 @@ struct Facts {
 
 impl ResultFile {
     /// Begins the result file of `command` at `path`, and removes that of an earlier command. Fails if it cannot be written
-    /// there, or if another file is there.
-    pub(super) fn begin(&self, path: &Path, command: &'static str) -> Result<(), Failure> {
+    /// there, if another file is there, or if it is one of the `inputs`.
+    pub(super) fn begin(&self, path: &Path, command: &'static str, inputs: &[&Path]) -> Result<(), Failure> {
         let fail = |cause| Error::Write { path: path.to_owned(), cause };
+        if path == Path::new("-") {
+            let error = Error::Usage("the result file cannot be standard output".to_owned());
+            return Err(Failure::new(error, "name a file, or write it to standard error with `--result /dev/stderr`"));
+        }
+        if inputs.iter().any(|input| TargetKind::is_same(path, input)) {
+            let error = Error::Usage(format!("{} is an input and cannot be the result file, too", path.display()));
+            return Err(Failure::new(error, OWN_FILE));
+        }
         let path = match TargetKind::of(path).map_err(fail)? {
             TargetKind::Directory => {
                 return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")).into());
@@ -55,7 +67,7 @@ impl ResultFile {
                 if file.existing.is_some() {
                     if !begins_with(&file.path, BEGINNING).map_err(fail)? {
                         let error = Error::Usage(format!("{} is not the result of an earlier command", path.display()));
-                        return Err(Failure::new(error, "give `--result` a file of its own"));
+                        return Err(Failure::new(error, OWN_FILE));
                     }
                     std::fs::remove_file(&file.path).map_err(fail)?;
                 }
@@ -123,14 +135,19 @@ impl ResultFile {
         let Some(facts) = facts else { return Ok(()) };
         let path = facts.path.clone();
         let json = facts.into_json(exit, failure);
-        write_whole(&path, &json).map_err(|cause| Error::Write { path, cause }.into())
+        write_whole(&path, &json).map_err(|cause| {
+            let name = shell_quoted(&path.display().to_string());
+            let hint = format!("only the result file is missing; give `--result` another file than {name}");
+            Failure::new(Error::Write { path, cause }, hint)
+        })
     }
 }
 
 impl Facts {
     fn into_json(self, exit: Exit, failure: Option<&Failure>) -> Value {
         let recovered = self.recoveries.map(|recoveries| recoveries.counts()).unwrap_or_default();
-        let sum = |member: &str| self.reports.iter().filter_map(|report| report[member].as_u64()).sum::<u64>();
+        // What one report does not know, the sum does not.
+        let sum = |member: &str| self.reports.iter().map(|report| report[member].as_u64()).sum::<Option<u64>>();
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
         let error = failure.map(|failure| json!({"message": failure.message(), "hint": failure.hint()}));
         let loads: Vec<&Value> =
@@ -165,7 +182,15 @@ impl Facts {
 fn file_json(path: &Path, bytes: u64) -> Value {
     let digest =
         std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|_| digest_of_file(path).ok());
-    json!({"path": path.display().to_string(), "bytes": bytes, "sha256": digest})
+    json!({"path": absolute(path).display().to_string(), "bytes": bytes, "sha256": digest})
+}
+
+/// Returns the path from the root, so that a reader needs no working directory. URLs of objects are left as they are.
+fn absolute(path: &Path) -> PathBuf {
+    match path.to_str().is_some_and(|text| text.contains("://")) {
+        true => path.to_owned(),
+        false => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    }
 }
 
 /// Returns true if the file at `path` begins with `text`: a log or a result of an earlier command is known by that.
@@ -205,7 +230,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("result.json");
         let result = ResultFile::default();
-        result.begin(&path, "convert").unwrap();
+        result.begin(&path, "convert", &[]).unwrap();
         result.write(Exit::Interrupted, None).unwrap();
         result.write(Exit::Success, None).unwrap();
         let json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -215,10 +240,10 @@ mod tests {
         );
         assert_eq!(json["error"], Value::Null);
         // That of an earlier command is gone when the next one begins.
-        result.begin(&path, "convert").unwrap();
+        result.begin(&path, "convert", &[]).unwrap();
         assert!(!path.exists());
         std::fs::write(&path, "a,b\n").unwrap();
-        assert_eq!(result.begin(&path, "convert").unwrap_err().exit(), Exit::Usage);
+        assert_eq!(result.begin(&path, "convert", &[]).unwrap_err().exit(), Exit::Usage);
         assert_eq!(std::fs::read(&path).unwrap(), b"a,b\n");
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 1, "temporary files are removed");
@@ -227,6 +252,6 @@ mod tests {
     #[test]
     fn a_directory_that_does_not_exist_is_found_at_the_beginning() {
         let path = tempfile::tempdir().unwrap().path().join("none").join("result.json");
-        assert_eq!(ResultFile::default().begin(&path, "run").unwrap_err().exit(), Exit::CannotWrite);
+        assert_eq!(ResultFile::default().begin(&path, "run", &[]).unwrap_err().exit(), Exit::CannotWrite);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cell_kinds::{ColumnKinds, TextColumn};
 use super::error::Error;
-use super::input::{Item, SourceReader, can_be_reread, source_columns, take_sample_on_thread};
+use super::input::{Item, SourceReader, can_be_reread, set_columns_read, source_columns, take_sample_on_thread};
 use super::plan::{Limits, SchemaSource};
 use super::progress::Control;
 use super::schema::{HeaderNotes, SchemaRules, known_columns};
@@ -39,13 +39,14 @@ pub struct Explained {
 /// Checks `steps` against the first records of `sources` and returns the columns that they produce; `tables` are those
 /// of a query among the steps. Blocks while it reads the sample.
 pub fn explain_steps(
-    sources: Vec<Source>,
+    mut sources: Vec<Source>,
     mut steps: Vec<Step>,
     tables: Vec<(String, Source)>,
     choice: &SchemaSource,
     limits: &Limits,
     control: &Control,
 ) -> Result<Explained, Error> {
+    set_columns_read(&mut sources, &steps);
     let (rereadable, is_one_source) = (can_be_reread(&sources), sources.len() == 1);
     let source_columns = source_columns(&sources);
     let reader = SourceReader::new(sources, limits, false, BufferPool::new(limits.morsel_bytes, 1), control);

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
 use super::error::{Error, PlanError};
-use super::input::{Item, SourceDigests, SourceReader, can_be_reread, reopen, source_columns, take_sample_on_thread};
+use super::input::{
+    Item, SourceDigests, SourceReader, can_be_reread, reopen, set_columns_read, source_columns, take_sample_on_thread,
+};
 use super::limit::{LimitFinder, cut_at_limit, schema_within_limit};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
 use super::plan::{ExecutionPlan, Output, SchemaFrom, SchemaPolicy, Target};
@@ -109,10 +111,11 @@ impl From<Error> for AttemptEnd {
 /// Executes `plan` with `sources`, once.
 fn attempt(
     plan: &ExecutionPlan,
-    sources: Vec<Source>,
+    mut sources: Vec<Source>,
     mode: ReadMode,
     control: &Control,
 ) -> Result<Report, AttemptEnd> {
+    set_columns_read(&mut sources, &plan.steps);
     let n_sources = sources.len();
     let source_columns = source_columns(&sources);
     let reread = mode.rereadable.then(|| sources.iter().map(reopen).collect::<Vec<_>>());

@@ -30,10 +30,30 @@ pub struct Source {
     pub compression: Option<SourceCodec>,
     /// Columns that all records have, from the names of directories; appended as text after the columns of the records.
     pub columns: DirectoryColumns,
+    /// The columns that steps and outputs read. The others of Parquet and Arrow may have types and values without a
+    /// counterpart.
+    pub columns_read: ColumnsRead,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
     pub expected_rows: Option<u64>,
     /// Id of the run whose result the source is; `None` for other inputs.
     pub run: Option<Arc<str>>,
+}
+
+/// The columns of a source that steps and outputs read; all by default.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnsRead {
+    /// These alone, if it is not `None`.
+    pub only: Option<Arc<[String]>>,
+    /// None of these.
+    pub dropped: Arc<[String]>,
+}
+
+impl ColumnsRead {
+    /// Returns true if the column `name` is among them.
+    pub fn contains(&self, name: &str) -> bool {
+        let is_among = |names: &[String]| names.iter().any(|other| other == name);
+        self.only.as_deref().is_none_or(is_among) && !is_among(&self.dropped)
+    }
 }
 
 /// The origin of the bytes or rows of a [`Source`].
@@ -102,6 +122,7 @@ impl Source {
             encoding: None,
             compression: None,
             columns: DirectoryColumns::default(),
+            columns_read: ColumnsRead::default(),
             expected_rows: None,
             run: None,
         }

@@ -15,6 +15,7 @@ mod describe;
 mod distinct;
 mod error;
 pub mod expr;
+mod foreign;
 mod group;
 mod key;
 mod kind;
@@ -41,12 +42,13 @@ pub use cell::Cell;
 pub use describe::{StepMemory, StepText};
 pub use distinct::{Distinct, SpillBudget};
 pub use error::Error;
+pub use foreign::{ForeignError, ForeignRules, Unwritable};
 pub use group::{Aggregate, GroupError, Groups};
 pub use key::{Key, KeyWriter};
 pub use kind::{ArgumentForm, Properties};
 pub use needs::{
-    columns_looked_at, columns_needed, columns_opened, columns_written, keeps_records, needs_record_spans,
-    needs_structs,
+    columns_dropped, columns_looked_at, columns_needed, columns_opened, columns_written, keeps_records,
+    needs_record_spans, needs_structs,
 };
 pub use options::{OnBadCast, StepOptions};
 pub use record_spans::RecordSpans;

@@ -18,6 +18,26 @@ pub fn columns_needed(steps: &[Step], copies_records: bool) -> Option<Vec<String
     }
 }
 
+/// Returns the source columns that steps drop before any step looks at them.
+pub fn columns_dropped(steps: &[Step]) -> Vec<String> {
+    let mut dropped = Vec::new();
+    let mut looked_at = BTreeSet::new();
+    for step in steps {
+        match step {
+            Step::RemoveColumns(step) => {
+                dropped.extend(step.names().filter(|name| !looked_at.contains(*name)).map(str::to_owned))
+            }
+            // A step that drops rows only leaves each column under its name.
+            step if step.properties().keeps_records => match columns_looked_at(std::slice::from_ref(step)) {
+                Some(columns) => looked_at.extend(columns),
+                None => break,
+            },
+            _ => break,
+        }
+    }
+    dropped
+}
+
 /// Returns the source columns whose values steps look at, so that these must be kept as they were read; `None` for all of
 /// them.
 pub fn columns_looked_at(steps: &[Step]) -> Option<Vec<String>> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 
 use super::expr;
+use super::foreign::{ForeignError, ForeignRules};
 use crate::column::{Batch, Schema};
 
 /// Name of the table that contains the rows after the steps before the query.
@@ -34,13 +35,13 @@ const NO_SQL: &str = "SQL is not supported by this build of drawoff: the feature
 const NO_ARROW: &str = "Parquet and Arrow inputs are not supported by this build of drawoff: the feature `sql` is off";
 
 /// Returns an error that says that this build has no conversion of foreign columns.
-pub fn arrow_to_schema(_: &arrow_schema::Schema) -> Result<Schema, SqlError> {
-    Err(SqlError { message: NO_ARROW.into(), exhausted: false, hint: None })
+pub fn arrow_to_schema(_: &arrow_schema::Schema, _: &ForeignRules) -> Result<Schema, ForeignError> {
+    Err(ForeignError::Other(NO_ARROW.into()))
 }
 
 /// Returns an error that says that this build has no conversion of foreign columns.
-pub fn arrow_to_batch(_: &RecordBatch, _: &Arc<Schema>) -> Result<Batch, SqlError> {
-    Err(SqlError { message: NO_ARROW.into(), exhausted: false, hint: None })
+pub fn arrow_to_batch(_: &RecordBatch, _: &Arc<Schema>, _: &ForeignRules) -> Result<Batch, ForeignError> {
+    Err(ForeignError::Other(NO_ARROW.into()))
 }
 
 impl Query {

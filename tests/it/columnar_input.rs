@@ -113,6 +113,59 @@ fn truncated_columnar_sources_are_errors() {
 }
 
 #[test]
+fn a_column_that_nothing_reads_may_have_any_type_and_values() {
+    let place = Place::new();
+    let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.5), Some(f64::NAN), Some(f64::INFINITY), None]));
+    let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&b"x"[..]), None, Some(b"y"), Some(b"z")]));
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
+    let items = Arc::new(Field::new("item", DataType::Float64, true));
+    let offsets = OffsetBuffer::from_lengths([2, 0, 1, 1]);
+    let values: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, 1.0, f64::NEG_INFINITY, 2.0]));
+    let lists: ArrayRef = Arc::new(ListArray::new(items, offsets, values, None));
+    let columns = [("n", ids), ("f", numbers), ("a b", bytes), ("l", lists)];
+    parquet(&place, "all.parquet", &columns);
+    let batch = RecordBatch::try_from_iter(columns.iter().map(|(name, column)| (*name, column.clone()))).unwrap();
+    let mut writer = StreamWriter::try_new(std::fs::File::create(place.path("all.arrows")).unwrap(), &batch.schema());
+    writer.as_mut().unwrap().write(&batch).unwrap();
+    writer.unwrap().finish().unwrap();
+    for name in ["all.parquet", "all.arrows"] {
+        let read = |steps: &[&str]| {
+            let line = [&["convert", name, "-o", "-", "--to", "ndjson"], steps].concat();
+            place.run(&line)
+        };
+        let ids = "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n";
+        assert_eq!(read(&["--select", "n"]).ok().text(), ids);
+        assert_eq!(read(&["--drop", "f,\"a b\"", "--drop", "l"]).ok().text(), ids);
+        assert_eq!(read(&["--where", "n>1", "--drop", "f,\"a b\",l", "--where", "n<3"]).ok().text(), "{\"n\":2}\n");
+        assert_eq!(
+            read(&["--drop", "\"a b\",f,l", "--sql", "SELECT max(n) AS m FROM results"]).ok().text(),
+            "{\"m\":4}\n"
+        );
+        assert_eq!(read(&["--with", "x=n+1", "--select", "x", "--limit", "1"]).ok().text(), "{\"x\":2}\n");
+        // What is read is an error that names the way out.
+        read(&[]).code(exit::BAD_DATA).says("the column `a b` has the unsupported type").hints("--drop '\"a b\"'");
+        let refused = read(&["--select", "n,f"]).code(exit::BAD_DATA);
+        refused
+            .says("the column `f` contains an infinity or NaN")
+            .hints("`--in-null NaN,inf,-inf`, or leave the column out with `--drop f`");
+        read(&["--where", "f > 0", "--drop", "f,l,\"a b\""]).code(exit::BAD_DATA).says("`f`");
+        read(&["--with", "x=f", "--drop", "f,\"a b\""]).code(exit::BAD_DATA).says("`a b`");
+        read(&["--drop", "\"a b\",f", "--rename", "l=m"])
+            .code(exit::BAD_DATA)
+            .says("the column `l` contains an infinity");
+        // As null, in lists too.
+        let found = read(&["--in-null", "NaN,inf,-inf", "--drop", "\"a b\""]).ok().text().to_owned();
+        let expected = "{\"n\":1,\"f\":0.5,\"l\":[null,1.0]}\n{\"n\":2,\"f\":null,\"l\":[]}\n{\"n\":3,\"f\":null,\"l\":[null]}\n{\"n\":4,\"f\":null,\"l\":[2.0]}\n";
+        assert_eq!(found, expected);
+        let partly = read(&["--in-null", "nan", "--select", "f", "--limit", "2"]).code(exit::BAD_DATA);
+        partly.says("the column `f` contains an infinity");
+        // Other words, and other properties of CSV, are none of these formats.
+        read(&["--in-null", "NaN,-", "--select", "n"]).code(exit::USAGE).says("is not CSV");
+        read(&["--in-null", "NaN", "--in-decimal", ",", "--select", "n"]).code(exit::USAGE).says("is not CSV");
+    }
+}
+
+#[test]
 fn columns_without_a_counterpart_and_mixed_sources_are_refused() {
     let place = written();
     parquet(&place, "binary.parquet", &[("b", Arc::new(BinaryArray::from(vec![&b"x"[..]])))]);

@@ -39,6 +39,7 @@ fn a_success_lists_outputs_with_their_digests() {
     assert!(outputs.len() >= 2, "{found}");
     for output in outputs {
         let path = output["path"].as_str().unwrap();
+        assert!(path.starts_with('/'), "{path}");
         let mut command = place.program("sha256sum");
         command.arg(path);
         let digest = Done::of(command).ok().text().to_owned();
@@ -70,8 +71,24 @@ fn no_other_file_is_replaced() {
     let place = Place::new();
     place.write("in.csv", "a\n1\n");
     let refused = |line: &str, code| place.run_line(line).code(code);
-    refused("convert in.csv -o out.csv --result in.csv", exit::USAGE).says("not the result of an earlier command");
-    assert_eq!(place.read("in.csv"), b"a\n1\n");
+    refused("convert in.csv -o out.csv --result in.csv", exit::USAGE).says("is an input");
+    place.write("other.csv", "b\n");
+    refused("convert in.csv -o out.csv --result other.csv", exit::USAGE).says("not the result of an earlier command");
+    assert_eq!((place.read("in.csv"), place.read("other.csv")), (b"a\n1\n".to_vec(), b"b\n".to_vec()));
+    refused("convert in.csv -o out.csv --result -", exit::USAGE).hints("/dev/stderr");
+    // An earlier result as an input, by its name or in a list.
+    place.run_line("convert in.csv -o y.csv --result r.json").ok();
+    let earlier = place.read("r.json");
+    place.write("list.txt", "in.csv\n");
+    refused("convert r.json -o x.csv --result ./r.json", exit::USAGE).says("is an input");
+    refused("convert @list.txt -o x.csv --result list.txt", exit::USAGE).says("is an input");
+    assert_eq!((place.read("r.json"), place.path("x.csv").exists()), (earlier, false));
+    // A log would be replaced by these.
+    for line in ["-o run.log --to csv", "-o x.csv --rejects run.log", "-o x.csv --result ./run.log"] {
+        refused(&format!("convert in.csv {line} --log run.log"), exit::USAGE)
+            .says("run.log is an output and cannot be the log");
+        let _ = std::fs::remove_file(place.path("run.log"));
+    }
     refused("convert in.csv -o out.csv --result ./out.csv", exit::USAGE).says("is an output");
     refused("convert in.csv -o out.csv --result none/result.json", exit::CANNOT_WRITE);
     refused("convert in.csv -o out.csv --result .", exit::CANNOT_WRITE);
@@ -91,6 +108,17 @@ fn no_other_file_is_replaced() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_leaves_the_outputs() {
+    let place = Place::new();
+    place.write("in.csv", "a\n1\n");
+    let done = place.run_line("convert in.csv -o out.csv --result /dev/full").code(exit::DISK_FULL);
+    let done =
+        done.says("/dev/full").hints("only the result file is missing; give `--result` another file than /dev/full");
+    assert!(!done.stderr.contains("-o"), "{}", done.stderr);
+    assert_eq!(place.read("out.csv"), b"a\n1\n");
+}
+
+#[test]
 fn runs_are_listed_and_so_is_what_was_complete() {
     let service_place = Place::new();
     let service = Service::start(&service_place, "data", &[]);
@@ -107,8 +135,16 @@ fn runs_are_listed_and_so_is_what_was_complete() {
     place.run_line(&format!("pull {run} -o out.csv --result result.json")).ok().says("already complete");
     let second = result(&place);
     assert_eq!((&second["runs"], &second["command"]), (&first["runs"], &json!("pull")));
-    assert_eq!(second["outputs"][0]["sha256"], first["outputs"][0]["sha256"]);
+    assert_eq!(second["outputs"], first["outputs"]);
     assert_eq!(second["reports"][0]["already_complete"], true);
+    // A load that was made before: its rows are among the loads, and what it read is not known.
+    let line = format!("pull {run} -o sqlite:t.db --into t --result result.json");
+    place.run_line(&line).ok();
+    assert_eq!((&result(&place)["rows_in"], &result(&place)["rows_written"]), (&json!(2), &json!(2)));
+    place.run_line(&line).ok();
+    let third = result(&place);
+    assert_eq!((&third["rows_in"], &third["rows_written"]), (&Value::Null, &Value::Null));
+    assert_eq!((&third["loads"][0]["outcome"], &third["loads"][0]["rows"]), (&json!("already loaded"), &json!(2)));
     place.run_line("pull 00000000-0000-4000-8000-000000000000 -o x.csv --result result.json").code(exit::NOT_FOUND);
     assert_eq!(result(&place)["exit"], "not found");
 }

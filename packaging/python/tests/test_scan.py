@@ -31,9 +31,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> List[List[str]]:
     seen: List[List[str]] = []
     real = _scan._Plan._open
 
-    def noted(self: Any, given: Any) -> Any:
+    def noted(self: Any, given: Any, options: Any) -> Any:
         seen.append(list(given))
-        return real(self, given)
+        return real(self, given, options)
 
     monkeypatch.setattr(_scan._Plan, "_open", noted)
     return seen
@@ -384,3 +384,17 @@ def test_a_failed_scan_leaves_no_directory(ndjson: Callable[..., Path], tmp_path
         path.write_text('{"n": 1}\n')
     gc.collect()
     assert list(scratch.iterdir()) == []
+
+
+def test_columns_that_are_not_read_may_have_any_values(tmp_path: Path) -> None:
+    path = tmp_path / "odd.parquet"
+    polars.DataFrame({"n": [1, 2, 3], "f": [0.5, float("nan"), None], "b": [b"x", None, b"y"]}).write_parquet(path)
+    assert drawoff.scan(path, drop=["b", "f"]).collect().rows() == [(1,), (2,), (3,)]
+    without = drawoff.scan(path, drop=["b"])
+    assert without.select("n").filter(col("n") > 1).collect().rows() == [(2,), (3,)]
+    assert drawoff.scan(path, drop=["b"], in_null=["NaN"]).collect()["f"].to_list() == [0.5, None, None]
+    with pytest.raises((drawoff.BadDataError, polars.exceptions.PolarsError), match="`f` contains an infinity or NaN"):
+        without.collect()
+    with pytest.raises(drawoff.BadDataError, match="unsupported type") as caught:
+        drawoff.scan(path)
+    assert "drop" in (caught.value.hint or "")

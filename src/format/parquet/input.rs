@@ -49,22 +49,31 @@ pub enum InputError {
     },
 }
 
-/// Opens a reader of all rows of `source`.
+/// Opens a reader of all rows of `source`; `is_read` is as in [`input_metadata`].
 pub fn open<R: ChunkReader + 'static>(
     source: R,
+    is_read: &dyn Fn(&str) -> bool,
 ) -> Result<ParquetRecordBatchReaderBuilder<impl ChunkReader + 'static>, InputError> {
     let source = SharedReader(Arc::new(source));
-    let metadata = input_metadata(&source)?;
+    let metadata = input_metadata(&source, is_read)?;
     Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata))
 }
 
 /// Reads the index of `source`, and chooses the Arrow types of its columns. Reads those of time stamps of 96 bits once, to
-/// choose their unit: microseconds, which Spark writes, or nanoseconds if some value is finer.
-pub fn input_metadata<R: ChunkReader + Clone + 'static>(source: &R) -> Result<ArrowReaderMetadata, InputError> {
+/// choose their unit: microseconds, which Spark writes, or nanoseconds if some value is finer. A column of which `is_read`
+/// returns false may have types and values that cannot be read without loss.
+pub fn input_metadata<R: ChunkReader + Clone + 'static>(
+    source: &R,
+    is_read: &dyn Fn(&str) -> bool,
+) -> Result<ArrowReaderMetadata, InputError> {
     let metadata = ArrowReaderMetadata::load(source, ArrowReaderOptions::new())?;
     let leaves = metadata.metadata().file_metadata().schema_descr().columns();
     let mut units = vec![None; leaves.len()];
     for (i, leaf) in leaves.iter().enumerate() {
+        if leaf.path().parts().first().is_some_and(|root| !is_read(root)) {
+            units[i] = (leaf.physical_type() == PhysicalType::INT96).then_some(TimeUnit::Microsecond);
+            continue;
+        }
         let column = || leaf.path().string();
         if leaf.converted_type() == ConvertedType::INTERVAL {
             return Err(InputError::Unsupported { column: column(), ty: "INTERVAL" });
@@ -193,14 +202,14 @@ mod tests {
         let schema = parse_message_type("message m { required fixed_len_byte_array(12) i (INTERVAL); }").unwrap();
         let mut bytes = Vec::new();
         SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::default()).unwrap().close().unwrap();
-        let error = open(Bytes::from(bytes)).map(|_| ()).unwrap_err();
+        let error = open(Bytes::from(bytes), &|_| true).map(|_| ()).unwrap_err();
         assert_eq!(error.to_string(), "the column `i` has the unsupported type INTERVAL");
     }
 
     #[test]
     fn time_stamps_of_96_bits_get_a_unit_that_holds_them() {
         let read = |values: &[Option<(i64, i64)>]| {
-            let batches: Result<Vec<_>, _> = open(file(values))?.build()?.collect();
+            let batches: Result<Vec<_>, _> = open(file(values), &|_| true)?.build()?.collect();
             let batches = batches.unwrap();
             Ok(batches.iter().map(|batch| batch.column(0).as_struct().column(0).clone()).collect::<Vec<_>>())
         };

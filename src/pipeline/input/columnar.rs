@@ -14,8 +14,8 @@ use arrow_select::take::take;
 use crate::column::number::fits_double;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::format::{arrow_input, parquet};
-use crate::source::BoxedError;
-use crate::transform::{arrow_to_batch, arrow_to_schema};
+use crate::source::{BoxedError, ColumnsRead};
+use crate::transform::{ForeignRules, arrow_to_batch, arrow_to_schema};
 use crate::unwind::contained;
 
 /// Rows of one batch at most. By eye: what DataFusion takes.
@@ -25,6 +25,23 @@ const MAX_BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 4 << 20;
 
 type RecordBatches = Box<dyn Iterator<Item = Result<RecordBatch, BoxedError>> + Send>;
+
+/// Rules for the columns of a Parquet or Arrow source.
+#[derive(Debug, Default)]
+pub(super) struct ColumnarRules {
+    /// The columns that steps and outputs read.
+    pub columns_read: ColumnsRead,
+    /// NaN and infinities that are null.
+    pub null_numbers: Vec<f64>,
+}
+
+impl ColumnarRules {
+    /// Calls `convert` with these rules.
+    fn with<T>(&self, convert: impl FnOnce(&ForeignRules) -> T) -> T {
+        let is_read = |name: &str| self.columns_read.contains(name);
+        convert(&ForeignRules { is_read: &is_read, null_numbers: &self.null_numbers })
+    }
+}
 
 /// Rows of a Parquet or Arrow source. Yields at least one batch, which has no rows if the source has none.
 pub(super) struct ColumnarRows {
@@ -38,6 +55,7 @@ pub(super) struct ColumnarRows {
     rest: Option<RecordBatch>,
     /// True if all buffers of a batch are in one allocation, as those of an Arrow message are.
     shares_memory: bool,
+    rules: ColumnarRules,
     /// True once a batch was returned.
     begun: bool,
     /// True after an error.
@@ -46,9 +64,9 @@ pub(super) struct ColumnarRows {
 
 impl ColumnarRows {
     /// Opens a Parquet file. It is read row group by row group; its index is at the end, so that a pipe cannot be read.
-    pub(super) fn parquet(file: File) -> Result<Self, BoxedError> {
+    pub(super) fn parquet(file: File, rules: ColumnarRules) -> Result<Self, BoxedError> {
         undamaged(|| {
-            let builder = parquet::open(file)?;
+            let builder = parquet::open(file, &|name| rules.columns_read.contains(name))?;
             // The row group with the widest rows decides, so that wide rows make small batches.
             let row_bytes = builder.metadata().row_groups().iter().map(|group| {
                 let rows = usize::try_from(group.num_rows()).unwrap_or(0).max(1);
@@ -58,25 +76,25 @@ impl ColumnarRows {
             let rows = (BATCH_BYTES / row_bytes).clamp(16, MAX_BATCH_ROWS);
             let reader = builder.with_batch_size(rows).build()?;
             let arrow = reader.schema();
-            ColumnarRows::new(reader, arrow, false)
+            ColumnarRows::new(reader, arrow, false, rules)
         })
     }
 
     /// Opens an Arrow IPC file, which is read by its index.
-    pub(super) fn arrow_file(file: File) -> Result<Self, BoxedError> {
+    pub(super) fn arrow_file(file: File, rules: ColumnarRules) -> Result<Self, BoxedError> {
         undamaged(|| {
             let file = arrow_input::ArrowFile::try_new(file)?;
             let arrow = file.schema();
-            ColumnarRows::new(file, arrow, true)
+            ColumnarRows::new(file, arrow, true, rules)
         })
     }
 
     /// Opens an Arrow IPC stream, or a file as a stream, from its first byte.
-    pub(super) fn arrow_stream(bytes: impl Read + Send + 'static) -> Result<Self, BoxedError> {
+    pub(super) fn arrow_stream(bytes: impl Read + Send + 'static, rules: ColumnarRules) -> Result<Self, BoxedError> {
         undamaged(|| {
             let stream = arrow_input::ArrowStream::try_new(bytes)?;
             let arrow = stream.schema();
-            ColumnarRows::new(stream, arrow, true)
+            ColumnarRows::new(stream, arrow, true, rules)
         })
     }
 
@@ -84,15 +102,16 @@ impl ColumnarRows {
         batches: impl Iterator<Item = Result<RecordBatch, E>> + Send + 'static,
         arrow: SchemaRef,
         shares_memory: bool,
+        rules: ColumnarRules,
     ) -> Result<Self, BoxedError>
     where
         BoxedError: From<E>,
     {
-        let schema = Arc::new(arrow_to_schema(&arrow)?);
+        let schema = Arc::new(rules.with(|rules| arrow_to_schema(&arrow, rules))?);
         let batches = Box::new(batches.map(|batch| Ok(batch?)));
         let none = schema.fields.iter().map(|field| Field::new(field.name.clone(), observed(&field.ty, None)));
         let seen = Arc::new(Schema::new(none.collect()));
-        Ok(ColumnarRows { batches, schema, seen, arrow, rest: None, shares_memory, begun: false, failed: false })
+        Ok(ColumnarRows { batches, schema, seen, arrow, rest: None, shares_memory, rules, begun: false, failed: false })
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>, BoxedError> {
@@ -111,7 +130,7 @@ impl ColumnarRows {
         }
         let batch = batch.slice(0, rows.min(MAX_BATCH_ROWS));
         let batch = if self.shares_memory { copied(&batch)? } else { batch };
-        let mut batch = arrow_to_batch(&batch, &self.schema)?;
+        let mut batch = self.rules.with(|rules| arrow_to_batch(&batch, &self.schema, rules))?;
         let columns = batch.columns.iter().zip(&self.schema.fields);
         let fields = columns.map(|(column, field)| Field::new(field.name.clone(), observed(&field.ty, Some(column))));
         let seen = self.seen.join(&Schema::new(fields.collect()), TypeMerge::Json);
@@ -228,7 +247,7 @@ mod tests {
         writer.write(&whole).unwrap();
         writer.finish().unwrap();
         drop(writer);
-        let parts = ColumnarRows::arrow_stream(io::Cursor::new(bytes)).unwrap();
+        let parts = ColumnarRows::arrow_stream(io::Cursor::new(bytes), ColumnarRules::default()).unwrap();
         let parts: Vec<Batch> = parts.map(Result::unwrap).collect();
         assert_eq!(parts.iter().map(|part| part.rows).collect::<Vec<_>>(), [8192, 8192, 8192, 5]);
         // If they shared memory, each would count all of it.
@@ -239,7 +258,9 @@ mod tests {
             batches.iter().for_each(|batch| crate::format::ndjson::encode(batch, b"\n", &mut text));
             String::from_utf8(text).unwrap()
         };
-        let schema = Arc::new(arrow_to_schema(&whole.schema()).unwrap());
-        assert_eq!(text(&parts), text(&[arrow_to_batch(&whole, &schema).unwrap()]));
+        ColumnarRules::default().with(|rules| {
+            let schema = Arc::new(arrow_to_schema(&whole.schema(), rules).unwrap());
+            assert_eq!(text(&parts), text(&[arrow_to_batch(&whole, &schema, rules).unwrap()]));
+        });
     }
 }

@@ -12,7 +12,8 @@ use crate::column::{Batch, Field, Morsel, Schema, Type};
 use crate::format::decode::{Outcome, RecordRules};
 use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
 use crate::pipeline::error::{Error, PlanError};
-use crate::source::Source;
+use crate::source::{ColumnsRead, Source};
+use crate::transform::{Step, columns_dropped, columns_needed};
 
 /// Returns the names of the columns of the sources, in the order of first sight.
 pub(crate) fn source_columns(sources: &[Source]) -> Vec<Arc<str>> {
@@ -23,6 +24,13 @@ pub(crate) fn source_columns(sources: &[Source]) -> Vec<Arc<str>> {
         }
     }
     names
+}
+
+/// Sets the columns of the sources that `steps` and the outputs behind them read.
+pub(crate) fn set_columns_read(sources: &mut [Source], steps: &[Step]) {
+    let only = columns_needed(steps, false).map(Arc::from);
+    let read = ColumnsRead { only, dropped: columns_dropped(steps).into() };
+    sources.iter_mut().for_each(|source| source.columns_read = read.clone());
 }
 
 /// Sets the columns of the source in rows that were decoded with them, and so have them without values. A column that

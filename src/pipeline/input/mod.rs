@@ -1,4 +1,5 @@
-//! The reading half of the engine: sources to morsels. Nothing here knows the schema, the steps or the outputs.
+//! The reading half of the engine: sources to morsels. Nothing here knows the schema or the outputs, nor more of the steps
+//! than the columns that they read.
 
 mod columnar;
 mod columns;
@@ -7,7 +8,7 @@ mod item;
 mod reader;
 mod sample;
 
-pub(super) use columns::{set_source_columns, source_columns};
+pub(super) use columns::{set_columns_read, set_source_columns, source_columns};
 pub(super) use digest::SourceDigests;
 pub(super) use item::{CsvSource, Item, SourceInfo};
 pub(super) use reader::SourceReader;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::columnar::ColumnarRows;
+use super::columnar::{ColumnarRows, ColumnarRules};
 use super::columns::append_source_columns;
 use super::digest::{Reading, RunningDigest, SourceDigests, reading};
 use super::item::{CsvSource, Item, SourceInfo};
@@ -68,6 +68,15 @@ impl OpenRows {
             false => columnar_error(&self.info.name, error),
         })
     }
+}
+
+/// Returns the numbers that are null in a Parquet or Arrow source: the words for null of a CSV source, if these are NaN and
+/// infinities, and none of them if another is among them.
+fn null_numbers(csv: &CsvDialect) -> Vec<f64> {
+    let words = csv.null_words.iter();
+    let numbers: Option<Vec<f64>> =
+        words.map(|word| word.parse::<f64>().ok().filter(|number| !number.is_finite())).collect();
+    numbers.unwrap_or_default()
 }
 
 /// Converts an error of the reader of Parquet or Arrow IPC: one of the data, unless the source failed.
@@ -395,9 +404,15 @@ impl SourceReader {
         // or the response says, and not an error of the first record.
         let foreign = |found| Error::Foreign { name: name.to_string(), found };
         if let Some(kind) = detect::columnar(&head) {
-            if let Some(property) = required {
+            let null_numbers = if source.csv_is_optional { Vec::new() } else { null_numbers(&source.csv) };
+            let of_csv = match null_numbers.is_empty() {
+                true => required,
+                false => CsvDialect { null_words: Arc::default(), ..source.csv.clone() }.first_specified(),
+            };
+            if let Some(property) = of_csv {
                 return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
             }
+            let rules = ColumnarRules { columns_read: source.columns_read.clone(), null_numbers };
             let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
             is_read(None, b',');
             let path = path.filter(|_| has_index && compression == SourceCodec::None);
@@ -412,11 +427,11 @@ impl SourceReader {
                     let size = raw.size_bytes().unwrap_or(0);
                     self.control.add_bytes_read(size.saturating_sub(raw.read.load(Ordering::Relaxed)));
                     match kind {
-                        Columnar::Parquet => ColumnarRows::parquet(file),
-                        Columnar::Arrow => ColumnarRows::arrow_file(file),
+                        Columnar::Parquet => ColumnarRows::parquet(file, rules),
+                        Columnar::Arrow => ColumnarRows::arrow_file(file, rules),
                     }
                 }
-                (Columnar::Arrow, None) => ColumnarRows::arrow_stream(io::Cursor::new(head).chain(stream)),
+                (Columnar::Arrow, None) => ColumnarRows::arrow_stream(io::Cursor::new(head).chain(stream), rules),
                 (Columnar::Parquet, None) => return Err(foreign(detect::STREAMED_PARQUET)),
             };
             let rows = Box::new(rows.map_err(|error| columnar_error(&name, error))?);

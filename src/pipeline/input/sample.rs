@@ -34,6 +34,7 @@ pub(crate) fn reopen(source: &Source) -> Source {
         encoding: source.encoding,
         compression: source.compression,
         columns: source.columns.clone(),
+        columns_read: source.columns_read.clone(),
         expected_rows: source.expected_rows,
         run: source.run.clone(),
     }

@@ -13,6 +13,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 
 use super::error::{SqlError, without_values};
 use crate::column::{Batch, Field, Fixed, Schema, Type, Unit};
+use crate::transform::foreign::Unwritable;
 
 /// Name of the element field of a list in Parquet.
 const ELEMENT: &str = "element";
@@ -103,7 +104,7 @@ pub(super) fn schema_of(arrow: &arrow_schema::Schema, names: &[String]) -> Resul
 }
 
 /// Converts the type of an Arrow field; `None` if it has no counterpart.
-fn type_of(field: &arrow_schema::Field) -> Option<Type> {
+pub(super) fn type_of(field: &arrow_schema::Field) -> Option<Type> {
     let is_json = field.metadata().get(TYPE_KEY).is_some_and(|ty| ty == JSON);
     Some(match field.data_type() {
         DataType::Null => Type::Null,
@@ -170,29 +171,6 @@ fn has_distinct_names(fields: &arrow_schema::Fields) -> bool {
     names.len() == fields.len()
 }
 
-/// Converts the Arrow schema of a file that others may have written. Fails on duplicate names and on types without a
-/// counterpart, such as binary.
-pub fn arrow_to_schema(arrow: &arrow_schema::Schema) -> Result<Schema, SqlError> {
-    let mut fields: Vec<Field> = Vec::with_capacity(arrow.fields().len());
-    for field in arrow.fields() {
-        let name = field.name();
-        if fields.iter().any(|other| *other.name == **name) {
-            return Err(SqlError::new(format!("duplicate column `{name}`")));
-        }
-        let ty = type_of(field).ok_or_else(|| {
-            SqlError::new(format!("the column `{name}` has the unsupported type {}", field.data_type()))
-        })?;
-        fields.push(Field::new(name.as_str(), ty));
-    }
-    Ok(Schema::new(fields))
-}
-
-/// Converts rows of a file to a batch of `schema`, which [`arrow_to_schema`] made of its columns. Fails for a value that
-/// outputs would write differently: an infinity, NaN, a date outside the years 1 to 9999, or a map with a key twice.
-pub fn arrow_to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
-    to_batch(rows, schema)
-}
-
 /// Converts columns to a record batch of `schema`, which [`arrow_schema`] made of their types.
 pub(super) fn to_table(columns: &[ArrayRef], rows: usize, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let as_table = |(column, field): (&ArrayRef, &Arc<arrow_schema::Field>)| -> Result<ArrayRef, ArrowError> {
@@ -229,34 +207,36 @@ fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> 
 
 /// Converts a record batch of a result to a batch of `schema`, which [`schema_of`] made of its columns.
 pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
-    let converted = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
-        let carrier = field.ty.to_arrow();
-        if *column.data_type() == carrier {
-            return Ok(column.clone());
-        }
-        let failed = |error: ArrowError| SqlError::new(format!("column `{}`: {}", field.name, without_values(&error)));
-        let prepared;
-        let column = match is_cast_badly(column.data_type()) {
-            true => {
-                prepared = castable(column).map_err(failed)?;
-                &prepared
-            }
-            false => column,
-        };
-        let options = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(column, &carrier, &options).map_err(failed)
-    };
     let checked = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
-        let column = converted((column, field))?;
-        match unwritable(&column) {
-            None => Ok(column),
-            Some(value) => {
-                Err(SqlError::new(format!("cannot output the column `{}`: it contains {value}", field.name)))
-            }
-        }
+        let column = to_carrier(column, field)?;
+        let Some(value) = unwritable(&column) else { return Ok(column) };
+        let advice = match value {
+            Unwritable::NotFinite => "; exclude it, for example with NULLIF",
+            Unwritable::Date | Unwritable::RepeatedKey => "",
+        };
+        Err(SqlError::new(format!("cannot output the column `{}`: it contains {value}{advice}", field.name)))
     };
     let columns = rows.columns().iter().zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
     Ok(Batch::new(schema.clone(), columns, rows.num_rows()))
+}
+
+/// Casts a column to the Arrow type of `field`, whose type [`type_of`] made of it.
+pub(super) fn to_carrier(column: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
+    let carrier = field.ty.to_arrow();
+    if *column.data_type() == carrier {
+        return Ok(column.clone());
+    }
+    let failed = |error: ArrowError| SqlError::new(format!("column `{}`: {}", field.name, without_values(&error)));
+    let prepared;
+    let column = match is_cast_badly(column.data_type()) {
+        true => {
+            prepared = castable(column).map_err(failed)?;
+            &prepared
+        }
+        false => column,
+    };
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, &carrier, &options).map_err(failed)
 }
 
 /// Returns true if a type has values within that the cast of arrow would change: see [`castable`].
@@ -302,11 +282,10 @@ fn castable(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 const DAYS: std::ops::Range<i64> = -719_162..2_932_897;
 const DAY_SECONDS: i64 = 86_400;
 
-/// Describes a value of `column` that outputs would write differently, or not at all: an infinity, NaN, a date
-/// outside the years 1 to 9999, or a map that has a key twice. Returns `None` if there is none. The column must have the Arrow type of its drawoff
-/// type.
-fn unwritable(column: &dyn Array) -> Option<&'static str> {
-    const DATE: &str = "a date outside the years 1 to 9999";
+/// Returns the first kind of values in `column` that outputs would write differently, or not at all; `None` if there are
+/// none. The column must have the Arrow type of its drawoff type.
+pub(super) fn unwritable(column: &dyn Array) -> Option<Unwritable> {
+    const DATE: Unwritable = Unwritable::Date;
     let outside = |values: &mut dyn Iterator<Item = Option<i64>>, per_second: i64| {
         let (first, end) = (DAYS.start * DAY_SECONDS * per_second, DAYS.end * DAY_SECONDS * per_second);
         values.flatten().any(|value| !(first..end).contains(&value)).then_some(DATE)
@@ -315,8 +294,7 @@ fn unwritable(column: &dyn Array) -> Option<&'static str> {
         DataType::Float64 => {
             let values = column.as_primitive::<Float64Type>();
             let finite = values.iter().flatten().all(f64::is_finite);
-            (!finite)
-                .then_some("an infinity or NaN, which not every output supports; exclude it, for example with NULLIF")
+            (!finite).then_some(Unwritable::NotFinite)
         }
         DataType::Date32 => {
             let values = column.as_primitive::<Date32Type>();
@@ -373,7 +351,7 @@ fn elements(values: &dyn Array, offsets: &[i32], nulls: Option<&NullBuffer>) -> 
 }
 
 /// Describes a key that a row of `map` has twice, as an object cannot.
-fn repeated_key(map: &MapArray) -> Option<&'static str> {
+fn repeated_key(map: &MapArray) -> Option<Unwritable> {
     let keys = map.keys().as_string_view();
     let mut seen = HashSet::new();
     let is_repeated = (0..map.len()).filter(|&row| map.is_valid(row)).any(|row| {
@@ -385,5 +363,5 @@ fn repeated_key(map: &MapArray) -> Option<&'static str> {
             _ => !seen.insert(keys.value(i)),
         })
     });
-    is_repeated.then_some("a map with the same key twice")
+    is_repeated.then_some(Unwritable::RepeatedKey)
 }

@@ -9,15 +9,16 @@ mod checked;
 mod columns;
 mod context;
 mod error;
+mod foreign;
 mod query;
 mod sum;
 mod table;
 mod whole;
 
 pub use by_rows::ByRows;
-pub use columns::{arrow_to_batch, arrow_to_schema};
 pub use context::RESULTS;
 pub use error::SqlError;
+pub use foreign::{arrow_to_batch, arrow_to_schema};
 pub use query::Query;
 pub use table::TableFile;
 pub use whole::{QueryResources, QueryRows};

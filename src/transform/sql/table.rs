@@ -58,7 +58,7 @@ impl TableFile {
     /// Opens a Parquet file from any writer.
     pub fn foreign(file: File) -> Result<Self, InputError> {
         let file = SharedFile::new(file)?;
-        let metadata = input_metadata(&file)?;
+        let metadata = input_metadata(&file, &|_| true)?;
         let schema = metadata.schema().clone();
         Ok(TableFile { file, metadata, schema })
     }

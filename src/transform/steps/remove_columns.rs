@@ -27,6 +27,11 @@ impl RemoveColumns {
         RemoveColumns { columns: names.into_iter().map(Path::column).collect(), text: None }
     }
 
+    /// Returns the columns whose whole names these are, rather than paths into others.
+    pub(in crate::transform) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter(|path| path.segments.is_empty()).map(|path| &*path.column)
+    }
+
     /// Parses column names, separated by commas.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         Ok(RemoveColumns { columns: parse_names(text)?, text: Some(text.into()) })

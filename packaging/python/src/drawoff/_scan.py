@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
 
 from . import _options as options_of
 from ._api import convert, pull, runs
@@ -46,6 +46,7 @@ _SCHEMA_OPTIONS = frozenset(
 )
 # The oldest that is tested.
 _OLDEST_POLARS = (1, 36)
+_Types = TypeVar("_Types")
 # Of one step; what is longer is left to polars.
 _MOST_BYTES = 100_000
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -125,9 +126,7 @@ class _Plan:
                 json.dump(described, file)
             self._options = {"schema": path, **options}
         self._is_held = described is not None or "schema" in options
-        # Types that no file holds are those of the first records, so that these must be read.
-        with self._open(["--limit=0"] if self._is_held and "sql" not in options else []) as reader:
-            self.schema: Dict[str, Any] = schema_of(reader)
+        self.schema: Dict[str, Any] = self._for_types(self._types)
         fields = [] if described is None or options_of.steps_of(options) else described["fields"]
         plain_text = {field["name"]: field["type"] == "text" for field in fields}
         can_compare = self._is_held and "sql" not in options and "steps" not in options and not options.get("args")
@@ -148,23 +147,38 @@ class _Plan:
 
     def _described_or_not(self) -> Optional[Dict[str, Any]]:
         try:
-            return self._described()
+            return self._for_types(self._described)
         except BadDataError:
             # Such as a column without a counterpart, which a step drops.
             if options_of.steps_of(self._options):
                 return None
             raise
 
-    def _described(self) -> Dict[str, Any]:
+    def _for_types(self, read: Callable[[Dict[str, Any]], _Types]) -> _Types:
+        """Calls `read` with the options. NaN and infinities in the first rows do not matter for types."""
+        try:
+            return read(self._options)
+        except BadDataError as error:
+            if "in_null" in self._options or "--in-null NaN" not in (error.hint or ""):
+                raise
+            return read({**self._options, "in_null": ["NaN", "inf", "-inf"]})
+
+    def _types(self, options: Dict[str, Any]) -> Dict[str, Any]:
+        # Types that no file holds are those of the first records, so that these must be read.
+        steps = ["--limit=0"] if self._is_held and "sql" not in options else []
+        with self._open(steps, options) as reader:
+            return schema_of(reader)
+
+    def _described(self, options: Dict[str, Any]) -> Dict[str, Any]:
         """The columns and types of the source, as a schema file."""
-        chosen = {name: value for name, value in self._options.items() if name in _SCHEMA_OPTIONS}
+        chosen = {name: value for name, value in options.items() if name in _SCHEMA_OPTIONS}
         names = [f"./{name}" if name.startswith("-") else name for name in self._names]
         arguments = ["schema", *names, "--format=json", "--color=never", *options_of.to_arguments(chosen)]
         found: Dict[str, Any] = json.loads(output_of(arguments, env=options_of.environment(self._options)))
         return found
 
-    def _open(self, steps: Sequence[str]) -> Any:
-        options = dict(self._options)
+    def _open(self, steps: Sequence[str], options: Mapping[str, Any]) -> Any:
+        options = dict(options)
         options["args"] = [*(options.get("args") or ()), *steps]
         if self._is_run:
             return pull(self._names[0], **options)
@@ -201,7 +215,7 @@ class _Plan:
                 if _is_argument(columns):
                     steps.append(f"--select={columns}")
         left = n_rows
-        with self._open(steps) as reader:
+        with self._open(steps, self._options) as reader:
             for batch in reader:
                 frame = frame_of(batch)
                 if left is not None:
