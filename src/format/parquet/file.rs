@@ -11,11 +11,13 @@ use parquet::file::metadata::{
 use parquet::file::properties::WriterVersion;
 use parquet::file::reader::ChunkReader;
 use parquet::file::writer::TrackedWrite;
+use parquet::schema::types::SchemaDescPtr;
 
 use super::align::{align, aligned_schema};
 use super::chunk::join;
 use super::evolve::{Rewriter, keep_midpoint_inside};
 use super::facts::FileFacts;
+use super::ids::FieldIds;
 use super::layout::CREATED_BY;
 use super::leaf::EncoderScratch;
 use super::order::{Run, SortKey, sorting_columns};
@@ -42,6 +44,7 @@ pub struct ParquetFileWriter<W: Write + Send> {
     /// Bytes of `open` at which the row group is closed; 0 closes it at every append.
     row_group_bytes: usize,
     sort_keys: Arc<[SortKey]>,
+    field_ids: FieldIds,
     scratch: Option<EncoderScratch>,
     rows: u64,
 }
@@ -95,6 +98,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             open_differs: false,
             row_group_bytes: 0,
             sort_keys: Arc::default(),
+            field_ids: FieldIds::default(),
             scratch: None,
             rows: 0,
         })
@@ -111,6 +115,11 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     pub fn with_sort_keys(mut self, keys: &Arc<[SortKey]>) -> Self {
         self.sort_keys = keys.clone();
         self
+    }
+
+    /// Sets the ids that the footer gives to fields.
+    pub fn set_field_ids(&mut self, ids: &FieldIds) {
+        self.field_ids = ids.clone();
     }
 
     /// Adds the columns of `schema` even if no row group has them. Declared before the first row group, they
@@ -262,11 +271,12 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             }
         }
         let facts = FileFacts::of(&self.groups, &last);
+        let descriptor = self.field_ids.applied_to(&last.descriptor)?;
         let row_groups = self
             .groups
             .into_iter()
             .enumerate()
-            .map(|(index, group)| row_group_metadata(index, group, &last, &self.sort_keys))
+            .map(|(index, group)| row_group_metadata(index, group, (&last, &descriptor), &self.sort_keys))
             .collect::<Result<Vec<_>, _>>()?;
         let n_row_groups = row_groups.len();
         let sorted_row_groups = row_groups.iter().filter(|group| group.sorting_columns().is_some()).count();
@@ -275,7 +285,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             self.rows as i64,
             Some(CREATED_BY.to_owned()),
             if self.key_values.is_empty() { None } else { Some(self.key_values) },
-            last.descriptor.clone(),
+            descriptor,
             None,
         );
         // Through a buffer of its own, because the library's footer writer ignores errors of its last
@@ -304,7 +314,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
 fn row_group_metadata(
     index: usize,
     group: StoredGroup,
-    last: &Layout,
+    (last, descriptor): (&Layout, &SchemaDescPtr),
     sort_keys: &[SortKey],
 ) -> Result<RowGroupMetaData, Error> {
     let sorted_as = group.sorted_as.filter(|_| !sort_keys.is_empty());
@@ -312,7 +322,7 @@ fn row_group_metadata(
     // The start of the first column: readers that divide a file into byte ranges look there.
     let file_offset = group.columns.first().map_or(4, |c| c.byte_range().0 as i64);
     let uncompressed = group.columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
-    let metadata = RowGroupMetaData::builder(last.descriptor.clone())
+    let metadata = RowGroupMetaData::builder(descriptor.clone())
         .set_column_metadata(group.columns)
         .set_total_byte_size(uncompressed)
         .set_num_rows(group.rows as i64)

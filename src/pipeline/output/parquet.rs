@@ -2,12 +2,12 @@
 //! groups with fewer or narrower columns are completed at the end.
 
 use std::io::{self, BufWriter};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::writer::{FileError, FileWriter, OrderCounts, WriterOptions, WrittenFile};
 use crate::column::Schema;
 use crate::format::ParquetOptions;
-use crate::format::parquet::{EncodedRowGroup, ParquetFileWriter};
+use crate::format::parquet::{EncodedRowGroup, FieldIds, ParquetFileWriter};
 use crate::sink::{Reread, Sink};
 
 /// A Parquet file that is being written.
@@ -17,6 +17,8 @@ pub(super) struct ParquetFile {
     reread: Option<Reread>,
     /// Counts of sorted row groups; `None` without a sort hint.
     order: Option<Arc<OrderCounts>>,
+    /// Ids of the fields, if they are set when the file is finished.
+    field_ids: Arc<OnceLock<FieldIds>>,
 }
 
 impl ParquetFile {
@@ -27,7 +29,7 @@ impl ParquetFile {
         let writer = ParquetFileWriter::try_new(buffered, parquet, options.type_merge, options.metadata.to_vec())?;
         let writer = writer.with_row_group_bytes(options.row_group_bytes).with_sort_keys(&options.sort_hint);
         let order = (!options.sort_hint.is_empty()).then(|| options.order.clone());
-        Ok(ParquetFile { writer, reread, order })
+        Ok(ParquetFile { writer, reread, order, field_ids: options.field_ids.clone() })
     }
 }
 
@@ -59,7 +61,10 @@ impl FileWriter for ParquetFile {
     }
 
     fn finish(self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
-        let ParquetFile { mut writer, reread, order } = *self;
+        let ParquetFile { mut writer, reread, order, field_ids } = *self;
+        if let Some(ids) = field_ids.get() {
+            writer.set_field_ids(ids);
+        }
         writer.declare(columns);
         writer.set_order(columns);
         let reread = || match reread {
