@@ -26,13 +26,15 @@ pub mod clickhouse;
 mod data_files;
 #[cfg(feature = "delta")]
 pub mod delta;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta", feature = "iceberg"))]
 mod earlier;
 mod error;
+#[cfg(feature = "iceberg")]
+pub mod iceberg;
 mod identity;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod json_text;
@@ -43,12 +45,14 @@ mod modes;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod row_check;
 mod row_encoder;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(feature = "delta")]
+#[cfg(any(feature = "delta", feature = "iceberg"))]
 mod storage;
 #[cfg(all(test, any(feature = "postgres", feature = "sqlite", feature = "clickhouse")))]
 mod testing;
