@@ -135,6 +135,9 @@ pub(super) enum SchemaFormat {
     /// The statement of Spark that creates a Delta table as a load would
     #[value(name = "ddl:delta")]
     DdlDelta,
+    /// The statement of Spark that creates an Iceberg table as a load would
+    #[value(name = "ddl:iceberg")]
+    DdlIceberg,
 }
 
 /// The use of colours in help and errors.

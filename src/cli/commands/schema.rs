@@ -67,11 +67,13 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
         | SchemaFormat::DdlSqlite
         | SchemaFormat::DdlClickhouse
         | SchemaFormat::DdlDuckdb
-        | SchemaFormat::DdlDelta => {
+        | SchemaFormat::DdlDelta
+        | SchemaFormat::DdlIceberg => {
             let system = match args.format {
                 SchemaFormat::DdlSqlite => "sqlite",
                 SchemaFormat::DdlDuckdb => "duckdb",
                 SchemaFormat::DdlDelta => "delta",
+                SchemaFormat::DdlIceberg => "iceberg",
                 SchemaFormat::DdlClickhouse => "clickhouse",
                 _ => "postgres",
             };
