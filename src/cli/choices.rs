@@ -147,6 +147,9 @@ pub(super) enum SchemaFormat {
     /// The same for Redshift
     #[value(name = "ddl:redshift")]
     DdlRedshift,
+    /// The statement of Spark that creates an Iceberg table as a load would
+    #[value(name = "ddl:iceberg")]
+    DdlIceberg,
 }
 
 /// The use of colours in help and errors.
@@ -171,6 +174,7 @@ impl SchemaFormat {
             SchemaFormat::DdlSqlite => Some("sqlite"),
             SchemaFormat::DdlDuckdb => Some("duckdb"),
             SchemaFormat::DdlDelta => Some("delta"),
+            SchemaFormat::DdlIceberg => Some("iceberg"),
             SchemaFormat::DdlSnowflake => Some("snowflake"),
             SchemaFormat::DdlBigquery => Some("bigquery"),
             SchemaFormat::DdlDatabricks => Some("databricks"),

@@ -26,6 +26,10 @@ mod delta_store;
 mod docs;
 mod failures;
 mod floors;
+#[cfg(feature = "iceberg")]
+mod iceberg;
+#[cfg(feature = "iceberg")]
+mod iceberg_rest;
 mod kills;
 mod late_types;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]

@@ -121,8 +121,8 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
 pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result<Exit, Failure> {
     let (target, into, output) = match command {
         LoadsCommand::Ls { target, into, output } => (target, into, output),
-        LoadsCommand::Gc { target, output, older_than, dry_run } => {
-            return remove_orphans(context, target.or(output), older_than, dry_run).await;
+        LoadsCommand::Gc { target, output, into, older_than, dry_run } => {
+            return remove_orphans(context, target.or(output), into, older_than, dry_run).await;
         }
     };
     let (url, format) = target_and_format(target, output)?;
@@ -155,6 +155,7 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
 async fn remove_orphans(
     context: &Context,
     url: Option<String>,
+    into: Option<String>,
     older_than: Duration,
     dry_run: bool,
 ) -> Result<Exit, Failure> {
@@ -166,10 +167,15 @@ async fn remove_orphans(
         return usage(format!("{} is no system with tables", redacted(&url)));
     }
     let warehouse = tables::open(&context.settings, &url)?;
+    let name = match &into {
+        Some(table) => format!("{table} of {}", redacted(&url)),
+        None => redacted(&url),
+    };
     let cancel = UploadControl::default();
     let own = cancel.clone();
     // On a blocking thread, which a cancel ends.
-    let found = tokio::task::spawn_blocking(move || warehouse.remove_orphans(older_than, dry_run, &own));
+    let found =
+        tokio::task::spawn_blocking(move || warehouse.remove_orphans(into.as_deref(), older_than, dry_run, &own));
     let found = context.unless_interrupted(async {
         let found = found.await.map_err(|error| Error::Bug(error.to_string()))?;
         Ok(found.map_err(pipeline::Error::from)?)
@@ -183,6 +189,6 @@ async fn remove_orphans(
         0 => String::new(),
         kept => format!("; kept {} that a running load may still name", counted(kept, "file")),
     };
-    context.screen.note(&format!("{}: {verb} {files} of {} bytes{kept}", redacted(&url), human_count(orphans.bytes)));
+    context.screen.note(&format!("{name}: {verb} {files} of {} bytes{kept}", human_count(orphans.bytes)));
     Ok(Exit::Success)
 }

@@ -145,14 +145,19 @@ impl FileWriter for ParquetFile {
     }
 
     fn finish(mut self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
+        let ids = self.options.field_ids.get().cloned().unwrap_or_default();
         let (sink, summary) = match std::mem::replace(&mut self.state, State::Broken) {
-            State::Sealed(sink, file) if file.has_columns(columns, self.options.type_merge) => (sink, file),
+            // The ids of its fields are known only now, if it gets some.
+            State::Sealed(sink, file) if ids.is_empty() && file.has_columns(columns, self.options.type_merge) => {
+                (sink, file)
+            }
             state => {
                 let mut writer = match state {
                     State::Open(writer) => *writer,
                     State::Sealed(sink, file) => self.reopen(sink, &file)?,
                     State::Broken => return Err(FileError::Bug("the file was broken before".into())),
                 };
+                writer.set_field_ids(&ids);
                 writer.declare(columns);
                 writer.set_order(columns);
                 finish(writer, self.reread.take())?

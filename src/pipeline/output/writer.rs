@@ -3,15 +3,15 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 
 use super::encode::compressed;
 use crate::column::{Schema, TypeMerge};
 use crate::format::compress::PieceCompressor;
-use crate::format::parquet::{self, EncodedRowGroup, FileFacts, SortKey};
+use crate::format::parquet::{self, EncodedRowGroup, FieldIds, FileFacts, SortKey};
 use crate::format::{Compression, OutputFormat, arrow_ipc};
 use crate::sink::Sink;
 use crate::text::{error_chain, human_count};
@@ -152,6 +152,8 @@ pub(crate) struct WriterOptions {
     pub sort_hint: Arc<[SortKey]>,
     /// Counts of sorted row groups, shared by all files of the execution.
     pub order: Arc<OrderCounts>,
+    /// Ids of the fields of Parquet files, if they have any; set once, before the ends of the files are written.
+    pub field_ids: Arc<OnceLock<FieldIds>>,
     /// Number of threads that may encode spilled files at the end.
     pub workers: usize,
     /// Streams get their bytes only at the commit; default false.
@@ -179,6 +181,7 @@ impl WriterOptions {
             buffer_bytes: BUFFER_BYTES,
             sort_hint: Arc::default(),
             order: Arc::default(),
+            field_ids: Arc::default(),
             workers: 1,
             whole_streams: false,
             facts: false,

@@ -15,13 +15,13 @@ use super::actions::{Add, rows_of};
 use super::entry::{Entry, NO_LOCAL_TIMES, load_of};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
 use super::ledger::{self, KEY_TABLE, LoadFacts};
-use super::row_check::TableRows;
-use super::schema::{TableColumn, can_partition, has_local_times, table_columns, unfit_names};
+use super::schema::{DeltaRules, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::sink::{PutNew, UploadControl};
 use crate::warehouse::earlier::{Replaceable, earlier_load};
-use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
+use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
+use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
     Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest,
     LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
@@ -59,7 +59,7 @@ pub(super) struct DeltaLoad {
     attempt: String,
     prefix: String,
     partition_by: Arc<[Arc<str>]>,
-    rows: Arc<TableRows>,
+    rows: Arc<TableRows<DeltaRules>>,
     widening: Widening,
     type_merge: TypeMerge,
     cancel: UploadControl,
@@ -75,7 +75,7 @@ impl DeltaLoad {
             location.uploads = request.cancel.clone();
         }
         let table = target.name();
-        let failed = |error| io_error(&table, error);
+        let failed = |error| load_error(&table, error);
         let storage = TableStorage::open(&place).map_err(failed)?;
         let removes = target.mode == LoadMode::Replace || target.again;
         let snapshot = Snapshot::read(&storage, removes).map_err(|error| read_error(&table, error))?;
@@ -164,7 +164,7 @@ impl DeltaLoad {
     /// Fails if the files, whose columns are `columns`, do not fit the table as others have left it meanwhile.
     fn check_again(&self, columns: &Schema) -> Result<(), LoadError> {
         let KnownTable { columns: known, partition_by } = writable(&self.snapshot, &self.target)?;
-        let rows =
+        let rows: TableRows<DeltaRules> =
             TableRows::new(Some(known), partition_by.clone(), self.type_merge, self.widening == Widening::Evolve);
         let wanted = rows.file_columns(columns);
         let fits = |(mine, wanted): (&Field, &Field)| {
@@ -193,7 +193,7 @@ impl DeltaLoad {
                 Ok(PutNew::Unclear(error)) => last = Some(error),
                 // An earlier request may still be carried out.
                 Err(error) if may_be_there => return Err(unknown(error.to_string())),
-                Err(error) => return Err(io_error(&table, error)),
+                Err(error) => return Err(load_error(&table, error)),
             }
             match self.storage.read(&name) {
                 Ok(Some(found)) => return Ok(found == text),
@@ -213,7 +213,7 @@ impl DeltaLoad {
             return Ok(());
         }
         for file in files {
-            if !self.storage.exists(&file.name).map_err(|error| io_error(&self.table(), error))? {
+            if !self.storage.exists(&file.name).map_err(|error| load_error(&self.table(), error))? {
                 return Err(self.refused(format!("its file {} was removed before the commit", file.name), true));
             }
         }
@@ -275,7 +275,7 @@ impl FilesLoad for DeltaLoad {
         }
         for name in self.partition_by.iter() {
             match columns.position(name).map(|i| &columns.fields[i].ty) {
-                Some(ty) if can_partition(ty) => {}
+                Some(ty) if DeltaRules::can_partition(ty) => {}
                 Some(_) => return refuse(name, "has values that cannot name a partition"),
                 // It is null in all rows.
                 None if self.snapshot.version.is_some() => {}
@@ -424,26 +424,10 @@ fn now() -> i64 {
     since.as_millis() as i64
 }
 
-/// Returns the error of a table whose files cannot be read or written.
-pub(super) fn io_error(table: &str, cause: std::io::Error) -> LoadError {
-    if is_cancelled(&cause) {
-        return LoadError::Cancelled;
-    }
-    if is_transient(&cause) {
-        let cause = cause.to_string();
-        return LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: true };
-    }
-    if cause.kind() == std::io::ErrorKind::Unsupported {
-        let hint = Some("use a store with conditional writes, or a directory".to_owned());
-        return LoadError::Unsupported { table: table.to_owned(), what: cause.to_string(), hint };
-    }
-    LoadError::Write { table: table.to_owned(), cause, hint: None }
-}
-
 /// Returns the error of a table that cannot be read.
 pub(super) fn read_error(table: &str, error: ReadError) -> LoadError {
     match error {
-        ReadError::Io(cause) => io_error(table, cause),
+        ReadError::Io(cause) => load_error(table, cause),
         ReadError::Log(cause) => LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: false },
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::column::{Field, Fixed, MAX_PRECISION, Schema, Type, Unit};
+use crate::warehouse::table_rows::{FormatRules, TableColumn};
 
 /// The member of a field's metadata that says what its text is: `json` for values of several types, `null` where no value has
 /// come yet, `object` for objects of which no member has, `list<json>` where the items of its lists are.
@@ -13,15 +14,26 @@ const FORM: &str = "drawoff.form";
 /// Characters that names of columns cannot have without column mapping, which many readers do not know.
 const FORBIDDEN: &[char] = &[' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='];
 
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct TableColumn {
-    pub(super) name: Arc<str>,
-    /// The type in words of Delta, such as `integer`.
-    pub(super) shown: String,
-    /// The type of the values that a load may write; `None` for types that it has no values for.
-    pub(super) ty: Option<Type>,
-    pub(super) nullable: bool,
+/// The rules of Delta for rows.
+#[derive(Debug)]
+pub(super) struct DeltaRules;
+
+impl FormatRules for DeltaRules {
+    const NAME: &'static str = "Delta";
+    const EMPTY_TEXT_IS_NULL: bool = true;
+    const LEAVES_OUT_NULLS: bool = false;
+
+    fn unfit_name(field: &Field) -> Option<String> {
+        unfit_name(field)
+    }
+
+    fn new_type(ty: &Type) -> Result<Type, &'static str> {
+        delta_type(ty).map(|_| ty.clone())
+    }
+
+    fn widened(_: &Type, _: &Type) -> Option<Type> {
+        None
+    }
 }
 
 /// Returns the columns of a table from its schema in JSON; `None` if that is no schema.
@@ -267,11 +279,6 @@ pub(super) fn unfit_names(fields: &[Field]) -> Option<String> {
         }
     }
     None
-}
-
-/// Returns true for columns whose values name a partition.
-pub(super) fn can_partition(ty: &Type) -> bool {
-    !matches!(ty, Type::Json) && ty.container().is_none()
 }
 
 /// Returns true if a column or a member of its objects holds local times, for which a table needs a feature.

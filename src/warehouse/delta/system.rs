@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::ledger::{self, KEY_TABLE};
-use super::load::{DeltaLoad, earlier, io_error, read_error, writable};
+use super::load::{DeltaLoad, earlier, read_error, writable};
 use super::orphans::remove_orphans;
 use super::schema::{new_schema, unfit_names};
 use super::snapshot::{LOG, Snapshot};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::storage::{TableStorage, new_attempt};
+use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
 use crate::warehouse::{
     Begun, FilesPlace, LedgerRow, LoadError, LoadMode, LoadRequest, Orphans, TableTarget, Warehouse,
 };
@@ -35,8 +35,19 @@ impl Delta {
         place
     }
 
+    fn refuse_table(&self, table: Option<&str>) -> Result<(), LoadError> {
+        match table.is_some_and(|table| !table.is_empty()) {
+            true => Err(LoadError::Unsupported {
+                table: self.name(),
+                what: "the URL of a Delta table names it, so that it has no further tables".to_owned(),
+                hint: Some("leave the name of the table out".to_owned()),
+            }),
+            false => Ok(()),
+        }
+    }
+
     fn snapshot(&self, cancel: &UploadControl) -> Result<Snapshot, LoadError> {
-        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| io_error(&self.name, error))?;
+        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| load_error(&self.name, error))?;
         Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))
     }
 }
@@ -82,32 +93,33 @@ impl Warehouse for Delta {
     }
 
     fn loads(&self, table: Option<&str>, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
-        if table.is_some_and(|table| !table.is_empty()) {
-            return Err(LoadError::Unsupported {
-                table: self.name(),
-                what: "the URL of a Delta table names it, so that it has no further tables".to_owned(),
-                hint: Some("leave the name of the table out".to_owned()),
-            });
-        }
+        self.refuse_table(table)?;
         let rows = ledger::all(&self.snapshot(cancel)?).into_iter();
         Ok(rows.map(|row| LedgerRow { table: self.name(), ..row }).collect())
     }
 
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
-        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| io_error(&self.name, error))?;
+        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| load_error(&self.name, error))?;
         let snapshot = Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))?;
         // Before a run is started for it, which costs money.
         if snapshot.version.is_some() {
             writable(&snapshot, target)?;
         }
-        storage.require_put_new(LOG, &new_attempt()).map_err(|error| io_error(&self.name, error))?;
+        storage.require_put_new(LOG, &new_attempt()).map_err(|error| load_error(&self.name, error))?;
         match target.identity.key_before(KEY_TABLE) {
             Some(key) => earlier(&snapshot, target, &key),
             None => Ok(None),
         }
     }
 
-    fn remove_orphans(&self, age: Duration, only_list: bool, cancel: &UploadControl) -> Result<Orphans, LoadError> {
+    fn remove_orphans(
+        &self,
+        table: Option<&str>,
+        age: Duration,
+        only_list: bool,
+        cancel: &UploadControl,
+    ) -> Result<Orphans, LoadError> {
+        self.refuse_table(table)?;
         remove_orphans(&self.place(cancel), &self.name, age, only_list)
     }
 
