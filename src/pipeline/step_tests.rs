@@ -560,3 +560,45 @@ fn a_flattened_object_that_becomes_another_value_repeats_the_pass() {
         assert_eq!(dir.read("out.ndjson"), content);
     }
 }
+
+#[test]
+fn rows_of_flattened_records_have_no_null_keys() {
+    let dir = TestDir::new();
+    let records: [&str; 8] = [
+        r#"{"a":null,"id":1}"#,
+        r#"{"id":2,"h":{"x":null,"y":{"z":null}}}"#,
+        r#"{"id":3,"h":{"x":4},"a":"t"}"#,
+        r#"{"id":4,"h":null,"a":null}"#,
+        r#"{"id":5,"h":{}}"#,
+        r#"{"id":6,"l":[null]}"#,
+        r#"{"id":7,"h":{"y":{"z":{"w":1}}}}"#,
+        r#"{"id":8,"h":{"y":{"z":null}}}"#,
+    ];
+    let rows: [&str; 8] = [
+        r#"{"id":1}"#,
+        r#"{"id":2}"#,
+        r#"{"id":3,"a":"t","h.x":4}"#,
+        r#"{"id":4}"#,
+        r#"{"id":5}"#,
+        r#"{"id":6,"l":[null]}"#,
+        r#"{"id":7,"h.y.z.w":1}"#,
+        r#"{"id":8}"#,
+    ];
+    let sorted = |text: &str| -> Vec<serde_json::Value> {
+        let mut rows: Vec<serde_json::Value> = text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        rows.sort_by_key(|row| row["id"].as_u64());
+        rows
+    };
+    for order in [[0, 1, 2, 3, 4, 5, 6, 7], [6, 2, 0, 1, 3, 4, 5, 7], [1, 3, 0, 7, 4, 5, 6, 2]] {
+        let content: String = order.iter().map(|i| format!("{}\n", records[*i])).collect();
+        for morsel_bytes in [1, 60, 1000] {
+            run(dir.plan("in.ndjson", &content, "out.ndjson", &[flatten()]), 2, morsel_bytes).unwrap();
+            assert_eq!(sorted(&dir.read("out.ndjson")), sorted(&rows.join("\n")), "{order:?}, {morsel_bytes}");
+        }
+    }
+    let cells = "a,id\n,1\nx,2\n,3\n";
+    for morsel_bytes in [1, 1000] {
+        run(dir.plan("in.csv", cells, "out.ndjson", &[flatten()]), 2, morsel_bytes).unwrap();
+        assert_eq!(dir.read("out.ndjson"), "{\"id\":1}\n{\"a\":\"x\",\"id\":2}\n{\"id\":3}\n");
+    }
+}

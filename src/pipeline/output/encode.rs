@@ -4,13 +4,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_select::nullif::nullif;
 
 use super::partition::by_directory;
 use super::rows::{EncodedBatch, EncodedRows, FileRows, PartitionPath, PartitionRows};
 use super::spec::{OutputSpec, OutputSpecs};
 use super::spilled::to_spilled;
-use crate::column::{AsRead, Batch, Fixed, Schema, Type, TypeMerge};
+use crate::column::json_text::JsonValues;
+use crate::column::{AsRead, Batch, Field, Fixed, Schema, Type, TypeMerge};
 use crate::format::arrow_ipc::plain_batch;
 use crate::format::compress::PieceCompressor;
 use crate::format::csv::{CsvEncoder, SheetCounts};
@@ -25,7 +29,16 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
     let mut plain_rows = None;
     let mut encoded = Vec::with_capacity(outputs.specs.len());
     for spec in &outputs.specs {
-        let batch = &*as_written(batch, spec.format.properties().rows, outputs.type_merge);
+        let form = spec.format.properties().rows;
+        let batch = &*as_written(batch, form, outputs.type_merge);
+        let present;
+        let batch = match outputs.flattened && form == RowForm::Json {
+            true => {
+                present = without_nulls(batch)?;
+                &present
+            }
+            false => batch,
+        };
         encoded.push(match spec.format {
             _ if spec.takes_row_groups() => EncodedRows::InRowGroups,
             _ if spec.is_multi_file => {
@@ -93,6 +106,51 @@ fn as_written(batch: &Batch, form: RowForm, type_merge: TypeMerge) -> Cow<'_, Ba
     }
     written.schema = Arc::new(schema);
     Cow::Owned(written)
+}
+
+/// Returns the rows of `batch` as records of JSON without their nulls, each an absent key: columns without values are left
+/// out, and those with nulls are raw.
+///
+/// Whether a null of a flattened object has a key depends on records before it: without a value known, it may stand for
+/// an object whose keys are columns.
+fn without_nulls(batch: &Batch) -> Result<Batch, Error> {
+    let mut fields = Vec::with_capacity(batch.columns.len());
+    let mut columns = Vec::with_capacity(batch.columns.len());
+    for (array, field) in batch.columns.iter().zip(&batch.schema.fields) {
+        let array = match &field.ty {
+            Type::Null => continue,
+            Type::Raw => {
+                let texts = array.as_string_view();
+                let nulls = BooleanArray::from_iter(texts.iter().map(|text| Some(text == Some("null"))));
+                match nulls.has_true() {
+                    true => nullif(array, &nulls).map_err(|error| Error::Bug(error.to_string()))?,
+                    false => array.clone(),
+                }
+            }
+            _ if array.logical_null_count() == 0 => {
+                fields.push(field.clone());
+                columns.push(array.clone());
+                continue;
+            }
+            ty => {
+                let (values, mut text) = (JsonValues::new(array, ty), Vec::new());
+                let mut texts = StringViewBuilder::with_capacity(batch.rows);
+                for row in 0..batch.rows {
+                    if values.is_null(row) {
+                        texts.append_null();
+                        continue;
+                    }
+                    text.clear();
+                    values.write(row, &mut text);
+                    texts.append_value(std::str::from_utf8(&text).map_err(|error| Error::Bug(error.to_string()))?);
+                }
+                Arc::new(texts.finish())
+            }
+        };
+        fields.push(Field::new(field.name.clone(), Type::Raw));
+        columns.push(array);
+    }
+    Ok(Batch::new(Arc::new(Schema::new(fields)), columns, batch.rows))
 }
 
 /// Encodes the rows of one directory. The batch stays with them, because the writer may have to split it at the end of

@@ -112,6 +112,8 @@ pub(crate) struct OutputSpecs {
     pub text_buffers: TextBuffers,
     /// The merge of unlike scalars in a column, by which a worker knows JSON from CSV sources.
     pub type_merge: TypeMerge,
+    /// True if a step flattens objects into columns.
+    pub flattened: bool,
     /// The order that is claimed for the rows; empty for none.
     sort_hint: Arc<[SortKey]>,
     /// Parquet columns that a dictionary did not help in some row group; later row groups encode them plain.
@@ -143,6 +145,7 @@ impl OutputSpecs {
                 .collect(),
             text_buffers: TextBuffers::new(plan.limits.worker_count() * 4, morsel_bytes * 2),
             type_merge,
+            flattened: plan.steps.iter().any(|step| step.properties().opens_objects),
             sort_hint: plan.sort_hint.clone(),
             plain_columns: RwLock::default(),
             layouts: Mutex::default(),
