@@ -175,7 +175,7 @@ impl<F: FormatRules> TableRows<F> {
             let has = || format!("has {}", described(&field.ty));
             match self.place(field) {
                 _ if field.ty == Type::Null => {}
-                Place::Known(column, ty) if !self.holds(&ty, &field.ty) => {
+                Place::Known(column, ty) if !self.holds(&ty, &field.ty) && !are_numbers(&ty, &field.ty) => {
                     misfit(&field.name, format!("{}, and the table has {}", has(), column.shown));
                 }
                 Place::Known(..) | Place::New(_) => {}
@@ -257,6 +257,11 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
         unfit.into_iter().map(|(row, (path, reason))| UnfitRow { row, path, reason }).collect()
     }
 
+    fn columns_with_maps(&self) -> Schema {
+        let column = |column: &TableColumn| Some(Field::new(column.name.clone(), column.ty.clone().filter(has_map)?));
+        Schema::new(self.columns.iter().filter_map(column).collect())
+    }
+
     fn file_columns(&self, columns: &Schema) -> Schema {
         let field = |field: &Field| match self.place(field) {
             Place::Known(..) if F::LEAVES_OUT_NULLS && field.ty == Type::Null => None,
@@ -304,6 +309,21 @@ impl<F: FormatRules> TableRows<F> {
             Err(_) if array.null_count() == array.len() => Ok(Cow::Owned(new_null_array(&to.to_arrow(), array.len()))),
             Err(error) => Err(bug(error)),
         }
+    }
+}
+
+/// Returns true for two types of numbers: each value is judged by itself then, as `2.0` is an integer.
+fn are_numbers(table: &Type, found: &Type) -> bool {
+    matches!((table, found), (Type::Int { .. }, Type::Float | Type::Decimal) | (Type::Float, Type::Int { .. }))
+}
+
+/// Returns true if a value of the type is an object with open-ended keys, or has one in it.
+fn has_map(ty: &Type) -> bool {
+    match ty {
+        Type::Map(_) => true,
+        Type::List(item) => has_map(item),
+        Type::Struct(fields) => fields.iter().any(|field| has_map(&field.ty)),
+        _ => false,
     }
 }
 
