@@ -24,7 +24,7 @@ use super::names::numbered;
 use super::rows::{FileRows, PartitionPath, PartitionRows};
 use super::spill::{SpillEncoding, SpilledRows};
 use super::spilled::SPILL_COMPRESSION;
-use super::writer::WriterOptions;
+use super::writer::{FactsLimit, WriterOptions};
 use crate::column::{Batch, Field, Schema};
 use crate::format::csv::{MAX_SHEET_ROWS, SheetCounts};
 use crate::format::parquet::{EncodedRowGroup, FieldIds};
@@ -180,7 +180,7 @@ impl PartitionedWriter {
         let staging = staging.and_then(|staging| staging.name_attempt(attempt).map(|()| staging));
         let staging = staging.map_err(|cause| Error::write(&path, cause))?;
         options.buffer_bytes = 0;
-        options.facts = true;
+        options.facts = Some(FactsLimit::default());
         // Of this table alone.
         options.field_ids = Arc::default();
         let maxima = (layout.max_file_rows.unwrap_or(u64::MAX), layout.max_file_bytes.unwrap_or(u64::MAX));
