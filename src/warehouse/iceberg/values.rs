@@ -27,7 +27,7 @@ pub(super) fn bound_bytes(bound: &Bound, ty: &Type, is_upper: bool) -> Option<Ve
             let text = std::str::from_utf8(bytes).ok()?;
             let Some((end, _)) = text.char_indices().nth(MAX_CHARACTERS) else { return Some(bytes.clone()) };
             match is_upper {
-                false => text[..end].as_bytes().to_vec(),
+                false => text.as_bytes()[..end].to_vec(),
                 true => next_text(&text[..end])?.into_bytes(),
             }
         }
@@ -182,7 +182,7 @@ mod tests {
         let long = "é".repeat(20);
         assert_eq!(text(&long, false).unwrap(), "é".repeat(16).as_bytes());
         assert_eq!(text(&long, true).unwrap(), format!("{}ê", "é".repeat(15)).as_bytes());
-        assert_eq!(text(&long[..32], true).unwrap(), long[..32].as_bytes());
+        assert_eq!(text(&long[..32], true).unwrap(), &long.as_bytes()[..32]);
         assert_eq!(text(&char::MAX.to_string().repeat(20), true), None);
         let tail = format!("a{}", char::MAX.to_string().repeat(20));
         assert_eq!(text(&tail, true).unwrap(), b"b");
