@@ -373,6 +373,12 @@ pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
     let key = row.key.get(..8).unwrap_or_default();
     let doubt = match row.rows_there {
         None => String::new(),
+        Some(0) if name.starts_with("delta") => {
+            ", although the table has none of these rows now: load them again with `--again`".to_owned()
+        }
+        Some(0) if name.contains(" of iceberg+") => {
+            ", although the table has no rows now: load them again under a `--load-key` of your own".to_owned()
+        }
         Some(0) => {
             ", although the table has none of them now: to load them again, delete the load's row of `_drawoff_loads`, \
              or use a `--load-key` of your own"

@@ -109,6 +109,12 @@ impl TableTarget {
         LoadError::Unsupported { table: self.name(), what: what.into(), hint: Some(hint.to_owned()) }
     }
 
+    /// Returns the error of a table that exists and cannot take the rows.
+    #[cfg(any(feature = "delta", feature = "iceberg"))]
+    pub(super) fn refused(&self, cause: impl Into<String>, hint: &str) -> LoadError {
+        LoadError::Refused { table: self.name(), cause: cause.into(), hint: Some(hint.to_owned()), is_transient: false }
+    }
+
     /// Returns the error of a table whose name is none; `examples` are names.
     #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
     pub(super) fn no_name(&self, examples: &str) -> LoadError {

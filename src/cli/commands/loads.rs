@@ -16,6 +16,7 @@ use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal, human_count};
+use crate::warehouse::cloud::CloudSystem;
 use crate::warehouse::{LedgerRow, LoadProgress, LoadSet, LoadState};
 
 /// A load as it is printed.
@@ -112,6 +113,12 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
     }
     match url {
         Some(url) if table_url(Path::new(&url)).is_some() => Ok((url, format.unwrap_or(ListFormat::Table))),
+        Some(url) if url.split(':').next().is_some_and(|word| CloudSystem::of_word(word).is_some()) => {
+            Err(Failure::new(
+                Error::Usage(format!("drawoff does not list the loads of {}", redacted(&url))),
+                "query the table of loads there: `SELECT * FROM \"_drawoff_loads\"`, with the name quoted as the system quotes names",
+            ))
+        }
         Some(url) => usage(format!("{} is no system with tables", redacted(&url))),
         None => usage("no system with tables is specified".to_owned()),
     }

@@ -11,8 +11,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::actions::{Add, rows_of};
-use super::entry::{Entry, NO_LOCAL_TIMES, load_of};
+use super::actions::{Add, load_of, rows_of};
+use super::entry::{Entry, NO_LOCAL_TIMES};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
 use super::ledger::{self, KEY_TABLE, LoadFacts};
 use super::schema::{DeltaRules, has_local_times, table_columns, unfit_names};
@@ -83,7 +83,7 @@ impl DeltaLoad {
         if let Some(key) = key.as_ref().filter(|_| !target.again)
             && let Some(row) = earlier(&snapshot, &target, key)?
         {
-            return Ok(Begun::Loaded(row));
+            return Ok(Begun::Loaded(with_rows_there(&storage, row)));
         }
         let (columns, partition_by) = match snapshot.version {
             None => (None, target.files.clone().unwrap_or_default().partition_by),
@@ -136,8 +136,13 @@ impl DeltaLoad {
             // Runs that were loaded together and are not all loaded again.
             let together = found.iter().filter(|other| other.row_key() == row.row_key()).count() as u64;
             let is_whole = row.set.as_ref().is_none_or(|set| set.members == together);
+            if is_whole && self.snapshot.has_lost(row) {
+                // Another engine has removed its files; none of its rows can be in others.
+                keys.push(row.row_key().to_owned());
+                continue;
+            }
             if rows != Some(row.rows) || !is_whole {
-                return Err(self.target.unsupported(
+                return Err(self.target.refused(
                     "the rows of the earlier load are not in files of their own any more, so they cannot be told from others",
                     "load all of its runs again, delete its rows by another tool and load under a key of your own, or \
                      replace the whole table",
@@ -323,7 +328,9 @@ impl FilesLoad for DeltaLoad {
             self.snapshot.advance(&self.storage).map_err(|error| read_error(&table, error))?;
             let row = earlier(&self.snapshot, &self.target, &key)?;
             match row {
-                Some(row) if !self.target.again => return Ok(Committed::Already(row)),
+                Some(row) if !self.target.again => {
+                    return Ok(Committed::Already(with_rows_there(&self.storage, row)));
+                }
                 _ => {}
             }
             if self.snapshot.version.is_some() && (!was_there || self.snapshot.metadata != before) {
@@ -384,11 +391,18 @@ pub(super) fn earlier(
     earlier_load(&target.name(), &claims, found, replaceable)
 }
 
+/// Returns an earlier load with the rows that the table has of it, if it has none any more. A table that cannot be read
+/// tells nothing.
+pub(super) fn with_rows_there(storage: &TableStorage, row: LedgerRow) -> LedgerRow {
+    let is_lost = row.rows > 0 && Snapshot::read(storage, true).is_ok_and(|snapshot| snapshot.has_lost(&row));
+    LedgerRow { rows_there: is_lost.then_some(0), ..row }
+}
+
 /// Returns the columns of a table and those that divide it. Fails if a load cannot write it.
 pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<KnownTable, LoadError> {
     let table = target.name();
     let schema = snapshot.schema().map_err(|error| read_error(&table, error))?;
-    let refuse = |what: String, hint: &str| Err(target.unsupported(what, hint));
+    let refuse = |what: String, hint: &str| Err(target.refused(what, hint));
     if let Some(reason) = refusal(snapshot, &schema) {
         return refuse(reason, "load into a new table, and insert from it by the engine that made this one");
     }
@@ -415,6 +429,16 @@ pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<Know
     match table_columns(&schema) {
         Some(columns) => Ok(KnownTable { columns, partition_by }),
         None => Err(read_error(&table, ReadError::Log("its schema cannot be read".to_owned()))),
+    }
+}
+
+/// Returns the error of a place without a table.
+pub(super) fn no_table(name: &str) -> LoadError {
+    LoadError::Connect {
+        target: name.to_owned(),
+        cause: "there is no Delta table".to_owned(),
+        hint: Some("specify the directory of a table, which has a directory `_delta_log`".to_owned()),
+        is_transient: false,
     }
 }
 

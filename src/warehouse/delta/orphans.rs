@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::actions::decoded_path;
-use super::load::read_error;
+use super::load::{no_table, read_error};
 use super::snapshot::{LOG, Log, ReadError, Snapshot, each_action, entry_name};
 use crate::sink::{remove_ended, running_attempts};
 use crate::warehouse::data_files::remove_empty_directories;
@@ -29,6 +29,9 @@ pub(super) fn remove_orphans(
     let listed = storage.list("", None, true).map_err(failed)?;
     let candidates: Vec<StoredFile> = listed.into_iter().filter(|file| attempt_of(&file.name).is_some()).collect();
     let named = named_files(&storage).map_err(|error| read_error(table, error))?;
+    if named.is_empty() && candidates.is_empty() && storage.list(LOG, None, false).map_err(failed)?.is_empty() {
+        return Err(no_table(table));
+    }
     let running = match place.store {
         None => running_attempts(&place.path).map_err(failed)?,
         Some(_) => Default::default(),

@@ -11,6 +11,10 @@ use crate::warehouse::table_rows::{FormatRules, TableColumn};
 /// come yet, `object` for objects of which no member has, `list<json>` where the items of its lists are.
 const FORM: &str = "drawoff.form";
 
+/// The property of a table in which the statement that creates it says what the text of its fields is, as it cannot give
+/// fields metadata: `s;y=json,n=null`, with paths of names, which have none of these characters.
+pub(super) const FORMS: &str = "drawoff.forms";
+
 /// Characters that names of columns cannot have without column mapping, which many readers do not know.
 const FORBIDDEN: &[char] = &[' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='];
 
@@ -65,6 +69,51 @@ fn form_of(ty: &Type) -> Option<String> {
         Type::List(item) => form_of(item).map(|form| format!("list<{form}>")),
         Type::Map(value) => form_of(value).map(|form| format!("map<{form}>")),
         _ => None,
+    }
+}
+
+/// Returns the property [`FORMS`] of a table with these columns; empty if all its text is text.
+pub(super) fn forms_of(columns: &[Field]) -> String {
+    fn collect<'f>(fields: &'f [Field], path: &mut Vec<&'f str>, forms: &mut Vec<String>) {
+        for field in fields {
+            path.push(&field.name);
+            forms.extend(form_of(&field.ty).map(|form| format!("{}={form}", path.join(";"))));
+            collect(field.ty.inner_fields(), path, forms);
+            path.pop();
+        }
+    }
+    let mut forms = Vec::new();
+    collect(columns, &mut Vec::new(), &mut forms);
+    forms.join(",")
+}
+
+/// Gives the fields of a schema the forms of the property [`FORMS`], except those that have one.
+pub(super) fn apply_forms(schema: &mut Value, forms: &str) {
+    for (path, form) in forms.split(',').filter_map(|form| form.split_once('=')) {
+        let Some(field) = field_at(schema, path) else { continue };
+        if form_in(field).is_empty()
+            && let Some(field) = field.as_object_mut()
+            && let Some(metadata) = field.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+        {
+            metadata.insert(FORM.to_owned(), form.into());
+        }
+    }
+}
+
+/// Returns the field with this path of names, through lists and maps.
+fn field_at<'v>(schema: &'v mut Value, path: &str) -> Option<&'v mut Value> {
+    let (name, rest) = path.split_once(';').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let fields = schema.get_mut("fields")?.as_array_mut()?;
+    let field = fields.iter_mut().find(|field| field.get("name").is_some_and(|other| *other == *name))?;
+    let Some(rest) = rest else { return Some(field) };
+    let mut ty = field.get_mut("type")?;
+    loop {
+        let inner = match ty.get("type")?.as_str()? {
+            "array" => "elementType",
+            "map" => "valueType",
+            _ => return field_at(ty, rest),
+        };
+        ty = ty.get_mut(inner)?;
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::ledger::{self, KEY_TABLE};
-use super::load::{DeltaLoad, earlier, read_error, writable};
+use super::load::{DeltaLoad, earlier, no_table, read_error, with_rows_there, writable};
 use super::orphans::remove_orphans;
-use super::schema::{new_schema, unfit_names};
+use super::schema::{FORMS, forms_of, new_schema, unfit_names};
 use super::snapshot::{LOG, Snapshot};
 use crate::column::Schema;
 use crate::sink::UploadControl;
@@ -94,7 +94,11 @@ impl Warehouse for Delta {
 
     fn loads(&self, table: Option<&str>, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
         self.refuse_table(table)?;
-        let rows = ledger::all(&self.snapshot(cancel)?).into_iter();
+        let snapshot = self.snapshot(cancel)?;
+        if snapshot.version.is_none() {
+            return Err(no_table(&self.name));
+        }
+        let rows = ledger::all(&snapshot).into_iter();
         Ok(rows.map(|row| LedgerRow { table: self.name(), ..row }).collect())
     }
 
@@ -107,7 +111,7 @@ impl Warehouse for Delta {
         }
         storage.require_put_new(LOG, &new_attempt()).map_err(|error| load_error(&self.name, error))?;
         match target.identity.key_before(KEY_TABLE) {
-            Some(key) => earlier(&snapshot, target, &key),
+            Some(key) => Ok(earlier(&snapshot, target, &key)?.map(|row| with_rows_there(&storage, row))),
             None => Ok(None),
         }
     }
@@ -145,7 +149,11 @@ pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
         true => format!("delta.`{}`", table.replace('`', "``")),
         false => table.split('.').map(quoted).collect::<Vec<_>>().join("."),
     };
-    Ok(format!("CREATE TABLE {table} (\n{}\n) USING DELTA;\n", lines.join(",\n")))
+    let forms = match forms_of(&columns.fields) {
+        forms if forms.is_empty() => String::new(),
+        forms => format!("\nTBLPROPERTIES ('{FORMS}' = '{}')", forms.replace('\\', "\\\\").replace('\'', "\\'")),
+    };
+    Ok(format!("CREATE TABLE {table} (\n{}\n) USING DELTA{forms};\n", lines.join(",\n")))
 }
 
 fn quoted(name: &str) -> String {
@@ -168,7 +176,7 @@ mod tests {
         assert_eq!(
             ddl("crm.people", &columns).unwrap(),
             "CREATE TABLE `crm`.`people` (\n  `a` BIGINT,\n  `s` ARRAY<STRUCT<`x`: DOUBLE, `y`: STRING>>,\n  `m` MAP<STRING, \
-             DECIMAL(38,0)>\n) USING DELTA;\n"
+             DECIMAL(38,0)>\n) USING DELTA\nTBLPROPERTIES ('drawoff.forms' = 's;y=json');\n"
         );
         assert!(ddl("p", &Schema::new(vec![Field::new("a b", Type::Text)])).is_err());
     }

@@ -109,7 +109,7 @@ impl IcebergLoad {
         if let (Some(table), Some(key)) = (&table, &key)
             && let Some(row) = earlier(&table.metadata, &target, key)?
         {
-            return Ok(Begun::Loaded(row));
+            return Ok(Begun::Loaded(with_rows_there(&table.metadata, row)));
         }
         let may_widen = request.widening == Widening::Evolve;
         let (columns, partition_by, checked) = match &table {
@@ -406,7 +406,7 @@ impl IcebergLoad {
                     return Ok(self.loaded(key, end, last_notes));
                 }
                 if let Some(row) = earlier(&table.metadata, &self.target, key)? {
-                    return Ok(Committed::Already(row));
+                    return Ok(Committed::Already(with_rows_there(&table.metadata, row)));
                 }
             }
             self.check_again(columns)?;
@@ -530,6 +530,25 @@ pub(super) fn earlier(
     earlier_load(&target.name(), &claims, ledger::found(metadata, &claims), Replaceable::Never)
 }
 
+/// Returns an earlier load with the rows that the table has of it, if it has none any more: the table is empty.
+pub(super) fn with_rows_there(metadata: &TableMetadata, row: LedgerRow) -> LedgerRow {
+    let is_empty = match metadata.current_snapshot() {
+        None => true,
+        Some(snapshot) => snapshot["summary"]["total-records"].as_str() == Some("0"),
+    };
+    LedgerRow { rows_there: (row.rows > 0 && is_empty).then_some(0), ..row }
+}
+
+/// Returns the error of a table that the catalog does not have.
+pub(super) fn no_table(name: &str) -> LoadError {
+    LoadError::Connect {
+        target: name.to_owned(),
+        cause: "the catalog has no such table".to_owned(),
+        hint: Some("specify its namespace and its name, as in crm.companies".to_owned()),
+        is_transient: false,
+    }
+}
+
 /// Returns the URLs of the directories of data and of metadata.
 pub(super) fn directories(metadata: &TableMetadata) -> (String, String) {
     let of = |property: &str, name: &str| match metadata.property(property) {
@@ -546,7 +565,7 @@ fn schema_and_spec(metadata: &TableMetadata) -> Option<(Value, Value)> {
 /// Returns the parts of a table that a load writes by. Fails if it cannot write it.
 pub(super) fn writable(metadata: &TableMetadata, target: &TableTarget, may_widen: bool) -> Result<Writable, LoadError> {
     const OTHERWISE: &str = "load into a new table, and insert from it by the engine that made this one";
-    let refuse = |what: String, hint: &str| Err(target.unsupported(what, hint));
+    let refuse = |what: String, hint: &str| Err(target.refused(what, hint));
     let version = metadata.format_version();
     if version != FORMAT_VERSION {
         let hint = match version < FORMAT_VERSION {

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use super::catalog::{Catalog, CatalogTable};
 use super::files::{FileAccess, TableFiles, without_scheme};
-use super::load::{attempt_in, directories};
+use super::load::{attempt_in, directories, no_table};
 use super::manifest::{ManifestList, files_of};
 use crate::sink::{remove_ended, running_attempts};
 use crate::warehouse::data_files::{attempt_of, remove_empty_directories};
 use crate::warehouse::storage::{age, load_error};
 use crate::warehouse::{LoadError, Orphans};
+
+/// Age from which the temporary file of metadata was left by a process that has ended: it gets its name at once.
+const METADATA_IS_LEFT: Duration = Duration::from_secs(600);
 
 /// Removes the files of loads that no snapshot names and that are at least as old as `least`, or lists them if `only_list`.
 ///
@@ -25,12 +28,7 @@ pub(super) fn remove_orphans(
     only_list: bool,
 ) -> Result<Orphans, LoadError> {
     let failed = |error| load_error(table, error);
-    let missing = || LoadError::Refused {
-        table: table.to_owned(),
-        cause: "there is no such table".to_owned(),
-        hint: None,
-        is_transient: false,
-    };
+    let missing = || no_table(table);
     let found = catalog.load()?.ok_or_else(missing)?;
     let access = access.with(&found.options);
     let files = TableFiles::new(access.clone());
@@ -64,7 +62,11 @@ pub(super) fn remove_orphans(
         if named.contains(without_scheme(&url)) {
             continue;
         }
-        if running.contains(&attempt) || age(file.modified) < least {
+        let is_running = match attempt.is_empty() {
+            true => age(file.modified) < METADATA_IS_LEFT,
+            false => running.contains(&attempt),
+        };
+        if is_running || age(file.modified) < least {
             orphans.kept += 1;
             continue;
         }

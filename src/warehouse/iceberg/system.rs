@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::catalog::{Catalog, TableName};
 use super::files::FileAccess;
 use super::ledger::{self, KEY_TABLE};
-use super::load::{IcebergLoad, earlier, writable};
+use super::load::{IcebergLoad, earlier, no_table, with_rows_there, writable};
 use super::location::{CatalogKind, Location};
 use super::orphans::remove_orphans;
 use super::rest::RestCatalog;
 use super::sqlite::SqliteCatalog;
-use super::types::{quoted, sql_type, unfit_names};
-use crate::column::Schema;
+use super::types::{FORMS, PlannedSchema, quoted, sql_type, unfit_names};
+use crate::column::{Field, Schema};
 use crate::sink::UploadControl;
 use crate::warehouse::{Begun, LedgerRow, LoadError, LoadMode, LoadRequest, Orphans, TableTarget, Warehouse};
 
@@ -55,7 +55,8 @@ impl Iceberg {
     }
 
     fn loads_of(&self, table: &str, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
-        let Some(found) = self.open(table, self.shown(table), cancel)?.load()? else { return Ok(Vec::new()) };
+        let found = self.open(table, self.shown(table), cancel)?.load()?;
+        let found = found.ok_or_else(|| no_table(&self.shown(table)))?;
         let rows = ledger::all(&found.metadata).into_iter();
         Ok(rows.map(|row| LedgerRow { table: table.to_owned(), ..row }).collect())
     }
@@ -152,7 +153,7 @@ impl Warehouse for Iceberg {
         };
         writable(&found.metadata, target, true)?;
         match target.identity.key_before(KEY_TABLE) {
-            Some(key) => earlier(&found.metadata, target, &key),
+            Some(key) => Ok(earlier(&found.metadata, target, &key)?.map(|row| with_rows_there(&found.metadata, row))),
             None => Ok(None),
         }
     }
@@ -188,15 +189,22 @@ pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
     if let Some(reason) = unfit_names(&columns.fields) {
         return Err(refuse(reason));
     }
-    let mut lines = Vec::new();
+    let (mut lines, mut fields) = (Vec::new(), Vec::new());
     for field in &columns.fields {
-        let ty = IcebergRules::new_type(&field.ty).and_then(|ty| sql_type(&ty));
-        let ty = ty.map_err(|what| refuse(format!("column `{}` {what}", field.name)))?;
-        lines.push(format!("  {} {ty}", quoted(&field.name)));
+        let failed = |what: &str| refuse(format!("column `{}` {what}", field.name));
+        let ty = IcebergRules::new_type(&field.ty).map_err(failed)?;
+        lines.push(format!("  {} {}", quoted(&field.name), sql_type(&ty).map_err(failed)?));
+        fields.push(Field::new(field.name.clone(), ty));
     }
+    // Catalogs give the fields of a new table the same ids.
+    let planned = PlannedSchema::new(&Schema::new(fields)).map_err(|what| refuse(what.to_owned()))?;
+    let forms = match planned.forms.text() {
+        forms if forms.is_empty() => String::new(),
+        forms => format!(", '{FORMS}' = '{forms}'"),
+    };
     let table = table.split('.').map(quoted).collect::<Vec<_>>().join(".");
     Ok(format!(
-        "CREATE TABLE {table} (\n{}\n) USING iceberg TBLPROPERTIES ('format-version' = '2');\n",
+        "CREATE TABLE {table} (\n{}\n) USING iceberg TBLPROPERTIES ('format-version' = '2'{forms});\n",
         lines.join(",\n")
     ))
 }
@@ -204,7 +212,7 @@ pub fn ddl(table: &str, columns: &Schema) -> Result<String, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::column::{Field, Fixed, Type, Unit};
+    use crate::column::{Fixed, Type, Unit};
 
     #[test]
     fn the_statement_creates_the_columns_of_a_load() {
@@ -219,7 +227,8 @@ mod tests {
         assert_eq!(
             ddl("crm.people", &columns).unwrap(),
             "CREATE TABLE `crm`.`people` (\n  `a b` BIGINT,\n  `s` ARRAY<STRUCT<`x`: DOUBLE, `y`: STRING>>,\n  `m` MAP<STRING, \
-             DECIMAL(38, 0)>,\n  `t` TIMESTAMP\n) USING iceberg TBLPROPERTIES ('format-version' = '2');\n"
+             DECIMAL(38, 0)>,\n  `t` TIMESTAMP\n) USING iceberg TBLPROPERTIES ('format-version' = '2', \
+             'drawoff.text-forms' = '7:json');\n"
         );
         assert!(ddl("p", &Schema::new(vec![Field::new("", Type::Text)])).is_err());
     }
