@@ -269,13 +269,13 @@ fn tables_of_others_are_honoured_or_refused_by_name() {
     load(&place, "name.ndjson", "crm.required", &[]).code(exit::LOAD_REFUSED).says("column `id` takes no null");
     readers.make(&place, "crm.bucket", "bucket");
     load(&place, "in.ndjson", "crm.bucket", &[])
-        .code(exit::USAGE)
+        .code(exit::LOAD_REFUSED)
         .says("divided by bucket[4] of `id_bucket`")
         .hints("new table");
     readers.make(&place, "crm.v1", "v1");
-    load(&place, "in.ndjson", "crm.v1", &[]).code(exit::USAGE).says("format version 1").hints("upgrade");
+    load(&place, "in.ndjson", "crm.v1", &[]).code(exit::LOAD_REFUSED).says("format version 1").hints("upgrade");
     load(&place, "in.ndjson", "crm.divided", &["--partition-by", "name"])
-        .code(exit::USAGE)
+        .code(exit::LOAD_REFUSED)
         .says("divided by `country`");
 }
 

@@ -23,6 +23,8 @@ mod csv_rules;
 mod delta;
 #[cfg(all(feature = "delta", feature = "object-store"))]
 mod delta_store;
+#[cfg(feature = "delta")]
+mod delta_tables;
 mod docs;
 mod failures;
 mod floors;
@@ -30,6 +32,8 @@ mod floors;
 mod iceberg;
 #[cfg(feature = "iceberg")]
 mod iceberg_rest;
+#[cfg(feature = "iceberg")]
+mod iceberg_tables;
 mod kills;
 mod late_types;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
@@ -58,6 +62,8 @@ mod postgres_tls;
 mod request_log;
 mod result_file;
 mod roundtrip;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod sail;
 mod schema;
 mod secrets;
 mod service;

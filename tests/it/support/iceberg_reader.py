@@ -54,10 +54,10 @@ def read(name):
     from duckdb_extensions import import_extension
 
     connection = duckdb.connect()
+    # A query of two seconds shows it on standard output.
+    connection.execute("SET enable_progress_bar = false")
     import_extension("avro", con=connection)
     import_extension("iceberg", con=connection)
-    # It would be in the output.
-    connection.execute("SET enable_progress_bar = false")
     arrow = connection.execute(f"SELECT * FROM iceberg_scan('{table.metadata_location}')").to_arrow_table()
     yield "duckdb", [[field.name, str(field.type)] for field in arrow.schema], arrow.to_pylist()
 
@@ -97,6 +97,7 @@ def make(name, kind):
         IntegerType,
         ListType,
         LongType,
+        MapType,
         NestedField,
         StringType,
         StructType,
@@ -116,6 +117,8 @@ def make(name, kind):
         NestedField(8, "l", ListType(9, StructType(NestedField(10, "x", IntegerType())), element_required=False)),
         NestedField(11, "raw", BinaryType()),
     ]
+    if kind == "maps":
+        fields = [fields[0], NestedField(2, "m", MapType(3, StringType(), 4, LongType(), value_required=False))]
     schema = Schema(*fields)
     spec = PartitionSpec()
     if kind == "divided":
@@ -132,6 +135,9 @@ def make(name, kind):
         return
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
+    if kind == "maps":
+        table.append(pa.Table.from_pylist([{"id": 1, "m": {"k": 1}}], schema=schema_to_pyarrow(table.schema())))
+        return
     at = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
     rows = [
         {"id": 1, "name": "a", "i": 7, "f": 0.5, "price": decimal.Decimal("1.50"), "at": at, "country": "NO", "l": [{"x": 1}], "raw": b"x"},
@@ -167,6 +173,8 @@ def main():
 
         table = catalog().load_table(args[0])
         table.append(pa.table({"id": pa.array([int(args[1])], pa.int64()), "country": ["DK"]}))
+    elif command == "empty":
+        catalog().load_table(args[0]).delete()
     elif command == "filter":
         table = catalog().load_table(args[0])
         scan = table.scan(row_filter=args[1])
