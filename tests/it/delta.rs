@@ -239,7 +239,10 @@ fn rows_are_there_once_after_every_kill() {
         let named: BTreeSet<String> = found.files.keys().cloned().collect();
         assert_eq!(data_files(&place, &table), named, "plan {plan}: {args:?}");
         let left = files(&place.path(&table));
-        assert!(!left.iter().any(|name| name.contains(".tmp") || name.contains(".partial")), "{left:?}");
+        // The temporary file of an entry is kept for ten minutes: its writer may be about to give it its name.
+        let is_kept = |name: &str| name.starts_with("_delta_log/.drawoff-") && name.ends_with(".tmp");
+        let is_left = |name: &String| !is_kept(name) && (name.contains(".tmp") || name.contains(".partial"));
+        assert!(!left.iter().any(is_left), "{left:?}");
     }
     assert!(killed > 0, "no plan killed a load");
 }
@@ -443,9 +446,7 @@ fn tables_of_others_are_honoured_or_refused_by_name() {
     done.code(exit::LOAD_REFUSED).says("cannot be told from others");
 
     load(&place, "in.ndjson", "append-only", &["--load", "replace"]).code(exit::LOAD_REFUSED).says("delta.appendOnly");
-    load(&place, "in.ndjson", "divided", &["--partition-by", "name"])
-        .code(exit::LOAD_REFUSED)
-        .says("divided by `country`");
+    load(&place, "in.ndjson", "divided", &["--partition-by", "name"]).code(exit::USAGE).says("divided by `country`");
     readers.make(&place, "constraint", "constraint");
     load(&place, "in.ndjson", "constraint", &[]).code(exit::LOAD_REFUSED).says("CHECK constraint `positive`");
     readers.make(&place, "narrow", "narrow");

@@ -80,7 +80,7 @@ fn a_table_of_the_printed_statement_takes_mixed_values() {
     place.write("in.ndjson", rows);
     let done = place.run_line("schema in.ndjson --format ddl:delta --into t").ok();
     let text = done.text();
-    let (_, forms) = text.split_once("'drawoff.forms' = '").expect(&text);
+    let (_, forms) = text.split_once("'drawoff.forms' = '").expect(text);
     let forms = forms.split('\'').next().unwrap();
     assert_eq!(forms, "v=json,n=null,o;w=json");
     // As an engine makes it by the statement: a property of the table, and nothing at the fields.

@@ -421,10 +421,10 @@ pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<Know
             true => "no column".to_owned(),
             false => columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         };
-        return refuse(
+        return Err(target.unsupported(
             format!("it is divided by {}, and not by {}", by(&partition_by), by(&asked)),
             "leave the partition columns out: a table that exists has its own",
-        );
+        ));
     }
     match table_columns(&schema) {
         Some(columns) => Ok(KnownTable { columns, partition_by }),

@@ -619,10 +619,10 @@ pub(super) fn writable(metadata: &TableMetadata, target: &TableTarget, may_widen
             true => "no column".to_owned(),
             false => columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         };
-        return refuse(
+        return Err(target.unsupported(
             format!("it is divided by {}, and not by {}", by(&has), by(&asked)),
             "leave the partition columns out: a table that exists has its own",
-        );
+        ));
     }
     Ok(found)
 }
