@@ -501,7 +501,7 @@ pub(super) enum LoadsCommand {
         #[arg(short, long, value_name = "FORMAT|URL")]
         output: Vec<String>,
     },
-    /// Remove the data files of a Delta table that no version of it names, such as those of a killed load
+    /// Remove the files of a Delta or Iceberg table that no version of it names, such as those of a killed load
     #[command(
         after_help = "Examples:\n  drawoff loads gc delta:tables/people --dry-run\n  drawoff loads gc -o delta+s3://bucket/tables/people --older-than 2h"
     )]
@@ -511,6 +511,9 @@ pub(super) enum LoadsCommand {
         /// The table
         #[arg(short, long, value_name = "URL")]
         output: Option<String>,
+        /// The table of a system with several, such as crm.companies of an Iceberg catalog
+        #[arg(long, value_name = "TABLE")]
+        into: Option<String>,
         /// Remove only files of at least this age: a load on another machine may still name younger ones
         #[arg(long, value_parser = parse_duration, default_value = "24h", value_name = "TIME")]
         older_than: std::time::Duration,

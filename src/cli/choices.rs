@@ -177,6 +177,9 @@ pub(super) enum SchemaFormat {
     /// The same with the types of Redshift
     #[value(name = "dbt-source:redshift")]
     DbtSourceRedshift,
+    /// The statement of Spark that creates an Iceberg table as a load would
+    #[value(name = "ddl:iceberg")]
+    DdlIceberg,
 }
 
 /// The use of colours in help and errors.
@@ -200,6 +203,7 @@ impl SchemaFormat {
             SchemaFormat::DdlSqlite => Some("sqlite"),
             SchemaFormat::DdlDuckdb => Some("duckdb"),
             SchemaFormat::DdlDelta => Some("delta"),
+            SchemaFormat::DdlIceberg => Some("iceberg"),
             SchemaFormat::DdlSnowflake => Some("snowflake"),
             SchemaFormat::DdlBigquery => Some("bigquery"),
             SchemaFormat::DdlDatabricks => Some("databricks"),

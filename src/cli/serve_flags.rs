@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use url::Url;
 
 use super::values::{parse_duration, parse_hosted, parse_size};
 

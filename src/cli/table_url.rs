@@ -8,15 +8,23 @@ const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "cl
 /// The start of the schemes of tables that are directories, which a scheme of a place follows.
 const DELTA: &str = "delta+";
 
+/// The start of the schemes of Iceberg catalogs, which that of the catalog follows.
+const ICEBERG: &str = "iceberg+";
+
 /// Returns the URL of a system with tables; `None` for other outputs.
 pub(super) fn table_url(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
     let scheme = text.split_once(':')?.0;
-    (SCHEMES.contains(&scheme) || scheme.starts_with(DELTA)).then_some(text)
+    (SCHEMES.contains(&scheme) || [DELTA, ICEBERG].iter().any(|start| scheme.starts_with(start))).then_some(text)
 }
 
-/// Returns true for the URL of a table of data files, which has no password.
+/// Returns true for the URL of a system whose tables are data files.
 pub(super) fn is_files_url(url: &str) -> bool {
+    is_place_url(url) || url.starts_with(ICEBERG)
+}
+
+/// Returns true for the URL of a table of data files itself, which has no password.
+pub(super) fn is_place_url(url: &str) -> bool {
     url.split_once(':').is_some_and(|(scheme, _)| scheme == "delta" || scheme.starts_with(DELTA))
 }
 
@@ -24,7 +32,7 @@ pub(super) fn is_files_url(url: &str) -> bool {
 /// encoded is left out too, and with it perhaps more.
 pub(super) fn redacted(url: &str) -> String {
     // A path, or a bucket and a key, in which `@` and `?` are characters as others.
-    if is_files_url(url) {
+    if is_place_url(url) {
         return url.to_owned();
     }
     // Its options are not read, and may be anything.

@@ -9,11 +9,11 @@ use super::args::PipelineArgs;
 use super::context::Context;
 use super::error::{Error, Failure};
 use super::load_args::NulArg;
-#[cfg(feature = "delta")]
+#[cfg(any(feature = "delta", feature = "iceberg"))]
 use super::object_options::object_options;
 use super::settings::Settings;
 use super::sinks::TypedOutput;
-use super::table_url::{is_files_url, redacted};
+use super::table_url::{is_files_url, is_place_url, redacted};
 use crate::client::digest_of_file;
 use crate::column::Schema;
 use crate::format::{Compression, OutputFormat, ParquetOptions};
@@ -53,7 +53,7 @@ pub(super) fn output_table(
     let is_files = is_files_url(url);
     let table = match &load.into {
         Some(table) => table.clone(),
-        None if is_files => String::new(),
+        None if is_place_url(url) => String::new(),
         None => return usage(format!("no table is specified for {shown}"), "name it with `--into TABLE`"),
     };
     let target = TableTarget {
@@ -116,7 +116,7 @@ fn check_chunks(target: &TableTarget, args: &PipelineArgs) -> Result<(), Failure
 
 /// Opens the system that a URL names, without connecting.
 pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>, Failure> {
-    #[cfg(not(feature = "clickhouse"))]
+    #[cfg(not(any(feature = "clickhouse", feature = "iceberg")))]
     let _ = settings;
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
@@ -153,7 +153,7 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
             Ok(Arc::new(Sqlite::new(location)))
         }
         #[cfg(feature = "delta")]
-        scheme if is_files_url(url) => {
+        scheme if is_place_url(url) => {
             use crate::warehouse::delta::{Delta, place_of};
             if scheme != "delta" && scheme != "delta+file" && cfg!(not(feature = "object-store")) {
                 return Err(Failure::new(
@@ -163,6 +163,19 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
             }
             let place = place_of(url, || object_options(std::env::vars_os()));
             Ok(Arc::new(Delta::new(place.map_err(|error| Error::Usage(error.to_string()))?, url)))
+        }
+        #[cfg(feature = "iceberg")]
+        scheme if scheme.starts_with("iceberg+") => {
+            use crate::warehouse::iceberg::{Iceberg, Location};
+            let location = Location::parse(url, |name| std::env::var(name).ok());
+            let location = location.map_err(|error| Error::Usage(error.to_string()))?;
+            if location.sends_secret_unencrypted() && !settings.insecure_http.value {
+                return Err(Failure::new(
+                    Error::Usage(format!("the token would be sent unencrypted to {}", redacted(url))),
+                    "use iceberg+https://, or add `--insecure-http` (DRAWOFF_INSECURE_HTTP=1) in a network that you trust",
+                ));
+            }
+            Ok(Arc::new(Iceberg::new(location, object_options(std::env::vars_os()))))
         }
         other => Err(Failure::new(
             Error::Usage(format!("this build cannot load into {other}")),
@@ -184,6 +197,8 @@ pub(super) fn new_table(system: &str, table: &str, columns: &Schema) -> Result<N
         ("duckdb", ..) => Some(crate::warehouse::duckdb::new_table(table, columns)),
         #[cfg(feature = "delta")]
         ("delta", ..) => Some(crate::warehouse::delta::new_table(table, columns)),
+        #[cfg(feature = "iceberg")]
+        ("iceberg", ..) => Some(crate::warehouse::iceberg::new_table(table, columns)),
         _ => CloudSystem::of_word(system).map(|system| cloud::new_table(system, table, columns)),
     };
     let Some(new_table) = new_table else {
@@ -359,6 +374,12 @@ pub(super) fn already_line(name: &str, row: &LedgerRow) -> String {
     let key = row.key.get(..8).unwrap_or_default();
     let doubt = match row.rows_there {
         None => String::new(),
+        Some(0) if name.starts_with("delta") => {
+            ", although the table has none of these rows now: load them again with `--again`".to_owned()
+        }
+        Some(0) if name.contains(" of iceberg+") => {
+            ", although the table has no rows now: load them again under a `--load-key` of your own".to_owned()
+        }
         Some(0) => {
             ", although the table has none of them now: to load them again, delete the load's row of `_drawoff_loads`, \
              or use a `--load-key` of your own"

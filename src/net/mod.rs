@@ -42,7 +42,7 @@ pub use retry::{
 };
 #[cfg(feature = "serve")]
 pub(crate) use tls::client_builder;
-#[cfg(any(feature = "object-store", feature = "clickhouse"))]
+#[cfg(any(feature = "object-store", feature = "clickhouse", feature = "iceberg"))]
 pub(crate) use tls::http1_client_builder;
 #[cfg(feature = "postgres")]
 pub(crate) use tls::system_verifier;

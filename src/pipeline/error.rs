@@ -480,6 +480,9 @@ impl Error {
             Error::Damaged { .. } => {
                 Some("check the file at its origin: it is truncated or damaged; none of its rows were kept")
             }
+            Error::Partition(PartitionError::LongName { .. }) => {
+                Some("divide the rows by another column, or by a short text made from this one; nothing was written")
+            }
             _ => None,
         }
     }

@@ -136,7 +136,8 @@ impl Prepared {
         let in_chunks = plan.outputs.iter().any(Output::is_in_chunks);
         demands.record_spans |= in_chunks;
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
-        let rules = rules.with_source_columns(source_columns);
+        let maps = tables.iter().flatten().flat_map(|table| table.encoder.columns_with_maps().fields).collect();
+        let rules = rules.with_source_columns(source_columns).with_maps(Schema::new(maps));
         let is_json = |item: &Item| matches!(item, Item::Morsel(_, info) if info.csv.is_none());
         if sample.iter().any(is_json) {
             rules.require_types_of_json()?;

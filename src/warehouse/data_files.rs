@@ -17,7 +17,7 @@ use super::error::LoadError;
 use super::load_end::{Committed, LoadEnd};
 use super::row_encoder::RowEncoder;
 use crate::column::Schema;
-use crate::format::parquet::FileFacts;
+use crate::format::parquet::{FieldIds, FileFacts};
 use crate::sink::ObjectLocation;
 
 /// The files of an output that is a table of data files.
@@ -81,12 +81,49 @@ pub trait FilesLoad: Send {
     /// are, or of the types of the table. Called once, before the footers are written.
     fn file_columns(&mut self, columns: &Schema) -> Result<Schema, LoadError>;
 
+    /// Returns the ids that the files give to their fields; none for formats that know columns by name. Called once, after
+    /// [`FilesLoad::file_columns`].
+    fn field_ids(&self) -> FieldIds {
+        FieldIds::default()
+    }
+
     /// Makes `files` part of the table, together with the commit key. `columns` are those of
     /// [`FilesLoad::file_columns`]; `files` is empty without rows.
     ///
     /// Looks for the key once more. [`Committed::Already`] and any error but [`LoadError::Unknown`] promise that the table
     /// does not name the files, and never will; they are removed then.
     fn commit(self: Box<Self>, files: Vec<DataFile>, columns: &Schema, end: &LoadEnd) -> Result<Committed, LoadError>;
+}
+
+/// Returns the id of the attempt that wrote a data file, by its name; `None` for files of others.
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+pub(super) fn attempt_of(name: &str) -> Option<&str> {
+    let file = name.rsplit('/').next()?;
+    let rest = file.strip_prefix("drawoff-")?.strip_suffix(".parquet")?;
+    let parts: Vec<&str> = rest.split('-').collect();
+    let is_hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    match parts[..] {
+        [attempt, number] if is_hex(attempt, 16) && is_number(number) => Some(attempt),
+        [key, attempt, number] if is_hex(key, 8) && is_hex(attempt, 16) && is_number(number) => Some(attempt),
+        _ => None,
+    }
+}
+
+/// Removes the directories of a removed file that are empty.
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+pub(super) fn remove_empty_directories(place: &FilesPlace, name: &str) {
+    if place.store.is_some() {
+        return;
+    }
+    let mut directory = std::path::Path::new(name).parent();
+    while let Some(path) = directory.filter(|path| !path.as_os_str().is_empty()) {
+        // Fails if it is not empty, as it should.
+        if std::fs::remove_dir(place.path.join(path)).is_err() {
+            break;
+        }
+        directory = path.parent();
+    }
 }
 
 /// Files of a table that no state of it names, as [`super::Warehouse::remove_orphans`] found them.

@@ -20,7 +20,7 @@ impl LoadClaim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaceable {
     /// It cannot.
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "iceberg"))]
     Never,
     /// By the key in a column: that of all runs that were loaded together.
     ByKey,
@@ -43,7 +43,7 @@ impl Replaceable {
     pub(super) fn takes<'a>(self, rows: impl Iterator<Item = &'a LedgerRow> + Clone) -> bool {
         let together = |row: &LedgerRow| rows.clone().filter(|other| other.row_key() == row.row_key()).count() as u64;
         match self {
-            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            #[cfg(any(feature = "postgres", feature = "sqlite", feature = "iceberg"))]
             Replaceable::Never => false,
             Replaceable::ByKey => {
                 rows.clone().all(|row| row.set.as_ref().is_none_or(|set| set.members == together(row)))

@@ -21,7 +21,8 @@ pub enum LoadError {
         /// True if the same command may succeed later.
         is_transient: bool,
     },
-    /// The connection was lost, or the target refused a statement. Nothing of the load is in the table.
+    /// The connection was lost, the target refused a statement, or the table is one that loads cannot write. Nothing of the
+    /// load is in the table.
     #[error("cannot load into {table}: {cause}")]
     Refused {
         /// The table, with its target.

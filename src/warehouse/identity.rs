@@ -28,7 +28,7 @@ impl CommitKey {
 
     /// Reads a key that a target has kept; `None` for other text.
     #[cfg_attr(
-        not(any(feature = "clickhouse", feature = "delta")),
+        not(any(feature = "clickhouse", feature = "delta", feature = "iceberg")),
         expect(dead_code, reason = "no other target reads keys back")
     )]
     pub(crate) fn parse(text: &str) -> Option<Self> {

@@ -46,9 +46,16 @@ pub trait Warehouse: Send + Sync + Debug {
     /// the rows are read.
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError>;
 
-    /// Removes the data files of a table that no state of it names and that are at least of this age, or lists them if
-    /// `only_list`. Those of a load that is running on this machine are kept whatever their age.
-    fn remove_orphans(&self, _age: Duration, _only_list: bool, _cancel: &UploadControl) -> Result<Orphans, LoadError> {
+    /// Removes the files of `table`, which is `None` where the system is the table, that no state of it names and that are
+    /// at least of this age, or lists them if `only_list`. Those of a load that is running on this machine are kept whatever
+    /// their age.
+    fn remove_orphans(
+        &self,
+        _table: Option<&str>,
+        _age: Duration,
+        _only_list: bool,
+        _cancel: &UploadControl,
+    ) -> Result<Orphans, LoadError> {
         Err(LoadError::Unsupported {
             table: self.name(),
             what: "its tables have no files that a load could leave".to_owned(),
@@ -95,11 +102,17 @@ impl TableTarget {
 }
 
 /// Refusals that are the same in every system.
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
 impl TableTarget {
     /// Returns the error of a load that its system cannot make with these options.
     pub(super) fn unsupported(&self, what: impl Into<String>, hint: &str) -> LoadError {
         LoadError::Unsupported { table: self.name(), what: what.into(), hint: Some(hint.to_owned()) }
+    }
+
+    /// Returns the error of a table that exists and cannot take the rows.
+    #[cfg(any(feature = "delta", feature = "iceberg"))]
+    pub(super) fn refused(&self, cause: impl Into<String>, hint: &str) -> LoadError {
+        LoadError::Refused { table: self.name(), cause: cause.into(), hint: Some(hint.to_owned()), is_transient: false }
     }
 
     /// Returns the error of a table whose name is none; `examples` are names.

@@ -32,13 +32,15 @@ mod dbt_source;
 mod defaults;
 #[cfg(feature = "delta")]
 pub mod delta;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
 mod described;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod duckdb;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta", feature = "iceberg"))]
 mod earlier;
 mod error;
+#[cfg(feature = "iceberg")]
+pub mod iceberg;
 mod identity;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
 mod json_text;
@@ -56,8 +58,10 @@ mod row_encoder;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(feature = "delta")]
+#[cfg(any(feature = "delta", feature = "iceberg"))]
 mod storage;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod table_rows;
 #[cfg(all(test, any(feature = "postgres", feature = "sqlite", feature = "clickhouse")))]
 mod testing;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]

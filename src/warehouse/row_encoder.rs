@@ -22,6 +22,11 @@ pub trait RowEncoder: Send + Sync + Debug {
         columns.clone()
     }
 
+    /// Returns the columns of the table that have objects with open-ended keys, or have such objects in them.
+    fn columns_with_maps(&self) -> Schema {
+        Schema::default()
+    }
+
     /// Returns rows, which all fit, with the types of [`RowEncoder::file_columns`]. Called for data files alone.
     fn file_rows(&self, batch: &Batch) -> Result<Batch, LoadError> {
         Ok(batch.clone())

@@ -11,8 +11,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 
 use super::data_files::FilesPlace;
+use super::error::LoadError;
 use super::identity::hexadecimal;
-use crate::sink::{ObjectPrefix, PutNew, StoreError, StoreProblem, temporary_file};
+use crate::sink::{ObjectPrefix, PutNew, StoreError, StoreProblem};
 
 /// A directory of a table.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl TableStorage {
     }
 
     /// Opens a file that may be large, from a store by way of a temporary file; `None` if it does not exist.
+    #[cfg(feature = "delta")]
     pub(super) fn open_file(&self, name: &str) -> io::Result<Option<File>> {
         match self {
             TableStorage::Local(path) => match File::open(path.join(name)) {
@@ -63,7 +65,7 @@ impl TableStorage {
             },
             TableStorage::Store(store) => {
                 let Some(mut reader) = store.reader(name)? else { return Ok(None) };
-                let mut file = temporary_file("drawoff-checkpoint")?;
+                let mut file = crate::sink::temporary_file("drawoff-checkpoint")?;
                 io::copy(&mut reader, &mut file)?;
                 Ok(Some(file.into_file()))
             }
@@ -99,6 +101,15 @@ impl TableStorage {
         }
     }
 
+    /// Writes a file whose name no other attempt has: whole and durable.
+    #[cfg(feature = "iceberg")]
+    pub(super) fn put(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        match self {
+            TableStorage::Local(path) => put_new_local(&path.join(name), contents).map(drop),
+            TableStorage::Store(store) => store.put(name, contents),
+        }
+    }
+
     /// Removes a file. Succeeds if it does not exist.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match self {
@@ -121,6 +132,7 @@ impl TableStorage {
     /// Fails if the store replaces an object that it was told not to replace: two commits at once would then be one, and
     /// the rows of the other lost. S3 itself has the condition since 2024, its imitators not all. `directory` is that of the
     /// commits, where a file `name`, which nothing reads, is written and removed.
+    #[cfg(feature = "delta")]
     pub(super) fn require_put_new(&self, directory: &str, attempt: &str) -> io::Result<()> {
         let TableStorage::Store(store) = self else { return Ok(()) };
         if !store.is_s3() {
@@ -142,15 +154,31 @@ impl TableStorage {
 }
 
 /// Returns true if the same request may succeed later.
-pub(super) fn is_transient(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     let problem = error.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()).map(|error| &error.problem);
     matches!(problem, Some(StoreProblem::Unreachable))
 }
 
 /// Returns true if a cancel ended the request.
-pub(super) fn is_cancelled(error: &io::Error) -> bool {
+fn is_cancelled(error: &io::Error) -> bool {
     let problem = error.get_ref().and_then(|cause| cause.downcast_ref::<StoreError>()).map(|error| &error.problem);
     matches!(problem, Some(StoreProblem::Cancelled))
+}
+
+/// Returns the error of a table whose files cannot be read or written.
+pub(super) fn load_error(table: &str, cause: io::Error) -> LoadError {
+    if is_cancelled(&cause) {
+        return LoadError::Cancelled;
+    }
+    if is_transient(&cause) {
+        let cause = cause.to_string();
+        return LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: true };
+    }
+    if cause.kind() == io::ErrorKind::Unsupported {
+        let hint = Some("use a store with conditional writes, or a directory".to_owned());
+        return LoadError::Unsupported { table: table.to_owned(), what: cause.to_string(), hint };
+    }
+    LoadError::Write { table: table.to_owned(), cause, hint: None }
 }
 
 /// Returns an id that no other attempt has, on this or another machine, of 16 hexadecimal digits.

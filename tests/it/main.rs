@@ -23,10 +23,18 @@ mod csv_rules;
 mod delta;
 #[cfg(all(feature = "delta", feature = "object-store"))]
 mod delta_store;
+#[cfg(feature = "delta")]
+mod delta_tables;
 mod docs;
 mod failures;
 mod first_minute;
 mod floors;
+#[cfg(feature = "iceberg")]
+mod iceberg;
+#[cfg(feature = "iceberg")]
+mod iceberg_rest;
+#[cfg(feature = "iceberg")]
+mod iceberg_tables;
 mod kills;
 mod late_types;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
@@ -58,6 +66,8 @@ mod recipes;
 mod request_log;
 mod result_file;
 mod roundtrip;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod sail;
 mod schedulers;
 mod schema;
 mod secrets;

@@ -14,6 +14,7 @@
 //! | `DRAWOFF_TEST_CLOUD_PYTHON` | a Python with the packages of `tests/requirements-cloud.txt` |
 //! | `DRAWOFF_TEST_BIGQUERY_PYTHON` | a Python with the packages of `tests/requirements-bigquery.txt`; only `.ci/full` sets it |
 //! | `DRAWOFF_TEST_READERS_PYTHON` | a Python with the packages of `tests/requirements-readers.txt`; only `.ci/full` sets it |
+//! | `DRAWOFF_TEST_ICEBERG_PYTHON` | a Python with the packages of `tests/requirements-iceberg.txt`; only `.ci/full` sets it |
 //! | `DRAWOFF_TEST_NODE`, `DRAWOFF_TEST_CHROMIUM` | paths of Node.js and of Chromium |
 //! | `DRAWOFF_TEST_POSTGRES18` | the directory of the programs of PostgreSQL 18; other servers are found by themselves |
 //! | `DRAWOFF_TEST_AZURITE` | the script of Azurite's blob service; only `.ci/full` sets it |
@@ -33,6 +34,8 @@ pub mod cloud;
 pub mod delta;
 pub mod hosted;
 pub mod http;
+#[cfg(feature = "iceberg")]
+pub mod iceberg;
 pub mod plans;
 #[cfg(feature = "postgres")]
 pub mod postgres;

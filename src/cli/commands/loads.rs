@@ -17,6 +17,7 @@ use crate::cli::{table, tables};
 use crate::pipeline;
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal, human_count};
+use crate::warehouse::cloud::CloudSystem;
 use crate::warehouse::{LedgerRow, LoadProgress, LoadSet, LoadState};
 
 /// A load as it is printed.
@@ -114,6 +115,12 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
     }
     match url {
         Some(url) if table_url(Path::new(&url)).is_some() => Ok((url, format.unwrap_or(ListFormat::Table))),
+        Some(url) if url.split(':').next().is_some_and(|word| CloudSystem::of_word(word).is_some()) => {
+            Err(Failure::new(
+                Error::Usage(format!("drawoff does not list the loads of {}", shown(&url))),
+                "query the table of loads there: `SELECT * FROM \"_drawoff_loads\"`, with the name quoted as the system quotes names",
+            ))
+        }
         Some(url) => usage(format!("{} is no system with tables", shown(&url))),
         None => usage("no system with tables is specified".to_owned()),
     }
@@ -123,8 +130,8 @@ fn target_and_format(target: Option<String>, outputs: Vec<String>) -> Result<(St
 pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result<Exit, Failure> {
     let (target, into, output) = match command {
         LoadsCommand::Ls { target, into, output } => (target, into, output),
-        LoadsCommand::Gc { target, output, older_than, dry_run } => {
-            return remove_orphans(context, target.or(output), older_than, dry_run).await;
+        LoadsCommand::Gc { target, output, into, older_than, dry_run } => {
+            return remove_orphans(context, target.or(output), into, older_than, dry_run).await;
         }
     };
     let (url, format) = target_and_format(target, output)?;
@@ -158,6 +165,7 @@ pub(crate) async fn dispatch(context: &Context, command: LoadsCommand) -> Result
 async fn remove_orphans(
     context: &Context,
     url: Option<String>,
+    into: Option<String>,
     older_than: Duration,
     dry_run: bool,
 ) -> Result<Exit, Failure> {
@@ -170,10 +178,15 @@ async fn remove_orphans(
         return usage(format!("{} is no system with tables", shown(&url)));
     }
     let warehouse = tables::open(&context.settings, &url)?;
+    let name = match &into {
+        Some(table) => format!("{table} of {}", shown(&url)),
+        None => shown(&url),
+    };
     let cancel = UploadControl::default();
     let own = cancel.clone();
     // On a blocking thread, which a cancel ends.
-    let found = tokio::task::spawn_blocking(move || warehouse.remove_orphans(older_than, dry_run, &own));
+    let found =
+        tokio::task::spawn_blocking(move || warehouse.remove_orphans(into.as_deref(), older_than, dry_run, &own));
     let found = context.unless_interrupted(async {
         let found = found.await.map_err(|error| Error::Bug(error.to_string()))?;
         Ok(found.map_err(pipeline::Error::from)?)
@@ -187,6 +200,6 @@ async fn remove_orphans(
         0 => String::new(),
         kept => format!("; kept {} that a running load may still name", counted(kept, "file")),
     };
-    context.screen.note(&format!("{}: {verb} {files} of {} bytes{kept}", shown(&url), human_count(orphans.bytes)));
+    context.screen.note(&format!("{name}: {verb} {files} of {} bytes{kept}", human_count(orphans.bytes)));
     Ok(Exit::Success)
 }

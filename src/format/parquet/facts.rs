@@ -71,6 +71,16 @@ impl FileFacts {
         }
     }
 
+    /// Returns the bytes that its columns hold, approximately; none once they are taken away.
+    pub fn memory_size(&self) -> usize {
+        let text = |bound: &Bound| if let Bound::Text(text) = bound { text.len() } else { 0 };
+        let leaf = |leaf: &LeafFacts| {
+            let path: usize = leaf.path.iter().map(|part| size_of::<String>() + part.len()).sum();
+            size_of::<LeafFacts>() + path + leaf.bounds.as_ref().map_or(0, |(low, high)| text(low) + text(high))
+        };
+        self.leaves.iter().map(leaf).sum()
+    }
+
     /// Adds those of a row group, whose chunks these are.
     pub(super) fn add(&mut self, chunks: &[ColumnChunkMetaData]) {
         self.row_group_offsets.push(chunks.first().map_or(4, |chunk| chunk.byte_range().0 as i64));

@@ -14,6 +14,7 @@ use super::chunk::join;
 use super::evolve::{Rewriter, keep_midpoint_inside};
 use super::facts::FileFacts;
 use super::footer::{self, Frame};
+use super::ids::FieldIds;
 use super::leaf::EncoderScratch;
 use super::order::{Run, SortKey, sorting_columns};
 use super::stored::{ClosedGroup, Entries, NewEntryFile, Output, StoredGroup, append_chunk};
@@ -43,6 +44,7 @@ pub struct ParquetFileWriter<W: Write + Send> {
     sort_keys: Arc<[SortKey]>,
     /// True if the facts of the file are wanted.
     has_facts: bool,
+    field_ids: FieldIds,
     scratch: Option<EncoderScratch>,
     rows: u64,
 }
@@ -107,7 +109,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     ) -> Result<Self, Error> {
         let mut writer = Self::on(Output::new(out, file.bytes_before_footer), options, type_merge, key_values);
         let layout = Layout::try_new(file.schema.clone(), &options, type_merge)?;
-        let frame = Frame::of(&layout, &[])?;
+        let frame = Frame::of(&layout.descriptor, &[])?;
         for range in footer::entries(footer)? {
             let entry = &footer[range];
             let group = frame.row_group(&layout, 0, entry)?;
@@ -140,6 +142,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
             row_group_bytes: 0,
             sort_keys: Arc::default(),
             has_facts: false,
+            field_ids: FieldIds::default(),
             scratch: None,
             rows: 0,
         }
@@ -169,6 +172,11 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     pub fn with_facts(mut self, has_facts: bool) -> Self {
         self.has_facts = has_facts;
         self
+    }
+
+    /// Sets the ids that the footer gives to fields.
+    pub fn set_field_ids(&mut self, ids: &FieldIds) {
+        self.field_ids = ids.clone();
     }
 
     /// Adds the columns of `schema` even if no row group has them. Declared before the first row group, they
@@ -338,7 +346,8 @@ impl<W: Write + Send> ParquetFileWriter<W> {
         let bytes_before_footer = self.out.position();
         // Through buffers of its own, because the library's footer writer ignores errors of its last flush. The offsets
         // in the entries are absolute already.
-        let frame = Frame::of(&last, &self.key_values)?;
+        let descriptor = self.field_ids.applied_to(&last.descriptor)?;
+        let frame = Frame::of(&descriptor, &self.key_values)?;
         let (before, behind) = frame.around(self.rows, self.groups.len(), self.entries.total())?;
         self.out.write_all(&before)?;
         self.entries.write_to(&mut self.out)?;
@@ -360,7 +369,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
     /// Collects the facts of all row groups, which have the layout `last`, from their entries.
     fn collect_facts(&mut self, last: &Layout) -> Result<FileFacts, Error> {
         let mut facts = FileFacts::new(last);
-        let frame = Frame::of(last, &[])?;
+        let frame = Frame::of(&last.descriptor, &[])?;
         let mut entries = self.entries.take()?;
         for group in &self.groups {
             let entry = entries.next(group.entry_bytes)?;
@@ -396,7 +405,7 @@ impl<W: Write + Send> ParquetFileWriter<W> {
                 Some(known) if *known.0.schema == *group.schema => known,
                 _ => {
                     let layout = Layout::try_new(group.schema.clone(), &self.options, self.type_merge)?;
-                    let frame = Frame::of(&layout, &[])?;
+                    let frame = Frame::of(&layout.descriptor, &[])?;
                     known.insert((Arc::new(layout), frame))
                 }
             };

@@ -18,6 +18,7 @@ use parquet::file::metadata::{
     RowGroupMetaData,
 };
 use parquet::file::properties::WriterVersion;
+use parquet::schema::types::SchemaDescPtr;
 
 use super::layout::CREATED_BY;
 use super::{Error, Layout};
@@ -42,8 +43,8 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Makes the parts of a file's footer that its columns decide.
-    pub(super) fn of(layout: &Layout, key_values: &[KeyValue]) -> Result<Self, Error> {
-        let bytes = written(layout, key_values, Vec::new())?;
+    pub(super) fn of(descriptor: &SchemaDescPtr, key_values: &[KeyValue]) -> Result<Self, Error> {
+        let bytes = written(descriptor, key_values, Vec::new())?;
         let parts = split(&bytes).ok_or(Error::Footer)?;
         Ok(Frame { head: bytes[..parts.rows.start].to_vec(), tail: bytes[parts.tail].to_vec() })
     }
@@ -87,7 +88,7 @@ impl Frame {
 
 /// Returns the entry of a row group of this layout.
 pub(super) fn entry(layout: &Layout, row_group: RowGroupMetaData) -> Result<Vec<u8>, Error> {
-    let bytes = written(layout, &[], vec![row_group])?;
+    let bytes = written(&layout.descriptor, &[], vec![row_group])?;
     let parts = split(&bytes).ok_or(Error::Footer)?;
     let [entry] = &parts.row_groups[..] else { return Err(Error::Footer) };
     Ok(bytes[entry.clone()].to_vec())
@@ -99,14 +100,18 @@ pub(super) fn entries(footer: &[u8]) -> Result<Vec<Range<usize>>, Error> {
 }
 
 /// Returns the metadata of a file as the library writes them, without the trailer.
-fn written(layout: &Layout, key_values: &[KeyValue], row_groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>, Error> {
+fn written(
+    descriptor: &SchemaDescPtr,
+    key_values: &[KeyValue],
+    row_groups: Vec<RowGroupMetaData>,
+) -> Result<Vec<u8>, Error> {
     let rows = row_groups.iter().map(RowGroupMetaData::num_rows).sum();
     let file = FileMetaData::new(
         WriterVersion::PARQUET_1_0.as_num(),
         rows,
         Some(CREATED_BY.to_owned()),
         (!key_values.is_empty()).then(|| key_values.to_vec()),
-        Arc::clone(&layout.descriptor),
+        Arc::clone(descriptor),
         None,
     );
     let mut bytes = Vec::new();
@@ -304,11 +309,11 @@ mod tests {
         let layout = layout();
         let key_values = [KeyValue::new("k".to_owned(), "v".repeat(300))];
         for key_values in [&[][..], &key_values] {
-            let frame = Frame::of(&layout, key_values).unwrap();
+            let frame = Frame::of(&layout.descriptor, key_values).unwrap();
             for n in [0, 1, 2, 14, 15, 16, 200] {
                 let groups: Vec<_> = (0..n).map(|i| row_group(&layout, i)).collect();
                 let rows = groups.iter().map(|group| group.num_rows() as u64).sum();
-                let expected = written(&layout, key_values, groups.clone()).unwrap();
+                let expected = written(&layout.descriptor, key_values, groups.clone()).unwrap();
                 let entries: Vec<Vec<u8>> = groups.iter().map(|g| entry(&layout, g.clone()).unwrap()).collect();
                 let bytes = entries.iter().map(Vec::len).sum::<usize>() as u64;
                 let (mut footer, behind) = frame.around(rows, entries.len(), bytes).unwrap();
@@ -331,7 +336,7 @@ mod tests {
     #[test]
     fn a_footer_that_is_cut_is_none() {
         let layout = layout();
-        let footer = written(&layout, &[], vec![row_group(&layout, 0)]).unwrap();
+        let footer = written(&layout.descriptor, &[], vec![row_group(&layout, 0)]).unwrap();
         let groups = split(&footer).unwrap().row_groups[0].clone();
         for end in 0..groups.end {
             assert!(split(&footer[..end]).is_none());
@@ -340,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_footer_beyond_the_format_is_an_error() {
-        let frame = Frame::of(&layout(), &[]).unwrap();
+        let frame = Frame::of(&layout().descriptor, &[]).unwrap();
         assert!(frame.around(1, 20_000, 1 << 30).is_ok());
         let error = frame.around(1, 20_000, 1 << 31).unwrap_err();
         assert!(error.to_string().contains("20 000 row groups"), "{error}");

@@ -24,10 +24,10 @@ use super::names::numbered;
 use super::rows::{FileRows, PartitionPath, PartitionRows};
 use super::spill::{SpillEncoding, SpilledRows};
 use super::spilled::SPILL_COMPRESSION;
-use super::writer::WriterOptions;
+use super::writer::{FactsLimit, WriterOptions};
 use crate::column::{Batch, Field, Schema};
 use crate::format::csv::{MAX_SHEET_ROWS, SheetCounts};
-use crate::format::parquet::EncodedRowGroup;
+use crate::format::parquet::{EncodedRowGroup, FieldIds};
 use crate::format::{Compression, OutputFormat};
 use crate::pipeline::error::{Error, PartitionError};
 use crate::pipeline::plan::Directory;
@@ -180,7 +180,9 @@ impl PartitionedWriter {
         let staging = staging.and_then(|staging| staging.name_attempt(attempt).map(|()| staging));
         let staging = staging.map_err(|cause| Error::write(&path, cause))?;
         options.buffer_bytes = 0;
-        options.facts = true;
+        options.facts = Some(FactsLimit::default());
+        // Of this table alone.
+        options.field_ids = Arc::default();
         let maxima = (layout.max_file_rows.unwrap_or(u64::MAX), layout.max_file_bytes.unwrap_or(u64::MAX));
         let destination = Destination::Table { staging, prefix: prefix.to_owned() };
         Ok(PartitionedWriter::new(path, destination, options, maxima, max_buffered_bytes, layout.partition_by))
@@ -494,6 +496,11 @@ impl PartitionedWriter {
         let mut found: Vec<usize> = (0..self.files.len()).filter(|&at| matches(&self.files[at])).collect();
         found.sort_by_key(|&at| self.files[at].last_append);
         found
+    }
+
+    /// Sets the ids of the fields of Parquet files, before [`PartitionedWriter::finish`].
+    pub(super) fn set_field_ids(&self, ids: FieldIds) {
+        let _ = self.options.field_ids.set(ids);
     }
 
     /// Writes the ends of all files, or encodes the spilled rows, with the final columns.

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufWriter, Read, Seek, SeekFrom};
 
-use super::writer::{FileError, FileWriter, WriterOptions, WrittenFile};
+use super::writer::{FactsLimit, FileError, FileWriter, WriterOptions, WrittenFile};
 use crate::column::Schema;
 use crate::format::ParquetOptions;
 use crate::format::parquet::{EncodedRowGroup, EntryFile, ParquetFileWriter, Summary};
@@ -38,7 +38,8 @@ impl ParquetFile {
         let directory = options.spill_dir.clone();
         let new_file = move || Ok(Box::new(unnamed_file(directory.as_deref())?) as Box<dyn EntryFile>);
         let writer = writer.with_row_group_bytes(options.row_group_bytes).with_sort_keys(&options.sort_hint);
-        let writer = writer.with_entry_file(options.footer_bytes, Box::new(new_file)).with_facts(options.facts);
+        let writer =
+            writer.with_entry_file(options.footer_bytes, Box::new(new_file)).with_facts(options.facts.is_some());
         Ok(ParquetFile { state: State::Open(Box::new(writer)), parquet, options: options.clone(), reread })
     }
 
@@ -58,18 +59,28 @@ impl ParquetFile {
         sink.truncate(file.bytes_before_footer)?;
         let buffered = BufWriter::with_capacity(COMPLETING_BUFFER_BYTES, sink);
         let WriterOptions { type_merge, metadata, sort_hint, facts, .. } = &self.options;
+        if let (Some(limit), Some(facts)) = (facts, &file.facts) {
+            limit.give_back(facts);
+        }
         let writer = ParquetFileWriter::reopen(buffered, self.parquet, *type_merge, metadata.to_vec(), file, &footer)?;
-        Ok(writer.with_sort_keys(sort_hint).with_facts(*facts))
+        Ok(writer.with_sort_keys(sort_hint).with_facts(facts.is_some()))
     }
 }
 
-/// Writes the footer and returns the file, complete.
-fn finish(writer: ParquetFileWriter<BufWriter<Sink>>, reread: Option<Reread>) -> Result<(Sink, Summary), FileError> {
+/// Writes the footer and returns the file, complete. Its facts are kept up to `limit`.
+fn finish(
+    writer: ParquetFileWriter<BufWriter<Sink>>,
+    reread: Option<Reread>,
+    limit: Option<&FactsLimit>,
+) -> Result<(Sink, Summary), FileError> {
     let reread = || match reread {
         Some(reread) => reread(),
         None => Err(io::Error::other("a stream cannot be read back")),
     };
-    let (buffered, summary) = writer.finish(reread)?;
+    let (buffered, mut summary) = writer.finish(reread)?;
+    if let (Some(limit), Some(facts)) = (limit, &mut summary.facts) {
+        limit.apply(facts);
+    }
     Ok((buffered.into_inner().map_err(io::IntoInnerError::into_error)?, summary))
 }
 
@@ -126,7 +137,7 @@ impl FileWriter for ParquetFile {
         let sink = writer.get_mut().get_mut();
         let reread = sink.rereader()?;
         if let State::Open(writer) = std::mem::replace(&mut self.state, State::Broken) {
-            let (sink, summary) = finish(*writer, reread)?;
+            let (sink, summary) = finish(*writer, reread, self.options.facts.as_ref())?;
             self.state = State::Sealed(sink, summary);
         }
         Ok(())
@@ -145,17 +156,22 @@ impl FileWriter for ParquetFile {
     }
 
     fn finish(mut self: Box<Self>, columns: &Schema) -> Result<WrittenFile, FileError> {
+        let ids = self.options.field_ids.get().cloned().unwrap_or_default();
         let (sink, summary) = match std::mem::replace(&mut self.state, State::Broken) {
-            State::Sealed(sink, file) if file.has_columns(columns, self.options.type_merge) => (sink, file),
+            // The ids of its fields are known only now, if it gets some.
+            State::Sealed(sink, file) if ids.is_empty() && file.has_columns(columns, self.options.type_merge) => {
+                (sink, file)
+            }
             state => {
                 let mut writer = match state {
                     State::Open(writer) => *writer,
                     State::Sealed(sink, file) => self.reopen(sink, &file)?,
                     State::Broken => return Err(FileError::Bug("the file was broken before".into())),
                 };
+                writer.set_field_ids(&ids);
                 writer.declare(columns);
                 writer.set_order(columns);
-                finish(writer, self.reread.take())?
+                finish(writer, self.reread.take(), self.options.facts.as_ref())?
             }
         };
         if !self.options.sort_hint.is_empty() {

@@ -134,6 +134,7 @@ impl FilesWriter {
             State::Loading(loading) => {
                 let Loading { mut load, parts, partition_by } = *loading;
                 let columns = load.file_columns(columns)?;
+                parts.set_field_ids(load.field_ids());
                 let (staging, mut files) = parts.finish(&columns)?.into_staged()?;
                 // Such a file is begun for columns without rows.
                 files.retain(|(_, file)| file.rows > 0);

@@ -3,15 +3,15 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 
 use super::encode::compressed;
 use crate::column::{Schema, TypeMerge};
 use crate::format::compress::PieceCompressor;
-use crate::format::parquet::{self, EncodedRowGroup, FileFacts, SortKey};
+use crate::format::parquet::{self, EncodedRowGroup, FieldIds, FileFacts, SortKey};
 use crate::format::{Compression, OutputFormat, arrow_ipc};
 use crate::sink::Sink;
 use crate::text::{error_chain, human_count};
@@ -129,6 +129,33 @@ impl From<arrow_ipc::Error> for FileError {
     }
 }
 
+/// Memory for the facts of all files of a table, which are kept until the commit names the files. An eighth of the default
+/// memory bound: about 150,000 columns of files.
+const MAX_FACT_BYTES: usize = 32 << 20;
+
+/// The limit of the facts of all files of a table, shared by them. Tables do without those of the files behind it, which
+/// readers then open to learn what is in them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FactsLimit {
+    kept_bytes: Arc<AtomicUsize>,
+}
+
+impl FactsLimit {
+    /// Counts the facts of a finished file, or takes those of its columns away where no memory is left for them.
+    pub(super) fn apply(&self, facts: &mut FileFacts) {
+        let bytes = facts.memory_size();
+        if self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_FACT_BYTES {
+            self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            facts.leaves = Vec::new();
+        }
+    }
+
+    /// Takes the facts of a file off, which is written again.
+    pub(super) fn give_back(&self, facts: &FileFacts) {
+        self.kept_bytes.fetch_sub(facts.memory_size(), Ordering::Relaxed);
+    }
+}
+
 /// Options for writing the files of an output.
 #[derive(Clone, Debug)]
 pub(crate) struct WriterOptions {
@@ -152,14 +179,16 @@ pub(crate) struct WriterOptions {
     pub sort_hint: Arc<[SortKey]>,
     /// Counts of sorted row groups, shared by all files of the execution.
     pub order: Arc<OrderCounts>,
+    /// Ids of the fields of Parquet files, if they have any; set once, before the ends of the files are written.
+    pub field_ids: Arc<OnceLock<FieldIds>>,
     /// Number of threads that may encode spilled files at the end.
     pub workers: usize,
     /// Streams get their bytes only at the commit; default false.
     pub whole_streams: bool,
     /// True if the pass may begin again with the types of all records.
     pub may_start_over: bool,
-    /// Nulls and bounds of the columns of Parquet files are wanted; default false.
-    pub facts: bool,
+    /// Nulls and bounds of the columns of Parquet files are kept, up to a limit; default not.
+    pub facts: Option<FactsLimit>,
 }
 
 impl WriterOptions {
@@ -181,10 +210,11 @@ impl WriterOptions {
             buffer_bytes: BUFFER_BYTES,
             sort_hint: Arc::default(),
             order: Arc::default(),
+            field_ids: Arc::default(),
             workers: 1,
             whole_streams: false,
             may_start_over: false,
-            facts: false,
+            facts: None,
         }
     }
 }
@@ -252,5 +282,37 @@ impl TextSink {
             self.write(&empty)?;
         }
         Ok((self.sink, self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::parquet::LeafFacts;
+
+    #[test]
+    fn facts_beyond_the_limit_are_not_kept() {
+        let leaf = LeafFacts {
+            path: vec!["c".repeat(1 << 20)],
+            bytes: 0,
+            values: 0,
+            nulls: None,
+            bounds: None,
+            is_unbounded: false,
+        };
+        let facts = FileFacts { leaves: vec![leaf; 9], row_group_offsets: vec![4], ..FileFacts::default() };
+        let limit = FactsLimit::default();
+        let is_kept = || {
+            let mut facts = facts.clone();
+            limit.apply(&mut facts);
+            assert_eq!(facts.row_group_offsets, [4]);
+            !facts.leaves.is_empty()
+        };
+        assert_eq!([is_kept(), is_kept(), is_kept(), is_kept()], [true, true, true, false]);
+        limit.give_back(&facts);
+        assert_eq!([is_kept(), is_kept()], [true, false]);
+        // Those that were taken away give nothing back.
+        limit.give_back(&FileFacts::default());
+        assert!(!is_kept());
     }
 }

@@ -93,6 +93,9 @@ pub(crate) struct SchemaRules {
     pub type_merge: TypeMerge,
     /// Declared columns; CSV cells of nested ones are parsed as JSON. Disjoint from `contract`.
     pub declared: Schema,
+    /// Columns of tables that have objects with open-ended keys. Objects of the records become such ones there at once:
+    /// objects with members have null both for a member that is null and for one that is absent.
+    pub maps: Schema,
     /// The enforced schema; `None` without an explicit schema.
     pub contract: Option<Schema>,
     /// The column for keys without a column; `None` for no such column.
@@ -113,6 +116,7 @@ impl SchemaRules {
             policy: choice.policy,
             type_merge,
             declared: declared_beside_contract(choice),
+            maps: Schema::default(),
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
             source_columns: Vec::new(),
@@ -149,8 +153,18 @@ impl SchemaRules {
         Ok(seen)
     }
 
-    /// Joins declared types into the columns that occur. A declaration alone adds no column.
+    /// Sets the columns of tables that have objects with open-ended keys.
+    pub(crate) fn with_maps(self, maps: Schema) -> Self {
+        SchemaRules { maps, ..self }
+    }
+
+    /// Joins declared types, and the maps of tables, into the columns that occur. A declaration alone adds no column.
     pub(crate) fn with_declared_types(&self, mut schema: Schema) -> Schema {
+        for known in &self.maps.fields {
+            if let Some(i) = schema.position(&known.name) {
+                open_keys(&mut schema.fields[i].ty, &known.ty, self.type_merge);
+            }
+        }
         for declared in &self.declared.fields {
             if let Some(i) = schema.position(&declared.name) {
                 schema.fields[i].ty = schema.fields[i].ty.join(&declared.ty, self.type_merge);
@@ -421,6 +435,27 @@ fn holds_objects(ty: &Type) -> bool {
         Type::Struct(_) => true,
         Type::List(item) | Type::Map(item) => holds_objects(item),
         _ => false,
+    }
+}
+
+/// Makes objects of `ty` maps where `known` has maps.
+fn open_keys(ty: &mut Type, known: &Type, type_merge: TypeMerge) {
+    if let (Type::Struct(fields), Type::Map(_)) = (&*ty, known) {
+        if !fields.is_empty() {
+            *ty = ty.join(known, type_merge);
+        }
+        return;
+    }
+    match (ty, known) {
+        (Type::Struct(fields), Type::Struct(known)) => {
+            for field in fields {
+                if let Some(known) = known.iter().find(|known| known.name == field.name) {
+                    open_keys(&mut field.ty, &known.ty, type_merge);
+                }
+            }
+        }
+        (Type::List(ty), Type::List(known)) | (Type::Map(ty), Type::Map(known)) => open_keys(ty, known, type_merge),
+        _ => {}
     }
 }
 

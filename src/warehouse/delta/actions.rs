@@ -8,6 +8,9 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The tag of data files that names the load.
+pub(super) const LOAD_TAG: &str = "drawoff.load";
+
 /// One line of a log entry, or one row of a checkpoint.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -188,6 +191,11 @@ pub(super) fn decoded_path(path: &str) -> Option<String> {
         return None;
     }
     percent_decode_str(path).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// Returns the load that a data file is of, by its tag.
+pub(super) fn load_of(add: &Add) -> Option<&str> {
+    add.tags.as_ref()?.get(LOAD_TAG)?.as_deref()
 }
 
 #[cfg(test)]

@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::actions::{Action, Add, Metadata, Protocol, encoded_path};
+use super::actions::{Action, Add, LOAD_TAG, Metadata, Protocol, encoded_path, load_of};
 use super::features::{LOCAL_TIMES, has_feature};
 use super::ledger::{self, LoadFacts};
-use super::schema::{add_fields, has_local_times, new_schema};
+use super::schema::{FORMS, add_fields, has_local_times, new_schema};
 use super::snapshot::Snapshot;
 use super::statistics::{Indexed, statistics};
 use crate::column::{Field, Schema};
 use crate::warehouse::{DataFile, LoadClaim, LoadMode};
-
-/// The tag of data files that names the load.
-pub(super) const LOAD_TAG: &str = "drawoff.load";
 
 /// Everything about a load that its entry says.
 pub(super) struct Entry<'a> {
@@ -148,7 +145,9 @@ impl Entry<'_> {
             let named: Vec<String> = added.iter().map(|name| format!("`{name}`")).collect();
             notes.push(format!("added the column{s} {}", named.join(", ")));
         }
-        let metadata = Metadata { schema_string: schema.to_string(), ..snapshot.metadata.clone() };
+        let mut metadata = Metadata { schema_string: schema.to_string(), ..snapshot.metadata.clone() };
+        // The fields say it themselves now.
+        metadata.configuration.remove(FORMS);
         Ok(Some(Action { meta_data: Some(metadata), ..Action::default() }))
     }
 
@@ -201,11 +200,6 @@ impl Entry<'_> {
 /// The reason for which local times cannot go into a table.
 pub(super) const NO_LOCAL_TIMES: &str = "it has no feature `timestampNtz` for local times; cast them to times in UTC, or add \
      the feature to the table";
-
-/// Returns the load that a data file is of, by its tag.
-pub(super) fn load_of(add: &Add) -> Option<&str> {
-    add.tags.as_ref()?.get(LOAD_TAG)?.as_deref()
-}
 
 /// Returns an id in the form of a UUID, of an attempt and a time.
 fn uuid_of(attempt: &str, now: i64) -> String {

@@ -11,17 +11,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::actions::{Add, rows_of};
-use super::entry::{Entry, NO_LOCAL_TIMES, load_of};
+use super::actions::{Add, load_of, rows_of};
+use super::entry::{Entry, NO_LOCAL_TIMES};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
 use super::ledger::{self, KEY_TABLE, LoadFacts};
-use super::row_check::TableRows;
-use super::schema::{TableColumn, can_partition, has_local_times, table_columns, unfit_names};
+use super::schema::{DeltaRules, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::sink::{PutNew, UploadControl};
 use crate::warehouse::earlier::{Replaceable, earlier_load};
-use crate::warehouse::storage::{TableStorage, is_cancelled, is_transient, new_attempt};
+use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
+use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
     Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest,
     LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
@@ -59,7 +59,7 @@ pub(super) struct DeltaLoad {
     attempt: String,
     prefix: String,
     partition_by: Arc<[Arc<str>]>,
-    rows: Arc<TableRows>,
+    rows: Arc<TableRows<DeltaRules>>,
     widening: Widening,
     type_merge: TypeMerge,
     cancel: UploadControl,
@@ -75,7 +75,7 @@ impl DeltaLoad {
             location.uploads = request.cancel.clone();
         }
         let table = target.name();
-        let failed = |error| io_error(&table, error);
+        let failed = |error| load_error(&table, error);
         let storage = TableStorage::open(&place).map_err(failed)?;
         let removes = target.mode == LoadMode::Replace || target.again;
         let snapshot = Snapshot::read(&storage, removes).map_err(|error| read_error(&table, error))?;
@@ -83,7 +83,7 @@ impl DeltaLoad {
         if let Some(key) = key.as_ref().filter(|_| !target.again)
             && let Some(row) = earlier(&snapshot, &target, key)?
         {
-            return Ok(Begun::Loaded(row));
+            return Ok(Begun::Loaded(with_rows_there(&storage, row)));
         }
         let (columns, partition_by) = match snapshot.version {
             None => (None, target.files.clone().unwrap_or_default().partition_by),
@@ -136,8 +136,13 @@ impl DeltaLoad {
             // Runs that were loaded together and are not all loaded again.
             let together = found.iter().filter(|other| other.row_key() == row.row_key()).count() as u64;
             let is_whole = row.set.as_ref().is_none_or(|set| set.members == together);
+            if is_whole && self.snapshot.has_lost(row) {
+                // Another engine has removed its files; none of its rows can be in others.
+                keys.push(row.row_key().to_owned());
+                continue;
+            }
             if rows != Some(row.rows) || !is_whole {
-                return Err(self.target.unsupported(
+                return Err(self.target.refused(
                     "the rows of the earlier load are not in files of their own any more, so they cannot be told from others",
                     "load all of its runs again, delete its rows by another tool and load under a key of your own, or \
                      replace the whole table",
@@ -164,7 +169,7 @@ impl DeltaLoad {
     /// Fails if the files, whose columns are `columns`, do not fit the table as others have left it meanwhile.
     fn check_again(&self, columns: &Schema) -> Result<(), LoadError> {
         let KnownTable { columns: known, partition_by } = writable(&self.snapshot, &self.target)?;
-        let rows =
+        let rows: TableRows<DeltaRules> =
             TableRows::new(Some(known), partition_by.clone(), self.type_merge, self.widening == Widening::Evolve);
         let wanted = rows.file_columns(columns);
         let fits = |(mine, wanted): (&Field, &Field)| {
@@ -193,7 +198,7 @@ impl DeltaLoad {
                 Ok(PutNew::Unclear(error)) => last = Some(error),
                 // An earlier request may still be carried out.
                 Err(error) if may_be_there => return Err(unknown(error.to_string())),
-                Err(error) => return Err(io_error(&table, error)),
+                Err(error) => return Err(load_error(&table, error)),
             }
             match self.storage.read(&name) {
                 Ok(Some(found)) => return Ok(found == text),
@@ -213,7 +218,7 @@ impl DeltaLoad {
             return Ok(());
         }
         for file in files {
-            if !self.storage.exists(&file.name).map_err(|error| io_error(&self.table(), error))? {
+            if !self.storage.exists(&file.name).map_err(|error| load_error(&self.table(), error))? {
                 return Err(self.refused(format!("its file {} was removed before the commit", file.name), true));
             }
         }
@@ -275,7 +280,7 @@ impl FilesLoad for DeltaLoad {
         }
         for name in self.partition_by.iter() {
             match columns.position(name).map(|i| &columns.fields[i].ty) {
-                Some(ty) if can_partition(ty) => {}
+                Some(ty) if DeltaRules::can_partition(ty) => {}
                 Some(_) => return refuse(name, "has values that cannot name a partition"),
                 // It is null in all rows.
                 None if self.snapshot.version.is_some() => {}
@@ -323,7 +328,9 @@ impl FilesLoad for DeltaLoad {
             self.snapshot.advance(&self.storage).map_err(|error| read_error(&table, error))?;
             let row = earlier(&self.snapshot, &self.target, &key)?;
             match row {
-                Some(row) if !self.target.again => return Ok(Committed::Already(row)),
+                Some(row) if !self.target.again => {
+                    return Ok(Committed::Already(with_rows_there(&self.storage, row)));
+                }
                 _ => {}
             }
             if self.snapshot.version.is_some() && (!was_there || self.snapshot.metadata != before) {
@@ -384,11 +391,18 @@ pub(super) fn earlier(
     earlier_load(&target.name(), &claims, found, replaceable)
 }
 
+/// Returns an earlier load with the rows that the table has of it, if it has none any more. A table that cannot be read
+/// tells nothing.
+pub(super) fn with_rows_there(storage: &TableStorage, row: LedgerRow) -> LedgerRow {
+    let is_lost = row.rows > 0 && Snapshot::read(storage, true).is_ok_and(|snapshot| snapshot.has_lost(&row));
+    LedgerRow { rows_there: is_lost.then_some(0), ..row }
+}
+
 /// Returns the columns of a table and those that divide it. Fails if a load cannot write it.
 pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<KnownTable, LoadError> {
     let table = target.name();
     let schema = snapshot.schema().map_err(|error| read_error(&table, error))?;
-    let refuse = |what: String, hint: &str| Err(target.unsupported(what, hint));
+    let refuse = |what: String, hint: &str| Err(target.refused(what, hint));
     if let Some(reason) = refusal(snapshot, &schema) {
         return refuse(reason, "load into a new table, and insert from it by the engine that made this one");
     }
@@ -407,14 +421,24 @@ pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<Know
             true => "no column".to_owned(),
             false => columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         };
-        return refuse(
+        return Err(target.unsupported(
             format!("it is divided by {}, and not by {}", by(&partition_by), by(&asked)),
             "leave the partition columns out: a table that exists has its own",
-        );
+        ));
     }
     match table_columns(&schema) {
         Some(columns) => Ok(KnownTable { columns, partition_by }),
         None => Err(read_error(&table, ReadError::Log("its schema cannot be read".to_owned()))),
+    }
+}
+
+/// Returns the error of a place without a table.
+pub(super) fn no_table(name: &str) -> LoadError {
+    LoadError::Connect {
+        target: name.to_owned(),
+        cause: "there is no Delta table".to_owned(),
+        hint: Some("specify the directory of a table, which has a directory `_delta_log`".to_owned()),
+        is_transient: false,
     }
 }
 
@@ -424,26 +448,10 @@ fn now() -> i64 {
     since.as_millis() as i64
 }
 
-/// Returns the error of a table whose files cannot be read or written.
-pub(super) fn io_error(table: &str, cause: std::io::Error) -> LoadError {
-    if is_cancelled(&cause) {
-        return LoadError::Cancelled;
-    }
-    if is_transient(&cause) {
-        let cause = cause.to_string();
-        return LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: true };
-    }
-    if cause.kind() == std::io::ErrorKind::Unsupported {
-        let hint = Some("use a store with conditional writes, or a directory".to_owned());
-        return LoadError::Unsupported { table: table.to_owned(), what: cause.to_string(), hint };
-    }
-    LoadError::Write { table: table.to_owned(), cause, hint: None }
-}
-
 /// Returns the error of a table that cannot be read.
 pub(super) fn read_error(table: &str, error: ReadError) -> LoadError {
     match error {
-        ReadError::Io(cause) => io_error(table, cause),
+        ReadError::Io(cause) => load_error(table, cause),
         ReadError::Log(cause) => LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: false },
     }
 }

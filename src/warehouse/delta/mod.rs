@@ -16,7 +16,6 @@ mod ledger;
 mod load;
 mod location;
 mod orphans;
-mod row_check;
 mod schema;
 mod snapshot;
 mod statistics;

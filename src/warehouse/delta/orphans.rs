@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::actions::decoded_path;
-use super::load::{io_error, read_error};
+use super::load::{no_table, read_error};
 use super::snapshot::{LOG, Log, ReadError, Snapshot, each_action, entry_name};
 use crate::sink::{remove_ended, running_attempts};
-use crate::warehouse::storage::{StoredFile, TableStorage, age};
+use crate::warehouse::data_files::remove_empty_directories;
+use crate::warehouse::storage::{StoredFile, TableStorage, age, load_error};
 use crate::warehouse::{FilesPlace, LoadError, Orphans};
 
 /// Age from which the temporary file of an entry was left by a process that has ended: it gets its name at once.
@@ -23,11 +24,14 @@ pub(super) fn remove_orphans(
     least: Duration,
     only_list: bool,
 ) -> Result<Orphans, LoadError> {
-    let failed = |error| io_error(table, error);
+    let failed = |error| load_error(table, error);
     let storage = TableStorage::open(place).map_err(failed)?;
     let listed = storage.list("", None, true).map_err(failed)?;
     let candidates: Vec<StoredFile> = listed.into_iter().filter(|file| attempt_of(&file.name).is_some()).collect();
     let named = named_files(&storage).map_err(|error| read_error(table, error))?;
+    if named.is_empty() && candidates.is_empty() && storage.list(LOG, None, false).map_err(failed)?.is_empty() {
+        return Err(no_table(table));
+    }
     let running = match place.store {
         None => running_attempts(&place.path).map_err(failed)?,
         Some(_) => Default::default(),
@@ -82,30 +86,7 @@ fn attempt_of(name: &str) -> Option<&str> {
     if name.starts_with(LOG) {
         return (file.starts_with(".drawoff-") && file.ends_with(".tmp")).then_some("");
     }
-    let rest = file.strip_prefix("drawoff-")?.strip_suffix(".parquet")?;
-    let parts: Vec<&str> = rest.split('-').collect();
-    let is_hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    match parts[..] {
-        [attempt, number] if is_hex(attempt, 16) && is_number(number) => Some(attempt),
-        [key, attempt, number] if is_hex(key, 8) && is_hex(attempt, 16) && is_number(number) => Some(attempt),
-        _ => None,
-    }
-}
-
-/// Removes the directories of a removed file that are empty.
-fn remove_empty_directories(place: &FilesPlace, name: &str) {
-    if place.store.is_some() {
-        return;
-    }
-    let mut directory = std::path::Path::new(name).parent();
-    while let Some(path) = directory.filter(|path| !path.as_os_str().is_empty()) {
-        // Fails if it is not empty, as it should.
-        if std::fs::remove_dir(place.path.join(path)).is_err() {
-            break;
-        }
-        directory = path.parent();
-    }
+    crate::warehouse::data_files::attempt_of(name)
 }
 
 #[cfg(test)]

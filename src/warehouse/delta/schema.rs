@@ -5,23 +5,39 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::column::{Field, Fixed, MAX_PRECISION, Schema, Type, Unit};
+use crate::warehouse::table_rows::{FormatRules, TableColumn};
 
 /// The member of a field's metadata that says what its text is: `json` for values of several types, `null` where no value has
 /// come yet, `object` for objects of which no member has, `list<json>` where the items of its lists are.
 const FORM: &str = "drawoff.form";
 
+/// The property of a table in which the statement that creates it says what the text of its fields is, as it cannot give
+/// fields metadata: `s;y=json,n=null`, with paths of names, which have none of these characters.
+pub(super) const FORMS: &str = "drawoff.forms";
+
 /// Characters that names of columns cannot have without column mapping, which many readers do not know.
 const FORBIDDEN: &[char] = &[' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='];
 
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct TableColumn {
-    pub(super) name: Arc<str>,
-    /// The type in words of Delta, such as `integer`.
-    pub(super) shown: String,
-    /// The type of the values that a load may write; `None` for types that it has no values for.
-    pub(super) ty: Option<Type>,
-    pub(super) nullable: bool,
+/// The rules of Delta for rows.
+#[derive(Debug)]
+pub(super) struct DeltaRules;
+
+impl FormatRules for DeltaRules {
+    const NAME: &'static str = "Delta";
+    const EMPTY_TEXT_IS_NULL: bool = true;
+    const LEAVES_OUT_NULLS: bool = false;
+
+    fn unfit_name(field: &Field) -> Option<String> {
+        unfit_name(field)
+    }
+
+    fn new_type(ty: &Type) -> Result<Type, &'static str> {
+        delta_type(ty).map(|_| ty.clone())
+    }
+
+    fn widened(_: &Type, _: &Type) -> Option<Type> {
+        None
+    }
 }
 
 /// Returns the columns of a table from its schema in JSON; `None` if that is no schema.
@@ -53,6 +69,51 @@ fn form_of(ty: &Type) -> Option<String> {
         Type::List(item) => form_of(item).map(|form| format!("list<{form}>")),
         Type::Map(value) => form_of(value).map(|form| format!("map<{form}>")),
         _ => None,
+    }
+}
+
+/// Returns the property [`FORMS`] of a table with these columns; empty if all its text is text.
+pub(super) fn forms_of(columns: &[Field]) -> String {
+    fn collect<'f>(fields: &'f [Field], path: &mut Vec<&'f str>, forms: &mut Vec<String>) {
+        for field in fields {
+            path.push(&field.name);
+            forms.extend(form_of(&field.ty).map(|form| format!("{}={form}", path.join(";"))));
+            collect(field.ty.inner_fields(), path, forms);
+            path.pop();
+        }
+    }
+    let mut forms = Vec::new();
+    collect(columns, &mut Vec::new(), &mut forms);
+    forms.join(",")
+}
+
+/// Gives the fields of a schema the forms of the property [`FORMS`], except those that have one.
+pub(super) fn apply_forms(schema: &mut Value, forms: &str) {
+    for (path, form) in forms.split(',').filter_map(|form| form.split_once('=')) {
+        let Some(field) = field_at(schema, path) else { continue };
+        if form_in(field).is_empty()
+            && let Some(field) = field.as_object_mut()
+            && let Some(metadata) = field.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+        {
+            metadata.insert(FORM.to_owned(), form.into());
+        }
+    }
+}
+
+/// Returns the field with this path of names, through lists and maps.
+fn field_at<'v>(schema: &'v mut Value, path: &str) -> Option<&'v mut Value> {
+    let (name, rest) = path.split_once(';').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let fields = schema.get_mut("fields")?.as_array_mut()?;
+    let field = fields.iter_mut().find(|field| field.get("name").is_some_and(|other| *other == *name))?;
+    let Some(rest) = rest else { return Some(field) };
+    let mut ty = field.get_mut("type")?;
+    loop {
+        let inner = match ty.get("type")?.as_str()? {
+            "array" => "elementType",
+            "map" => "valueType",
+            _ => return field_at(ty, rest),
+        };
+        ty = ty.get_mut(inner)?;
     }
 }
 
@@ -267,11 +328,6 @@ pub(super) fn unfit_names(fields: &[Field]) -> Option<String> {
         }
     }
     None
-}
-
-/// Returns true for columns whose values name a partition.
-pub(super) fn can_partition(ty: &Type) -> bool {
-    !matches!(ty, Type::Json) && ty.container().is_none()
 }
 
 /// Returns true if a column or a member of its objects holds local times, for which a table needs a feature.

@@ -11,8 +11,10 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::actions::{Action, Add, Metadata, Protocol, Transaction, rows_of};
+use super::actions::{Action, Add, Metadata, Protocol, Transaction, load_of, rows_of};
 use super::checkpoint::read_checkpoint;
+use super::schema::{FORMS, apply_forms};
+use crate::warehouse::LedgerRow;
 use crate::warehouse::storage::TableStorage;
 
 /// The directory of the log, relative to the table.
@@ -164,10 +166,22 @@ impl Snapshot {
         self.metadata.configuration.get(name).map(String::as_str)
     }
 
+    /// Returns true if no row of a load is in the table any more: there are no files, or each is one of another load. Files
+    /// that other engines have written may have any rows. False if the files were not asked for.
+    pub(super) fn has_lost(&self, load: &LedgerRow) -> bool {
+        let Some(files) = &self.files else { return false };
+        let is_of_another = |add: &Add| load_of(add).is_some_and(|key| key != load.row_key());
+        files.is_empty() || load.set.is_none() && files.values().all(is_of_another)
+    }
+
     /// Returns the schema in JSON.
     pub(super) fn schema(&self) -> Result<Value, ReadError> {
         let schema = serde_json::from_str(&self.metadata.schema_string);
-        schema.map_err(|error| ReadError::Log(format!("its schema cannot be read: {error}")))
+        let mut schema = schema.map_err(|error| ReadError::Log(format!("its schema cannot be read: {error}")))?;
+        if let Some(forms) = self.property(FORMS) {
+            apply_forms(&mut schema, forms);
+        }
+        Ok(schema)
     }
 }
 

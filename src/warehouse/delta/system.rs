@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::ledger::{self, KEY_TABLE};
-use super::load::{DeltaLoad, earlier, io_error, read_error, writable};
+use super::load::{DeltaLoad, earlier, no_table, read_error, with_rows_there, writable};
 use super::orphans::remove_orphans;
-use super::schema::{new_schema, unfit_names};
+use super::schema::{FORMS, forms_of, new_schema, unfit_names};
 use super::snapshot::{LOG, Snapshot};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::storage::{TableStorage, new_attempt};
+use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
 use crate::warehouse::{
     Begun, FilesPlace, LedgerRow, LoadError, LoadMode, LoadRequest, NewColumn, NewTable, Orphans, TableTarget,
     Warehouse,
@@ -36,8 +36,19 @@ impl Delta {
         place
     }
 
+    fn refuse_table(&self, table: Option<&str>) -> Result<(), LoadError> {
+        match table.is_some_and(|table| !table.is_empty()) {
+            true => Err(LoadError::Unsupported {
+                table: self.name(),
+                what: "the URL of a Delta table names it, so that it has no further tables".to_owned(),
+                hint: Some("leave the name of the table out".to_owned()),
+            }),
+            false => Ok(()),
+        }
+    }
+
     fn snapshot(&self, cancel: &UploadControl) -> Result<Snapshot, LoadError> {
-        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| io_error(&self.name, error))?;
+        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| load_error(&self.name, error))?;
         Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))
     }
 }
@@ -83,32 +94,37 @@ impl Warehouse for Delta {
     }
 
     fn loads(&self, table: Option<&str>, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
-        if table.is_some_and(|table| !table.is_empty()) {
-            return Err(LoadError::Unsupported {
-                table: self.name(),
-                what: "the URL of a Delta table names it, so that it has no further tables".to_owned(),
-                hint: Some("leave the name of the table out".to_owned()),
-            });
+        self.refuse_table(table)?;
+        let snapshot = self.snapshot(cancel)?;
+        if snapshot.version.is_none() {
+            return Err(no_table(&self.name));
         }
-        let rows = ledger::all(&self.snapshot(cancel)?).into_iter();
+        let rows = ledger::all(&snapshot).into_iter();
         Ok(rows.map(|row| LedgerRow { table: self.name(), ..row }).collect())
     }
 
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
-        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| io_error(&self.name, error))?;
+        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| load_error(&self.name, error))?;
         let snapshot = Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))?;
         // Before a run is started for it, which costs money.
         if snapshot.version.is_some() {
             writable(&snapshot, target)?;
         }
-        storage.require_put_new(LOG, &new_attempt()).map_err(|error| io_error(&self.name, error))?;
+        storage.require_put_new(LOG, &new_attempt()).map_err(|error| load_error(&self.name, error))?;
         match target.identity.key_before(KEY_TABLE) {
-            Some(key) => earlier(&snapshot, target, &key),
+            Some(key) => Ok(earlier(&snapshot, target, &key)?.map(|row| with_rows_there(&storage, row))),
             None => Ok(None),
         }
     }
 
-    fn remove_orphans(&self, age: Duration, only_list: bool, cancel: &UploadControl) -> Result<Orphans, LoadError> {
+    fn remove_orphans(
+        &self,
+        table: Option<&str>,
+        age: Duration,
+        only_list: bool,
+        cancel: &UploadControl,
+    ) -> Result<Orphans, LoadError> {
+        self.refuse_table(table)?;
         remove_orphans(&self.place(cancel), &self.name, age, only_list)
     }
 
@@ -139,9 +155,13 @@ pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
             (parts, sql)
         }
     };
+    let forms = match forms_of(&columns.fields) {
+        forms if forms.is_empty() => String::new(),
+        forms => format!("\nTBLPROPERTIES ('{FORMS}' = '{}')", forms.replace('\\', "\\\\").replace('\'', "\\'")),
+    };
     let lines: Vec<String> =
         made.iter().map(|column| format!("  {} {}", quoted(&column.name), column.sql_type)).collect();
-    let statement = format!("CREATE TABLE {sql} (\n{}\n) USING DELTA;\n", lines.join(",\n"));
+    let statement = format!("CREATE TABLE {sql} (\n{}\n) USING DELTA{forms};\n", lines.join(",\n"));
     Ok(NewTable { name, columns: made, statement })
 }
 
@@ -165,7 +185,7 @@ mod tests {
         assert_eq!(
             new_table("crm.people", &columns).unwrap().statement,
             "CREATE TABLE `crm`.`people` (\n  `a` BIGINT,\n  `s` ARRAY<STRUCT<`x`: DOUBLE, `y`: STRING>>,\n  `m` MAP<STRING, \
-             DECIMAL(38,0)>\n) USING DELTA;\n"
+             DECIMAL(38,0)>\n) USING DELTA\nTBLPROPERTIES ('drawoff.forms' = 's;y=json');\n"
         );
         assert!(new_table("p", &Schema::new(vec![Field::new("a b", Type::Text)])).is_err());
     }

@@ -76,6 +76,8 @@ def read(table):
     from duckdb_extensions import import_extension
 
     connection = duckdb.connect()
+    # A query of two seconds shows it on standard output.
+    connection.execute("SET enable_progress_bar = false")
     # It would be shown on standard output.
     connection.execute("SET enable_progress_bar = false")
     import_extension("delta", con=connection)
@@ -123,6 +125,13 @@ def make(table, name):
     elif name == "required":
         schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name", pa.string())])
         write_deltalake(table, pa.table({"id": [1], "name": ["a"]}, schema=schema))
+    elif name == "maps":
+        text_to_long = pa.map_(pa.string(), pa.int64())
+        inner = pa.list_(pa.struct([pa.field("m", text_to_long)]))
+        schema = pa.schema([pa.field("id", pa.int64()), pa.field("m", text_to_long), pa.field("l", inner)])
+        write_deltalake(table, pa.table({"id": [1], "m": [[("k", 1)]], "l": [[{"m": [("k", 1)]}]]}, schema=schema))
+    elif name == "emptied":
+        DeltaTable(table).delete()
     elif name == "compact":
         DeltaTable(table).optimize.compact()
     elif name == "state":

@@ -1,4 +1,5 @@
-//! Checks rows against the columns of a table, and gives them its types. Pure. The rows of a new table stay as they are.
+//! Checks rows against the columns of a table of data files, and gives them its types. Pure. Knows no table format but by its
+//! [`FormatRules`].
 //!
 //! A column of the table keeps its type whatever comes: wider values are bad rows. Their batch may carry good rows in the
 //! wider form too, which are brought back value by value: through their JSON text, which the decoder of records reads under
@@ -6,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -14,22 +16,58 @@ use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, UInt32Array, new_nu
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 
-use super::schema::{TableColumn, can_partition, delta_type, unfit_name};
+use super::described::described;
+use super::error::{LoadError, Misfit};
+use super::row_encoder::{RowEncoder, UnfitRow};
 use crate::column::{Batch, Field, Morsel, Schema, Type, TypeMerge, cast_array};
 use crate::format::decode::Outcome;
 use crate::format::json_text::JsonValues;
 use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
 use crate::position::FieldPath;
-use crate::warehouse::described::described;
-use crate::warehouse::{LoadError, Misfit, RowEncoder, UnfitRow};
 
 /// The greatest integer up to which a double holds each one.
 const EXACT_IN_DOUBLE: u64 = 1 << 53;
 
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TableColumn {
+    pub(super) name: Arc<str>,
+    /// The type in words of the format, such as `integer`.
+    pub(super) shown: String,
+    /// The type of the values that a load may write; `None` for types that it has no values for.
+    pub(super) ty: Option<Type>,
+    pub(super) nullable: bool,
+}
+
+/// The rules of a table format.
+pub(super) trait FormatRules: std::fmt::Debug + Send + Sync + 'static {
+    /// Its name.
+    const NAME: &'static str;
+    /// True if an empty text cannot name a partition, because readers take it for null.
+    const EMPTY_TEXT_IS_NULL: bool;
+    /// True if a column of the table that has only nulls is left out of the files.
+    const LEAVES_OUT_NULLS: bool;
+
+    /// Returns the reason for which a column cannot have its name or a member of its objects theirs; `None` if it can.
+    fn unfit_name(field: &Field) -> Option<String>;
+
+    /// Returns the type that the files of a new column have; an error in words for values that the format has no type for.
+    fn new_type(ty: &Type) -> Result<Type, &'static str>;
+
+    /// Returns the wider type that a column of the table gets for values of type `found`; `None` if it keeps its own.
+    fn widened(table: &Type, found: &Type) -> Option<Type>;
+
+    /// Returns true for columns whose values name a partition.
+    fn can_partition(ty: &Type) -> bool {
+        !matches!(ty, Type::Json) && ty.container().is_none()
+    }
+}
+
 /// The check of one load.
 #[derive(Debug)]
-pub(super) struct TableRows {
+pub(super) struct TableRows<F: FormatRules> {
     columns: Vec<TableColumn>,
+    rules: PhantomData<F>,
     partition_by: Arc<[Arc<str>]>,
     type_merge: TypeMerge,
     /// True if the table may get columns.
@@ -41,13 +79,13 @@ pub(super) struct TableRows {
 enum Place<'a> {
     /// It gets the type of the table, with members of objects that are added to it.
     Known(&'a TableColumn, Type),
-    /// It is new.
-    New,
+    /// It is new, and its files have this type.
+    New(Type),
     /// It cannot be in the table, for this reason.
     None(String),
 }
 
-impl TableRows {
+impl<F: FormatRules> TableRows<F> {
     /// Creates the check of a table with these columns; `None` for a table that does not exist.
     pub(super) fn new(
         columns: Option<Vec<TableColumn>>,
@@ -56,7 +94,14 @@ impl TableRows {
         may_widen: bool,
     ) -> Self {
         let exists = columns.is_some();
-        TableRows { columns: columns.unwrap_or_default(), partition_by, type_merge, may_widen, exists }
+        TableRows {
+            columns: columns.unwrap_or_default(),
+            rules: PhantomData,
+            partition_by,
+            type_merge,
+            may_widen,
+            exists,
+        }
     }
 
     fn place(&self, field: &Field) -> Place<'_> {
@@ -68,14 +113,17 @@ impl TableRows {
         }
         let lower = field.name.to_lowercase();
         if let Some(column) = self.columns.iter().find(|column| column.name.to_lowercase() == lower) {
-            return Place::None(format!("the table has `{}`, and Delta ignores case; rename it", column.name));
+            return Place::None(format!("the table has `{}`, and {} ignores case; rename it", column.name, F::NAME));
         }
-        if let Some(reason) = unfit_name(field) {
+        if let Some(reason) = F::unfit_name(field) {
             return Place::None(reason);
         }
         match self.exists && !self.may_widen {
             true => Place::None("the table has no such column".to_owned()),
-            false => Place::New,
+            false => match F::new_type(&field.ty) {
+                Ok(ty) => Place::New(ty),
+                Err(reason) => Place::None(format!("it {reason}")),
+            },
         }
     }
 
@@ -104,7 +152,7 @@ impl TableRows {
             },
             (Type::List(table), Type::List(found)) => Type::List(Box::new(self.pinned(table, found))),
             (Type::Map(table), Type::Map(found)) => Type::Map(Box::new(self.pinned(table, found))),
-            _ => table.clone(),
+            _ => F::widened(table, found).filter(|_| self.may_widen).unwrap_or_else(|| table.clone()),
         }
     }
 
@@ -127,18 +175,13 @@ impl TableRows {
             let has = || format!("has {}", described(&field.ty));
             match self.place(field) {
                 _ if field.ty == Type::Null => {}
-                Place::Known(column, ty) if !self.holds(&ty, &field.ty) => {
+                Place::Known(column, ty) if !self.holds(&ty, &field.ty) && !are_numbers(&ty, &field.ty) => {
                     misfit(&field.name, format!("{}, and the table has {}", has(), column.shown));
                 }
-                Place::Known(..) => {}
-                Place::New => {
-                    if let Err(what) = delta_type(&field.ty) {
-                        misfit(&field.name, what.to_owned());
-                    }
-                }
+                Place::Known(..) | Place::New(_) => {}
                 Place::None(reason) => misfit(&field.name, format!("{}, and {reason}", has())),
             }
-            if self.partition_by.contains(&field.name) && !can_partition(&field.ty) {
+            if self.partition_by.contains(&field.name) && !F::can_partition(&field.ty) {
                 misfit(&field.name, format!("{}, which cannot name a partition", has()));
             }
         }
@@ -149,7 +192,7 @@ impl TableRows {
             if let Some(other) = other.filter(|other| other.name != field.name) {
                 misfit(
                     &field.name,
-                    format!("differs only in case from `{}`, and Delta ignores case; rename it", other.name),
+                    format!("differs only in case from `{}`, and {} ignores case; rename it", other.name, F::NAME),
                 );
             }
         }
@@ -171,10 +214,7 @@ impl TableRows {
         let mut unfit = match self.place(field) {
             _ if field.ty == Type::Null => Vec::new(),
             Place::None(reason) => valid(&reason),
-            Place::New => match delta_type(&field.ty) {
-                Ok(_) => Vec::new(),
-                Err(reason) => valid(&format!("it {reason}")),
-            },
+            Place::New(_) => Vec::new(),
             Place::Known(_, ty) if self.holds(&ty, &field.ty) => Vec::new(),
             Place::Known(column, ty) => match narrowed(array, &field.ty, &ty) {
                 Ok(Narrowed { unfit, .. }) => {
@@ -183,20 +223,20 @@ impl TableRows {
                 Err(_) => valid(&format!("the table has {}", column.shown)),
             },
         };
-        if is_partition && field.ty.is_text_like() {
+        if is_partition && F::EMPTY_TEXT_IS_NULL && field.ty.is_text_like() {
             let texts = array.as_string_view();
             let is_empty = |row: &usize| !texts.is_null(*row) && texts.value(*row).is_empty();
-            let reason = "Delta reads an empty text that names a partition as null";
-            unfit.extend((0..batch.rows).filter(is_empty).map(|row| (row as u32, reason.to_owned())));
+            let reason = format!("{} reads an empty text that names a partition as null", F::NAME);
+            unfit.extend((0..batch.rows).filter(is_empty).map(|row| (row as u32, reason.clone())));
         }
-        if is_partition && !can_partition(&field.ty) {
+        if is_partition && !F::can_partition(&field.ty) {
             unfit.extend(valid("its values have several types, and cannot name a partition"));
         }
         unfit
     }
 }
 
-impl RowEncoder for TableRows {
+impl<F: FormatRules> RowEncoder for TableRows<F> {
     fn unfit(&self, batch: &Batch) -> Vec<UnfitRow> {
         // The first reason of a row counts.
         let mut unfit: BTreeMap<u32, (FieldPath, String)> = BTreeMap::new();
@@ -217,10 +257,15 @@ impl RowEncoder for TableRows {
         unfit.into_iter().map(|(row, (path, reason))| UnfitRow { row, path, reason }).collect()
     }
 
+    fn columns_with_maps(&self) -> Schema {
+        let column = |column: &TableColumn| Some(Field::new(column.name.clone(), column.ty.clone().filter(has_map)?));
+        Schema::new(self.columns.iter().filter_map(column).collect())
+    }
+
     fn file_columns(&self, columns: &Schema) -> Schema {
         let field = |field: &Field| match self.place(field) {
-            Place::Known(_, ty) => Some(Field::new(field.name.clone(), ty)),
-            Place::New => Some(field.clone()),
+            Place::Known(..) if F::LEAVES_OUT_NULLS && field.ty == Type::Null => None,
+            Place::Known(_, ty) | Place::New(ty) => Some(Field::new(field.name.clone(), ty)),
             // It has no values: rows that had some did not fit.
             Place::None(_) => None,
         };
@@ -242,7 +287,7 @@ impl RowEncoder for TableRows {
     }
 }
 
-impl TableRows {
+impl<F: FormatRules> TableRows<F> {
     fn cast<'a>(&self, array: &'a ArrayRef, from: &Type, to: &Type) -> Result<Cow<'a, ArrayRef>, LoadError> {
         let bug = |what: String| LoadError::Bug(format!("cannot bring rows to the columns of the table: {what}"));
         if let (Type::Fixed(from), Type::Fixed(to)) = (from, to)
@@ -264,6 +309,21 @@ impl TableRows {
             Err(_) if array.null_count() == array.len() => Ok(Cow::Owned(new_null_array(&to.to_arrow(), array.len()))),
             Err(error) => Err(bug(error)),
         }
+    }
+}
+
+/// Returns true for two types of numbers: each value is judged by itself then, as `2.0` is an integer.
+fn are_numbers(table: &Type, found: &Type) -> bool {
+    matches!((table, found), (Type::Int { .. }, Type::Float | Type::Decimal) | (Type::Float, Type::Int { .. }))
+}
+
+/// Returns true if a value of the type is an object with open-ended keys, or has one in it.
+fn has_map(ty: &Type) -> bool {
+    match ty {
+        Type::Map(_) => true,
+        Type::List(item) => has_map(item),
+        Type::Struct(fields) => fields.iter().any(|field| has_map(&field.ty)),
+        _ => false,
     }
 }
 
@@ -381,11 +441,37 @@ fn by_decoding(array: &ArrayRef, from: &Type, to: &Type) -> Result<Narrowed, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::warehouse::delta::schema::{new_schema, table_columns};
+
+    /// Rules of a format that takes every column.
+    #[derive(Debug)]
+    struct PlainRules;
+
+    impl FormatRules for PlainRules {
+        const NAME: &'static str = "Delta";
+        const EMPTY_TEXT_IS_NULL: bool = true;
+        const LEAVES_OUT_NULLS: bool = false;
+
+        fn unfit_name(_: &Field) -> Option<String> {
+            None
+        }
+
+        fn new_type(ty: &Type) -> Result<Type, &'static str> {
+            Ok(ty.clone())
+        }
+
+        fn widened(_: &Type, _: &Type) -> Option<Type> {
+            None
+        }
+    }
 
     fn table(fields: &[(&str, Type)]) -> Option<Vec<TableColumn>> {
-        let fields = fields.iter().map(|(name, ty)| Field::new(*name, ty.clone())).collect();
-        table_columns(&new_schema(&Schema::new(fields)).unwrap())
+        let column = |(name, ty): &(&str, Type)| TableColumn {
+            name: (*name).into(),
+            shown: ty.to_string(),
+            ty: Some(ty.clone()),
+            nullable: true,
+        };
+        Some(fields.iter().map(column).collect())
     }
 
     /// Decodes records, whose types are inferred from all of them.
@@ -419,7 +505,7 @@ mod tests {
 
     /// Checks `records` against a table, and returns the bad rows and the text of the others as the files have them.
     fn checked(columns: &[(&str, Type)], records: &str) -> (Vec<u32>, String) {
-        let check = TableRows::new(table(columns), [].into(), TypeMerge::Json, true);
+        let check = TableRows::<PlainRules>::new(table(columns), [].into(), TypeMerge::Json, true);
         let batch = rows(records);
         let unfit: Vec<u32> = check.unfit(&batch).iter().map(|row| row.row).collect();
         let kept: Vec<u32> = (0..batch.rows as u32).filter(|row| !unfit.contains(row)).collect();
@@ -466,7 +552,7 @@ mod tests {
                 "{\"n\":{\"a\":1},\"e\":{\"a\":1},\"t\":\"x\",\"l\":[1]}\n{\"n\":null,\"e\":null,\"t\":null,\"l\":null}\n"
             )
         );
-        let check = TableRows::new(table(&columns), [].into(), TypeMerge::Json, false);
+        let check = TableRows::<PlainRules>::new(table(&columns), [].into(), TypeMerge::Json, false);
         let types: Vec<Type> =
             check.file_columns(&rows(records).schema).fields.iter().map(|field| field.ty.clone()).collect();
         assert_eq!(types, [Type::Json, Type::Json, Type::Text, Type::List(Box::new(Type::Json))]);
@@ -484,7 +570,7 @@ mod tests {
         columns[0].nullable = false;
         columns[1].ty = None;
         columns[1].shown = "integer".into();
-        let check = TableRows::new(Some(columns), ["p".into()].into(), TypeMerge::Json, false);
+        let check = TableRows::<PlainRules>::new(Some(columns), ["p".into()].into(), TypeMerge::Json, false);
         let columns = Schema::new(vec![
             Field::new("t", INT),
             Field::new("case", INT),
@@ -507,7 +593,7 @@ mod tests {
 
     #[test]
     fn empty_text_names_no_partition() {
-        let check = TableRows::new(None, ["p".into()].into(), TypeMerge::Json, true);
+        let check = TableRows::<PlainRules>::new(None, ["p".into()].into(), TypeMerge::Json, true);
         let unfit = check.unfit(&rows("{\"p\":\"\"}\n{\"p\":null}\n{\"p\":\"x\"}\n"));
         assert_eq!(unfit.len(), 1);
         assert_eq!((unfit[0].row, unfit[0].path.to_string()), (0, "p".to_owned()));

@@ -1,0 +1,172 @@
+//! Delta tables that others have made or changed: values, maps, forms of text and rows that are gone.
+
+use serde_json::{Value, json};
+
+use crate::support::delta::{DeltaTable, Readers};
+use crate::support::{Done, Place, exit};
+
+fn load(place: &Place, source: &str, table: &str, more: &[&str]) -> Done {
+    let url = format!("delta:{table}");
+    let args = ["convert", source, "-o", &url];
+    place.run(&args.iter().chain(more).copied().collect::<Vec<_>>())
+}
+
+/// A number is judged by itself, in the first records as behind them: `2.0` is the integer 2, and `2.5` is a bad record.
+#[test]
+fn a_number_is_judged_by_itself_wherever_it_stands() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1,\"n\":1,\"f\":0.5}\n");
+    load(&place, "a.ndjson", "t", &[]).ok();
+    // Beyond the records that are looked at first.
+    let ints =
+        "{\"id\":2,\"n\":7,\"f\":1,\"filler\":\"a text that makes the records long enough for a few of them\"}\n";
+    let many = 70_000;
+    for (name, text, rows) in [
+        ("first", "{\"id\":2,\"n\":2.0,\"f\":3}\n{\"id\":3,\"n\":2.5,\"f\":9007199254740993}\n".to_owned(), 1),
+        ("late", format!("{}{{\"id\":3,\"n\":2.0}}\n{{\"id\":4,\"n\":2.5}}\n", ints.repeat(many)), many + 1),
+    ] {
+        place.write("in.ndjson", &text);
+        let done = load(&place, "in.ndjson", "t", &["--load-key", name]).code(exit::BAD_DATA);
+        done.says("`n`").says("the table has long");
+        let skipped = load(&place, "in.ndjson", "t", &["--load-key", name, "--on-bad-record", "skip"]);
+        skipped.code(exit::PARTIAL).says("1 rejected");
+        let found = DeltaTable::of(&place, "t").local_rows(&place, "t");
+        let twos = found.iter().filter(|row| row["n"] == 2).count();
+        assert_eq!((found.len(), twos), (1 + rows, 1), "{name}");
+        load(&place, "a.ndjson", "t", &["--load", "replace"]).ok();
+    }
+    // Text is none of its numbers.
+    place.write("text.ndjson", "{\"id\":2,\"n\":\"2\"}\n");
+    load(&place, "text.ndjson", "t", &[]).code(exit::LOAD_REFUSED).says("column `n` has text, and the table has long");
+}
+
+/// Members of an object that are null are in the map of the table, and absent ones are not.
+#[test]
+fn a_map_of_the_table_keeps_members_that_are_null() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    readers.make(&place, "maps", "maps");
+    let row = r#"{"id":2,"m":{"a":null,"b":2},"l":[{"m":{"x":null}}]}"#;
+    let late = "{\"id\":3,\"m\":null}\n".repeat(300_000);
+    place.write("in.ndjson", format!("{row}\n"));
+    place.write("late.ndjson", format!("{late}{}\n", row.replace(":2,\"m\"", ":4,\"m\"")));
+    load(&place, "in.ndjson", "maps", &[]).ok();
+    load(&place, "late.ndjson", "maps", &[]).ok();
+    let rows = readers.rows(&place, "maps");
+    let expected = (json!([["a", null], ["b", 2]]), json!([{"m": [["x", null]]}]));
+    for id in [2, 4] {
+        let row = rows.iter().find(|row| row["id"] == id).unwrap();
+        assert_eq!((pairs(&row["m"]), json!([{"m": pairs(&row["l"][0]["m"])}])), expected, "row {id}");
+    }
+    // A value that the map cannot hold is said by its name.
+    place.write("text.ndjson", "{\"id\":5,\"m\":{\"a\":\"x\"}}\n");
+    load(&place, "text.ndjson", "maps", &[]).code(exit::LOAD_REFUSED).says("column `m`").says("map<string, long>");
+}
+
+/// The entries of a map as pairs, whether a reader shows it as pairs or as an object.
+fn pairs(map: &Value) -> Value {
+    match map {
+        Value::Object(members) => members.iter().map(|(key, value)| json!([key, value])).collect(),
+        other => other.clone(),
+    }
+}
+
+/// A table made from the printed statement takes mixed values as JSON text, in the first load and in later ones.
+#[test]
+fn a_table_of_the_printed_statement_takes_mixed_values() {
+    let place = Place::new();
+    let rows =
+        "{\"id\":1,\"v\":\"a\",\"n\":null,\"o\":[{\"w\":1}]}\n{\"id\":2,\"v\":2,\"n\":null,\"o\":[{\"w\":\"x\"}]}\n";
+    place.write("in.ndjson", rows);
+    let done = place.run_line("schema in.ndjson --format ddl:delta --into t").ok();
+    let text = done.text();
+    let (_, forms) = text.split_once("'drawoff.forms' = '").expect(text);
+    let forms = forms.split('\'').next().unwrap();
+    assert_eq!(forms, "v=json,n=null,o;w=json");
+    // As an engine makes it by the statement: a property of the table, and nothing at the fields.
+    load(&place, "in.ndjson", "t", &[]).ok();
+    let entry = place.path("t/_delta_log/00000000000000000000.json");
+    let made: String = std::fs::read_to_string(&entry)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|action| action.get("protocol").is_some() || action.get("metaData").is_some())
+        .map(|mut action| {
+            if let Some(metadata) = action.get_mut("metaData") {
+                let schema = metadata["schemaString"].as_str().unwrap();
+                let plain = ["json", "null"].iter().fold(schema.to_owned(), |schema, form| {
+                    schema.replace(&format!("{{\"drawoff.form\":\"{form}\"}}"), "{}")
+                });
+                assert!(!plain.contains("drawoff.form"), "{plain}");
+                metadata["schemaString"] = plain.into();
+                metadata["configuration"] = json!({"drawoff.forms": forms, "owner": "crm"});
+            }
+            format!("{action}\n")
+        })
+        .collect();
+    std::fs::write(&entry, made).unwrap();
+    load(&place, "in.ndjson", "t", &[]).ok().says("loaded 2 rows");
+    // The first values of `n` decide what its text is, and the new metadata says it all.
+    place.write("more.ndjson", "{\"id\":3,\"v\":\"b\",\"n\":\"plain\",\"o\":null}\n");
+    load(&place, "more.ndjson", "t", &[]).ok();
+    let rows = || {
+        let mut rows = DeltaTable::of(&place, "t").local_rows(&place, "t");
+        rows.sort_by_key(|row| row["id"].as_i64());
+        rows
+    };
+    let values: Vec<Value> = rows().iter().map(|row| row["v"].clone()).collect();
+    assert_eq!(values, [json!("\"a\""), json!("2"), json!("\"b\"")]);
+    assert_eq!(rows()[2]["n"], json!("plain"));
+    let log = std::fs::read_to_string(place.path("t/_delta_log/00000000000000000002.json")).unwrap();
+    let metadata = log.lines().find(|line| line.contains("metaData")).expect("its metadata changed");
+    assert!(metadata.contains("drawoff.form") && !metadata.contains("drawoff.forms"), "{metadata}");
+    assert!(metadata.contains("\"owner\":\"crm\""), "{metadata}");
+    place.write("last.ndjson", "{\"id\":4,\"n\":\"text\"}\n");
+    load(&place, "last.ndjson", "t", &[]).ok();
+    assert_eq!(rows()[3]["n"], json!("text"));
+}
+
+/// Rows that another engine has removed are said to be gone, and `--again` loads them.
+#[test]
+fn rows_that_another_engine_removed_are_loaded_again() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    place.write("b.ndjson", "{\"id\":3}\n");
+    load(&place, "a.ndjson", "t", &["--load-key", "a"]).ok();
+    readers.make(&place, "t", "emptied");
+    assert_eq!(readers.rows(&place, "t").len(), 0);
+    let done = load(&place, "a.ndjson", "t", &["--load-key", "a"]).ok();
+    done.says("loaded on 20").says("the table has none of these rows now").says("`--again`");
+    // Beside another load, whose rows are there.
+    load(&place, "b.ndjson", "t", &["--load-key", "b"]).ok();
+    load(&place, "a.ndjson", "t", &["--load-key", "a"]).ok().says("the table has none of these rows now");
+    let done = load(&place, "b.ndjson", "t", &["--load-key", "b"]).ok();
+    assert!(done.says("nothing was changed").stderr.lines().all(|line| !line.contains("none of these rows")));
+    load(&place, "a.ndjson", "t", &["--load-key", "a", "--again"]).ok().says("loaded 2 rows");
+    assert_eq!(readers.rows(&place, "t").len(), 3);
+    load(&place, "a.ndjson", "t", &["--load-key", "a", "--again"]).ok().says("replaced 1 file");
+    assert_eq!(readers.rows(&place, "t").len(), 3);
+}
+
+/// A place without a table is an error where loads are listed or cleaned up; what a first load left there is removed.
+#[test]
+fn loads_of_no_table_are_an_error() {
+    let place = Place::new();
+    place.run_line("loads ls delta:none").code(exit::LOAD_REFUSED).says("there is no Delta table").hints("_delta_log");
+    place.run_line("loads gc delta:none").code(exit::LOAD_REFUSED).says("there is no Delta table");
+    std::fs::create_dir(place.path("left")).unwrap();
+    place.write("left/drawoff-0123456789abcdef-00001.parquet", "left by a load");
+    place.run_line("loads gc delta:left --older-than 0s").ok().says("removed 1 file");
+    place.run_line("loads gc delta:left --older-than 0s").code(exit::LOAD_REFUSED).says("there is no Delta table");
+}
+
+/// A value that no directory can have as its name ends the load before anything is in the table.
+#[test]
+fn a_partition_of_a_long_value_is_refused() {
+    let place = Place::new();
+    place.write("a.ndjson", format!("{{\"id\":1,\"p\":\"a\"}}\n{{\"id\":2,\"p\":\"{}\"}}\n", "ø".repeat(50)));
+    let done = load(&place, "a.ndjson", "t", &["--partition-by", "p"]).code(exit::BAD_DATA);
+    done.says("a directory name of 302 bytes; the maximum is 255").hints("divide the rows by another column");
+    assert!(!place.path("t").exists());
+}

@@ -1,0 +1,157 @@
+//! Iceberg tables that others have made or changed, and kills of loads at named points.
+
+use std::io::Write as _;
+use std::process::{Child, Stdio};
+
+use serde_json::json;
+
+use crate::support::iceberg::{CATALOG, Readers, assert_no_orphans, files};
+use crate::support::{Done, Place, exit, wait_for};
+
+fn load(place: &Place, source: &str, table: &str, more: &[&str]) -> Done {
+    let args = ["convert", source, "-o", CATALOG, "--into", table];
+    place.run(&args.iter().chain(more).copied().collect::<Vec<_>>())
+}
+
+/// A number is judged by itself, and members of objects that are null are in the map of the table.
+#[test]
+fn numbers_and_maps_of_a_table_keep_what_the_records_have() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    readers.make(&place, "crm.t", "maps");
+    place.write("in.ndjson", "{\"id\":2.0,\"m\":{\"a\":null,\"b\":2}}\n{\"id\":2.5,\"m\":{}}\n");
+    load(&place, "in.ndjson", "crm.t", &[]).code(exit::BAD_DATA).says("the table has long");
+    load(&place, "in.ndjson", "crm.t", &["--on-bad-record", "skip"]).code(exit::PARTIAL).says("1 rejected");
+    let rows = readers.rows(&place, "crm.t");
+    assert_eq!(rows[1], json!({"id": 2, "m": {"a": null, "b": 2}}));
+}
+
+#[test]
+fn rows_that_another_engine_removed_are_said_to_be_gone() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    load(&place, "a.ndjson", "crm.t", &[]).ok();
+    readers.change(&place, &["empty", "crm.t"]);
+    let done = load(&place, "a.ndjson", "crm.t", &[]).ok();
+    done.says("loaded on 20").says("the table has no rows now").says("`--load-key`");
+    load(&place, "a.ndjson", "crm.t", &["--load-key", "more"]).ok().says("loaded 2 rows");
+    assert_eq!(readers.rows(&place, "crm.t").len(), 2);
+    let missing = |command: &str| {
+        let done = place.run(&["loads", command, CATALOG, "--into", "crm.none"]).code(exit::LOAD_REFUSED);
+        done.says("the catalog has no such table").hints("crm.companies");
+    };
+    missing("ls");
+    missing("gc");
+}
+
+/// A table made from the printed statement takes mixed values as JSON text: the catalog numbers the fields as the statement
+/// expects.
+#[test]
+fn the_printed_statement_says_what_text_is() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"id\":1,\"o\":{\"x\":1,\"w\":\"a\"}}\n{\"id\":2,\"o\":{\"x\":2,\"w\":[1]}}\n");
+    let done = place.run_line("schema in.ndjson --format ddl:iceberg --into crm.t").ok();
+    assert!(done.text().contains("'drawoff.text-forms' = '4:json'"), "{}", done.text());
+}
+
+/// A moment of a load at which it is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Point {
+    /// Its data files are being written.
+    Parts,
+    /// The metadata of its commit is there, and the catalog does not name it.
+    BeforeCommit,
+    /// The catalog names it: the response is lost.
+    Committed,
+}
+
+/// Killed at each point, alone or beside a second load of the same rows: the same command has every row once, and the key is
+/// found.
+#[test]
+fn rows_are_there_once_after_a_kill_at_each_point() {
+    let Some(readers) = Readers::find() else { return };
+    // More than is looked at before the first part is written.
+    let rows = 100_000;
+    let text: String = (0..rows)
+        .map(|id| {
+            format!(
+                "{{\"id\":{id},\"v\":\"some text that makes the records long enough for this many of them: {id}\"}}\n"
+            )
+        })
+        .collect();
+    for (point, racing) in
+        [Point::Parts, Point::BeforeCommit, Point::Committed].map(|p| [(p, false), (p, true)]).concat()
+    {
+        let place = Place::new();
+        place.write("in.ndjson", &text);
+        place.write("old.ndjson", "{\"id\":-1,\"v\":\"old\"}\n");
+        load(&place, "old.ndjson", "crm.t", &[]).ok();
+        let start = |source: &str| {
+            let args = ["convert", source, "--from", "ndjson", "-o", CATALOG, "--into", "crm.t", "--load-key", "k"];
+            let mut command = place.command(&[&args[..], &["--max-file-rows", "10000"]].concat());
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let metadata = || found(&place, "metadata", ".metadata.json");
+        let before = metadata();
+        let (mut killed, mut others): (Child, Vec<Child>);
+        match point {
+            Point::Parts => {
+                killed = start("-");
+                killed.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+                wait_for("its parts", || found_any(&place, "/attempt.").then_some(()));
+                others = Vec::from_iter(racing.then(|| start("in.ndjson")));
+                killed.kill().unwrap();
+            }
+            Point::BeforeCommit | Point::Committed => {
+                let lock = readers.lock(&place);
+                killed = start("in.ndjson");
+                others = Vec::from_iter(racing.then(|| start("in.ndjson")));
+                let wanted = before.len() + 1 + usize::from(racing);
+                wait_for("the metadata of each", || (metadata().len() == wanted).then_some(()));
+                if point == Point::BeforeCommit {
+                    killed.kill().unwrap();
+                    drop(lock);
+                } else {
+                    drop(lock);
+                    let is_named = |name: &String| {
+                        let catalog = std::fs::read(place.path("c.db")).unwrap_or_default();
+                        let name = name.rsplit('/').next().unwrap().as_bytes();
+                        catalog.windows(name.len()).any(|window| window == name)
+                    };
+                    let new =
+                        || metadata().into_iter().filter(|name| !before.contains(name)).any(|name| is_named(&name));
+                    wait_for("the commit", || new().then_some(()));
+                    let _ = killed.kill();
+                    others.iter_mut().for_each(|other| drop(other.kill()));
+                }
+            }
+        }
+        killed.wait().unwrap();
+        for other in &mut others {
+            let ended = other.wait().unwrap();
+            assert!(ended.success() || point == Point::Committed, "{point:?}, racing {racing}");
+        }
+        let again = load(&place, "in.ndjson", "crm.t", &["--load-key", "k"]).ok();
+        match racing || point == Point::Committed {
+            true => again.says("nothing was changed"),
+            false => again.says("rows into crm.t"),
+        };
+        load(&place, "in.ndjson", "crm.t", &["--load-key", "k"]).ok().says("nothing was changed");
+        let state = readers.state(&place, "crm.t");
+        let what = format!("{point:?}, racing {racing}");
+        assert_eq!((state.rows, state.loads, state.snapshots), (rows + 1, 2, 2), "{what}");
+        assert_no_orphans(&readers, &place, CATALOG, "crm.t");
+        let ids: std::collections::BTreeSet<i64> =
+            readers.rows(&place, "crm.t").iter().map(|row| row["id"].as_i64().unwrap()).collect();
+        assert_eq!(ids.len() as u64, rows + 1, "{what}");
+    }
+}
+
+fn found(place: &Place, directory: &str, end: &str) -> Vec<String> {
+    files(place, &format!("wh/crm/t/{directory}")).into_iter().filter(|name| name.ends_with(end)).collect()
+}
+
+fn found_any(place: &Place, part: &str) -> bool {
+    files(place, "wh/crm/t/data").iter().any(|name| name.contains(part))
+}
