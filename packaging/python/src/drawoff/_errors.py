@@ -113,7 +113,7 @@ class NotFoundError(Error, LookupError):
 
 
 class RefusedError(Error):
-    """The API refused the request."""
+    """The API, or the server of a URL, refused the request."""
 
     exit_code = 13
 
