@@ -15,7 +15,7 @@ use crate::column::{Morsel, Schema, TypeMerge};
 use crate::format::frame::BufferPool;
 use crate::format::{Compression, CsvOptions, OutputFormat};
 use crate::source::Source;
-use crate::transform::Steps;
+use crate::transform::{Step, Steps};
 
 /// Finds the last record within the row limit of a plan.
 pub(super) struct LimitFinder {
@@ -39,7 +39,7 @@ pub(super) enum Cut {
 }
 
 impl LimitFinder {
-    /// Creates a finder for the steps of `plan`, whose sources begin with `sample`; `None` if no step limits the rows, or if
+    /// Creates a finder for the limits of `plan`, whose sources begin with `sample`; `None` if no step limits the rows, or if
     /// the plan has an error.
     pub(super) fn new(
         plan: &ExecutionPlan,
@@ -48,10 +48,20 @@ impl LimitFinder {
         is_one_source: bool,
         source_columns: &[Arc<str>],
     ) -> Option<Self> {
-        let mut steps = plan.steps.clone();
-        if !steps.iter().any(|step| step.properties().has_limit) {
-            return None;
-        }
+        let last = plan.steps.iter().rposition(|step| step.properties().has_limit)?;
+        LimitFinder::of_steps(plan, &plan.steps[..=last], type_merge, sample, is_one_source, source_columns)
+    }
+
+    /// Creates a finder for `steps`, the first of `plan`, the last of which is a limit.
+    fn of_steps(
+        plan: &ExecutionPlan,
+        steps: &[Step],
+        type_merge: TypeMerge,
+        sample: &[Item],
+        is_one_source: bool,
+        source_columns: &[Arc<str>],
+    ) -> Option<Self> {
+        let mut steps = steps.to_vec();
         // What they find out about values is about rows behind the limit, too.
         steps.iter_mut().for_each(|step| step.begin());
         // Text, for which no value is typed. Steps mean the same for every output.
@@ -125,16 +135,24 @@ pub(super) fn cut_at_limit(
     is_one_source: bool,
     source_columns: &[Arc<str>],
 ) -> bool {
-    let Some(mut finder) = LimitFinder::new(plan, type_merge, sample, is_one_source, source_columns) else {
-        return false;
-    };
-    let ends = sample.iter().enumerate().find_map(|(i, item)| Some((i, finder.end_in(item)?)));
-    let Some((last, cut)) = ends else { return false };
-    sample.truncate(last + 1);
-    if let (Cut::Records(records), Some(Item::Morsel(morsel, _))) = (cut, sample.last_mut()) {
-        *morsel = records;
+    let mut is_cut = false;
+    // One after the other: a step between two limits may not fit the records behind the first.
+    for (i, step) in plan.steps.iter().enumerate() {
+        if !step.properties().has_limit {
+            continue;
+        }
+        let steps = &plan.steps[..=i];
+        let finder = LimitFinder::of_steps(plan, steps, type_merge, sample, is_one_source, source_columns);
+        let Some(mut finder) = finder else { continue };
+        let ends = sample.iter().enumerate().find_map(|(i, item)| Some((i, finder.end_in(item)?)));
+        let Some((last, cut)) = ends else { continue };
+        sample.truncate(last + 1);
+        if let (Cut::Records(records), Some(Item::Morsel(morsel, _))) = (cut, sample.last_mut()) {
+            *morsel = records;
+        }
+        is_cut = true;
     }
-    true
+    is_cut
 }
 
 /// Infers the schema of the records of `sources` up to the row limit of a plan.

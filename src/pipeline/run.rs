@@ -136,8 +136,23 @@ fn attempt(
     // A live output has shown rows, which a repeated pass would show again.
     let may_start_over = mode.rereadable && !is_live && plan.schema.policy == SchemaPolicy::Evolve;
     let mut outputs = open_outputs(plan, type_merge, &order, may_start_over && !mode.full, control)?;
-    let tables = outputs.iter().map(OutputWriter::table_rows).collect();
-    let prepared = Prepared::new(plan, type_merge, &sample, n_sources == 1, tables, source_columns.clone())?;
+    let is_one = n_sources == 1;
+    let prepare = |sample: &[Item], outputs: &[OutputWriter]| {
+        let tables = outputs.iter().map(OutputWriter::table_rows).collect();
+        Prepared::new(plan, type_merge, sample, is_one, tables, source_columns.clone())
+    };
+    // Steps behind a row limit may not fit the values of records behind it, which they never see.
+    let mut is_cut = false;
+    let prepared = match prepare(&sample, &outputs) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            is_cut = cut_at_limit(plan, type_merge, &mut sample, is_one, &source_columns);
+            if !is_cut {
+                return Err(error.into());
+            }
+            prepare(&sample, &outputs).map_err(|_| error)?
+        }
+    };
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
@@ -145,7 +160,7 @@ fn attempt(
         return Err(error.into());
     }
     // No record behind a row limit decides on a column or a type. A name is no mistake if one of them has it.
-    let is_cut = cut_at_limit(plan, type_merge, &mut sample, n_sources == 1, &source_columns);
+    is_cut |= cut_at_limit(plan, type_merge, &mut sample, is_one, &source_columns);
     // JSON from CSV cannot turn a number that was written back into text, so all records are read first
     // where the sources can be read twice.
     let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;

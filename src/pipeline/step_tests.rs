@@ -602,3 +602,20 @@ fn rows_of_flattened_records_have_no_null_keys() {
         assert_eq!(dir.read("out.ndjson"), "{\"id\":1}\n{\"a\":\"x\",\"id\":2}\n{\"id\":3}\n");
     }
 }
+
+#[test]
+fn records_behind_a_limit_fit_no_step_and_need_not() {
+    let dir = TestDir::new();
+    let content: String = (0..100).map(|i| format!("{{\"id\":{i},\"p\":\"{i:050}\"}}\n")).collect();
+    let content = content + "{\"id\":100,\"late\":\"t\"}\n";
+    for steps in [
+        vec![first(3), explode("`late`")],
+        vec![first(3), where_("coalesce(`late`, 4) > 3")],
+        vec![first(5), explode("`late`"), first(3)],
+    ] {
+        for morsel_bytes in [1, 1000, 1 << 20] {
+            let report = run(dir.plan("in.ndjson", &content, "out.csv", &steps), 2, morsel_bytes);
+            assert_eq!(report.unwrap().rows_written, 3, "{steps:?} {morsel_bytes}");
+        }
+    }
+}
