@@ -86,7 +86,7 @@ async fn files_are_private_while_they_are_written() {
     }
     assert!(seen > 3, "{seen}");
     let runs = local.data_dir().join("runs").join(&run);
-    assert_eq!(std::fs::read_dir(runs).unwrap().count(), 9);
+    assert_eq!(std::fs::read_dir(runs).unwrap().count(), 10);
 }
 
 /// A block that fails leaves no file behind.
