@@ -511,7 +511,10 @@ impl PartitionedWriter {
             // columns of a table are in its commit.
             self.current_file(&"".into())?;
         }
-        let columns = columns.without(&self.partition_by);
+        let mut columns = columns.without(&self.partition_by);
+        if matches!(&self.destination, Destination::Directory { directory, .. } if directory.leaves_out_empty) {
+            columns = columns.without_empty().0;
+        }
         for at in 0..self.files.len() {
             self.write_pending(at)?;
         }
