@@ -97,6 +97,10 @@ pub(super) fn short(text: &str, kind: ValueKind) -> String {
         Ok(number) if kind == ValueKind::Number && text.contains('.') && number.is_finite() => {
             if number != 0.0 && !PLAIN.contains(&number.abs()) {
                 let rounded = format!("{number:.5e}");
+                let shortest = format!("{number:e}");
+                if shortest.len() < rounded.len() {
+                    return shortest;
+                }
                 let (digits, exponent) = rounded.split_once('e').unwrap_or((&rounded, "0"));
                 return format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'));
             }
