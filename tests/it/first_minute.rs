@@ -225,7 +225,7 @@ fn a_dry_run_finds_what_was_started_before() {
     // Rows in the request, too.
     let webhook = place.read_text("workflow.json").replace("read_csv", "webhook").replace("My first workflow", "Rows");
     place.write("webhook.json", webhook);
-    place.write("rows.json", "[{\"company_name\":\"A\",\"domain\":\"a.example\"}]");
+    place.write("rows.json", r#"[{"company_name": "Fjord Robotics", "domain": "fjord-robotics.example", "country": "NO", "employee_count": "120"}]"#);
     let line = "run webhook.json --payload @rows.json --once rows";
     place.run_line(&format!("{line} -o rows.ndjson")).ok();
     let done = place.run_line(&format!("{line} --dry-run")).ok();

@@ -16,7 +16,6 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 
-use super::dry_run;
 use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::LedgerSession;
@@ -32,13 +31,13 @@ use crate::cli::copy_into::copy_into;
 use crate::cli::dialect::InputArgs;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::{outputs, sources, tables};
+use crate::cli::{outputs, sources, table, tables};
 use crate::client::{self, Client, OpenParts, PartsIdentity, StartIdentity, StateDir, StateError, WatchOptions};
 use crate::format::FormatFamily;
 use crate::pipeline::{self, Control, Cutter, Part, PartFormat};
 use crate::sink::temporary_file;
 use crate::source::Source;
-use crate::text::{counted, error_chain, escape_for_terminal, human_count, human_duration};
+use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count, human_duration};
 
 /// The workflow and the inputs of the runs.
 pub(super) struct PartsRequest<'a> {
@@ -124,7 +123,7 @@ pub(super) async fn run_parts(
     let first = cutting.next(context).await?;
     let open = OpenParts::unstored(request.work.name());
     if request.args.dry_run {
-        return dry_run::of_parts(context, client, state, request, cutting, first).await;
+        return dry_run(context, client, state, request, cutting, first).await;
     }
     let open = match (state, &first) {
         (Some(state), Some((_, input))) => {
@@ -202,7 +201,7 @@ pub(super) async fn run_parts(
 }
 
 impl PartsRequest<'_> {
-    pub(super) fn start_request<'a>(&'a self, input: &'a Input, name: StartName<'a>) -> StartRequest<'a> {
+    fn start_request<'a>(&'a self, input: &'a Input, name: StartName<'a>) -> StartRequest<'a> {
         StartRequest { input: Some(input), ..self.work_of(name) }
     }
 
@@ -219,13 +218,13 @@ impl PartsRequest<'_> {
         }
     }
 
-    pub(super) fn identity_of(&self, first: &StartIdentity) -> PartsIdentity {
+    fn identity_of(&self, first: &StartIdentity) -> PartsIdentity {
         PartsIdentity::new(first, self.args.rows_per_run.map(Into::into), self.args.bytes_per_run, self.once)
     }
 }
 
 /// The inputs while they are cut.
-pub(super) struct Cutting {
+struct Cutting {
     cutter: Option<Cutter>,
     control: Control,
     /// Size of all inputs, before decompression; `None` if it is unknown.
@@ -259,7 +258,7 @@ impl Cutting {
     }
 
     /// Cuts the next part into a temporary file; `None` after the last.
-    pub(super) async fn next(&mut self, context: &Context) -> Result<Option<(Part, Input)>, Failure> {
+    async fn next(&mut self, context: &Context) -> Result<Option<(Part, Input)>, Failure> {
         let mut cutter = self.cutter.take().ok_or_else(|| Error::Bug("parts were cut after the last".into()))?;
         // On a blocking thread: a pipe may pause for any time, and Ctrl-C must still work.
         let cut = tokio::task::spawn_blocking(move || {
@@ -658,4 +657,96 @@ impl Starter<'_> {
             self.context.screen.always(&format!("{} of {parts} parts failed in all", failed.len()));
         }
     }
+}
+
+/// Prints the parts and which of them have a run, and starts none. An input that is not cut is one part.
+async fn dry_run(
+    context: &Context,
+    client: &Client,
+    state: Option<&StateDir>,
+    request: &PartsRequest<'_>,
+    mut cutting: Cutting,
+    first: Option<(Part, Input)>,
+) -> Result<Exit, Failure> {
+    let found = match (state, &first) {
+        (Some(state), Some((_, part))) if !is_cut(request) => {
+            run_of_input(context, client, state, request, part).await?
+        }
+        _ => None,
+    };
+    let mut next = first;
+    let (mut rows, mut parts, mut started, mut recorded) = (0, 0, 0, None);
+    while let Some((part, input)) = next {
+        parts += 1;
+        rows += part.rows;
+        let mut line = format!(
+            "part {parts}: rows {} to {}, {}, {}",
+            part.first_row + u64::from(part.rows > 0),
+            part.first_row + part.rows,
+            counted(part.rows, "row"),
+            human_bytes(part.bytes)
+        );
+        if let Some(state) = state {
+            let work = request.start_request(&input, StartName::Work).identity(context, client, Some(&input)).await?;
+            if parts == 1 && !request.new_run {
+                recorded = state.peek_parts(&request.identity_of(&work))?;
+            }
+            if let Some(recorded) = &recorded {
+                let identity = work.once(&recorded.start_name(parts));
+                let start = state.peek_start(&identity)?;
+                let is_same = start.as_ref().is_none_or(|start| start.has_same_work(&identity));
+                if let Some(run) = start.and_then(|start| start.run) {
+                    (started, rows) = (started + 1, rows - part.rows);
+                    let how = if is_same { "started before as" } else { "with other records than those of" };
+                    line.push_str(&format!(", {how} run {run}"));
+                }
+            }
+        }
+        write_line(&line)?;
+        next = cutting.next(context).await?;
+    }
+    let name = escape_for_terminal(request.work.name());
+    let earlier = match started {
+        0 => String::new(),
+        _ => format!("; {started} of {} were started before", counted(parts, "part")),
+    };
+    if let Some(found) = found {
+        let rows = counted(rows, "row");
+        write_line(&format!("no run of {name} would be started for {rows}: {}", escape_for_terminal(&found)))?;
+        return Ok(Exit::Success);
+    }
+    let new = counted(parts - started, "run");
+    write_line(&format!("{new} of {name} would be started for {}{earlier}", counted(rows, "row")))?;
+    Ok(Exit::Success)
+}
+
+/// Returns true if the runs are those of parts; otherwise there is one, whose input is the file itself.
+fn is_cut(request: &PartsRequest<'_>) -> bool {
+    PartArgs { dry_run: false, ..request.args.clone() }.applies_to(request.inputs)
+}
+
+/// Says why no run would be started for an input that is not cut, as a clause. `part` has its rows.
+async fn run_of_input(
+    context: &Context,
+    client: &Client,
+    state: &StateDir,
+    request: &PartsRequest<'_>,
+    part: &Input,
+) -> Result<Option<String>, Failure> {
+    let opened;
+    let input = match request.inputs.first().filter(|path| path.is_file()) {
+        Some(path) => {
+            opened = Input::open(context, path, request.from).await?;
+            &opened
+        }
+        // Of a pipe there is nothing else any more.
+        None => part,
+    };
+    let name = request.once.map_or(StartName::Work, StartName::Once);
+    let start = StartRequest { new_run: request.new_run, ..request.start_request(input, name) };
+    start.found(context, client, state).await
+}
+
+fn write_line(line: &str) -> Result<(), Failure> {
+    table::write_data(&format!("{line}\n"))
 }

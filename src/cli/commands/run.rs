@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::dry_run;
 use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::{self, LedgerSession, StateNeed};
@@ -21,6 +20,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::flag_text::in_flags;
+use crate::cli::table;
 use crate::cli::values::Enrich;
 use crate::client::{
     self, Client, Definition, ResultFormat, SourceKind, StateDir, WorkflowArgument, declared_types, source_block,
@@ -28,6 +28,7 @@ use crate::client::{
 use crate::column::Schema;
 use crate::net::Kind;
 use crate::pipeline::check_steps_of_run;
+use crate::text::{counted, escape_for_terminal};
 use crate::transform::Step;
 
 /// Checks everything that can be checked locally, then starts the run and writes its results.
@@ -65,7 +66,7 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Fa
         if args.local {
             require_definition(&args.workflow)?;
         }
-        return dry_run::without_input(context, &args, payload.as_ref()).await;
+        return dry_run_without_input(context, &args, payload.as_ref()).await;
     }
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
@@ -275,6 +276,46 @@ fn read_payload(text: &str) -> Result<Value, Failure> {
     Ok(payload)
 }
 
+/// Says what would be started without an input file, after the checks of a start.
+async fn dry_run_without_input(context: &Context, args: &RunArgs, payload: Option<&Value>) -> Result<Exit, Failure> {
+    let found_workflow;
+    let argument = WorkflowArgument::read(&args.workflow)?;
+    let work = match &argument {
+        WorkflowArgument::Definition(definition) => StartWork::Definition(definition),
+        WorkflowArgument::Named(text) => {
+            found_workflow = resolve::find(context, &context.client()?, text).await?;
+            StartWork::Workflow(&found_workflow)
+        }
+    };
+    require_fitting_input(work.name(), work.graph(), false, payload.is_some())?;
+    require_fitting_steps(&args.plan.steps.steps()?, &declared_types(work.graph()))?;
+    let found = match args.local {
+        true => None,
+        false => {
+            let state = ledger_session::state_dir(context, args.results.no_state, StateNeed::Required)?;
+            let name = args.once.as_deref().map_or(StartName::Work, StartName::Once);
+            let start =
+                StartRequest { work, workflow: None, input: None, payload, bulk: None, new_run: args.new_run, name };
+            match state {
+                Some(state) => start.found(context, &context.client()?, &state).await?,
+                None => None,
+            }
+        }
+    };
+    let rows = match payload {
+        Some(Value::Array(rows)) => format!(" for {} of the payload", counted(rows.len() as u64, "row")),
+        Some(_) => " for 1 row of the payload".to_owned(),
+        None => String::new(),
+    };
+    let name = escape_for_terminal(work.name());
+    let line = match found {
+        Some(found) => format!("no run of {name} would be started{rows}: {}", escape_for_terminal(&found)),
+        None => format!("1 run of {name} would be started{rows}"),
+    };
+    table::write_data(&format!("{line}\n"))?;
+    Ok(Exit::Success)
+}
+
 /// Fails unless `workflow` is a definition file: the local service starts without workflows.
 fn require_definition(workflow: &str) -> Result<(), Failure> {
     match Definition::read(Path::new(workflow)) {
@@ -287,12 +328,7 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
 }
 
 /// Fails if the input does not fit the first block of the workflow, with the flag that does.
-pub(super) fn require_fitting_input(
-    name: &str,
-    graph: &Graph,
-    has_input: bool,
-    has_payload: bool,
-) -> Result<(), Failure> {
+fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload: bool) -> Result<(), Failure> {
     let fail = |text: String, hint: &str| {
         let error = Error::Usage(format!("workflow {name} {text}"));
         Err(Failure::new(error, hint))
