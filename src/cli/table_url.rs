@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::place_names::shown as shown_place;
+
 /// The schemes of systems with tables.
 const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb", "delta"];
 
@@ -10,6 +12,9 @@ const DELTA: &str = "delta+";
 
 /// The start of the schemes of Iceberg catalogs, which that of the catalog follows.
 const ICEBERG: &str = "iceberg+";
+
+/// Parts of the names of parameters whose values are secret.
+const SECRETS: &[&str] = &["pass", "token", "secret", "credential", "signature"];
 
 /// Returns the URL of a system with tables; `None` for other outputs.
 pub(super) fn table_url(path: &Path) -> Option<&str> {
@@ -31,9 +36,12 @@ pub(super) fn is_place_url(url: &str) -> bool {
 /// Returns a URL without its password, for messages. It may be malformed: a password in which `/`, `?` or `@` is not
 /// encoded is left out too, and with it perhaps more.
 pub(super) fn redacted(url: &str) -> String {
-    // A path, or a bucket and a key, in which `@` and `?` are characters as others.
+    // A path, or a bucket and a key, in which `@` and `?` are characters as others. Behind a scheme that is not one of
+    // Delta's there may be any URL.
     if is_place_url(url) {
-        return url.to_owned();
+        let (scheme, rest) = url.split_once(':').unwrap_or_default();
+        let inner = if ["delta", "delta+file"].contains(&scheme) { rest } else { &url[DELTA.len()..] };
+        return format!("{}{}", &url[..url.len() - inner.len()], shown_place(inner));
     }
     // Its options are not read, and may be anything.
     if url.starts_with("sqlite:") {
@@ -49,7 +57,10 @@ pub(super) fn redacted(url: &str) -> String {
     };
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
     // A name that is encoded may be any.
-    let is_secret = |name: &str| name.contains('%') || name.to_ascii_lowercase().contains("pass");
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.contains('%') || name == "sig" || SECRETS.iter().any(|word| name.contains(word))
+    };
     let kept =
         query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
     let kept = kept.collect::<Vec<_>>().join("&");
@@ -72,7 +83,7 @@ mod tests {
         assert_eq!(redacted("postgres:?sslpassword=marked-1"), "postgres:");
         assert_eq!(redacted("postgres://a:p@ss@db/crm"), "postgres://a@db/crm");
         assert_eq!(redacted("sqlite:people.db"), "sqlite:people.db");
-        for url in ["delta:a@b?x", "delta+abfss://files@account.dfs.core.windows.net/a@b"] {
+        for url in ["delta:a@b?x", "delta+abfss://files@account.dfs.core.windows.net/a@b", "delta+file:///a@b"] {
             assert_eq!(redacted(url), url);
         }
         assert_eq!(redacted("sqlite:a@b.db"), "sqlite:a@b.db");
@@ -86,6 +97,14 @@ mod tests {
             "postgres://:marked-1@db/crm",
             "postgres://db/crm?pass%77ord=marked-1",
             "postgres:?PASSWORD=marked-1",
+            "delta+https://c/t?sig=marked-1",
+            "delta+https://u:marked-1@c/t",
+            "delta:s3://KEY:marked-1@b/t",
+            "delta:https://u:marked-1@c/t?sig=marked-1",
+            "delta+file:s3://KEY:marked-1@b/t",
+            "delta+s3://b/t?X-Amz-Signature=marked-1",
+            "iceberg+https://u:marked-1@c/x",
+            "iceberg+https://c/x?token=marked-1",
         ] {
             assert!(!redacted(url).contains("marked"), "{url}: {}", redacted(url));
         }
