@@ -15,11 +15,19 @@ const FILES: [(&str, &str); 2] =
 
 /// Creates `directory` if it does not exist, and the files in it. Fails before it writes if one of them is there.
 pub(crate) fn init(context: &Context, directory: &Path) -> Result<Exit, Failure> {
+    // Of a name such as `-x` the commands below would make a flag.
+    let directory = &match directory.to_string_lossy().starts_with('-') {
+        true => Path::new(".").join(directory),
+        false => directory.to_owned(),
+    };
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| directory.join(name)).collect();
     if let Some(there) = paths.iter().find(|path| fs::symlink_metadata(path).is_ok()) {
         return Err(exists(there.clone()));
     }
-    fs::create_dir_all(directory).map_err(|cause| Error::Write { path: directory.to_owned(), cause })?;
+    fs::create_dir_all(directory).map_err(|cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => exists(directory.clone()),
+        _ => Error::Write { path: directory.clone(), cause }.into(),
+    })?;
     for (path, (_, contents)) in paths.iter().zip(FILES) {
         // Another command may have created the file meanwhile.
         let written = OpenOptions::new()

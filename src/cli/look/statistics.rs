@@ -88,11 +88,23 @@ fn bound(
     }
 }
 
+/// Numbers that are shown without an exponent. Beyond them, the zeros would hide the digits, or be invented ones.
+const PLAIN: std::ops::Range<f64> = 1e-5..1e15;
+
 /// Shortens the digits of a number with a fraction to six.
 pub(super) fn short(text: &str, kind: ValueKind) -> String {
     match text.parse::<f64>() {
         Ok(number) if kind == ValueKind::Number && text.contains('.') && number.is_finite() => {
-            let digits = number.abs().log10().floor().max(-4.0) as i32 + 1;
+            if number != 0.0 && !PLAIN.contains(&number.abs()) {
+                let rounded = format!("{number:.5e}");
+                let shortest = format!("{number:e}");
+                if shortest.len() < rounded.len() {
+                    return shortest;
+                }
+                let (digits, exponent) = rounded.split_once('e').unwrap_or((&rounded, "0"));
+                return format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'));
+            }
+            let digits = if number == 0.0 { 1 } else { number.abs().log10().floor() as i32 + 1 };
             let decimals = usize::try_from((6 - digits).max(0)).unwrap_or(0);
             let rounded = format!("{number:.decimals$}");
             match rounded.contains('.') {
@@ -182,8 +194,17 @@ mod tests {
             ("0.3333333333333333", "0.333333"),
             ("1234567.891", "1234568"),
             ("-12.3456789", "-12.3457"),
-            ("0.0000123456789", "0.000012346"),
+            ("0.0000123456789", "0.0000123457"),
+            ("0.00000123456789", "1.23457e-6"),
+            ("1.5e-10", "1.5e-10"),
+            ("-1.5e-10", "-1.5e-10"),
+            ("5.0e-324", "5e-324"),
+            ("1.5e300", "1.5e300"),
+            ("1.7976931348623157e308", "1.79769e308"),
+            ("12345678901234567.5", "1.23457e16"),
+            ("999999999999999.5", "1000000000000000"),
             ("0.0", "0"),
+            ("-0.0", "-0"),
             ("100", "100"),
             ("1e300", "1e300"),
         ];
