@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use super::place_names::shown as shown_place;
-
 /// The schemes of systems with tables.
 const SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite", "clickhouse", "clickhouse+https", "duckdb", "delta"];
 
@@ -41,7 +39,7 @@ pub(super) fn redacted(url: &str) -> String {
     if is_place_url(url) {
         let (scheme, rest) = url.split_once(':').unwrap_or_default();
         let inner = if ["delta", "delta+file"].contains(&scheme) { rest } else { &url[DELTA.len()..] };
-        return format!("{}{}", &url[..url.len() - inner.len()], shown_place(inner));
+        return format!("{}{}", &url[..url.len() - inner.len()], without_secrets(inner));
     }
     // Its options are not read, and may be anything.
     if url.starts_with("sqlite:") {
@@ -67,6 +65,24 @@ pub(super) fn redacted(url: &str) -> String {
     let mark = if kept.is_empty() { "" } else { "?" };
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     format!("{scheme}{user}{before}{mark}{kept}")
+}
+
+/// Returns a place without its user and its query, if it is a URL; a directory as it is.
+fn without_secrets(place: &str) -> String {
+    let Some((scheme, rest)) = place.split_once("://").filter(|(scheme, _)| !scheme.is_empty()) else {
+        return place.to_owned();
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    // `container@account` is the name of a container.
+    let has_user = authority.contains(':') || authority.contains('@') && !scheme.starts_with("abfs");
+    let rest = match rest.rsplit_once('@') {
+        Some((_, rest)) if has_user => rest,
+        _ => rest,
+    };
+    match rest.split_once('?') {
+        Some((path, query)) if query.contains('=') => format!("{scheme}://{path}?[redacted]"),
+        _ => format!("{scheme}://{rest}"),
+    }
 }
 
 #[cfg(test)]
