@@ -596,7 +596,7 @@ fn hint(error: &Error) -> Option<String> {
 }
 
 /// The setting that raises the limit of columns; `schema` and `explain` have no such flag.
-const RAISE_COLUMNS: &str = "`--max-columns N`, or with `max_columns` in the configuration file";
+pub(super) const RAISE_COLUMNS: &str = "`--max-columns N`, or with `max_columns` in the configuration file";
 
 /// Returns the hint for records with too many columns.
 fn columns_hint() -> String {

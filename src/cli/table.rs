@@ -61,8 +61,9 @@ pub(super) fn write_data(text: &str) -> Result<(), Failure> {
     print::write_stdout(text).map_err(|cause| Error::Write { path: STDOUT.into(), cause }.into())
 }
 
-/// Writes a table that fits `width`, or else the terminal; in a pipe nothing is cut. Notes the columns that did not fit.
-pub(super) fn write_grid(screen: &Screen, grid: &Grid, width: Option<u16>) -> Result<(), Failure> {
+/// Writes a table that fits `width`, or else the terminal; in a pipe nothing is cut. Notes the columns that did not fit, and
+/// how the user gets them, as an imperative.
+pub(super) fn write_grid(screen: &Screen, grid: &Grid, width: Option<u16>, advice: &str) -> Result<(), Failure> {
     let of_terminal = || print::terminal_width().filter(|_| print::stdout_is_terminal());
     let drawn = grid.draw(width.or_else(of_terminal).map(usize::from));
     print::write_stdout_colored(&drawn.text).map_err(|cause| Error::Write { path: STDOUT.into(), cause })?;
@@ -72,7 +73,7 @@ pub(super) fn write_grid(screen: &Screen, grid: &Grid, width: Option<u16>) -> Re
         let more = if drawn.hidden.len() > LISTED { ", …" } else { "" };
         let names: Vec<&str> = drawn.hidden.iter().take(LISTED).map(String::as_str).collect();
         screen.note(&format!(
-            "{} of {} do not fit: {}{more}; choose with `--select`, or print all with `-o ndjson`",
+            "{} of {} do not fit: {}{more}; {advice}",
             drawn.hidden.len(),
             counted(grid.columns.len() as u64, "column"),
             names.join(", ")

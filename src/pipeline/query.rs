@@ -17,6 +17,7 @@ use crate::transform::{Limit, Query, QueryResources, QueryRows, RESULTS, Step};
 
 /// Executes a plan that has a query among its steps.
 pub(super) fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Report, Error> {
+    let limit = take_limit(&mut plan.steps);
     let query = take_query(&mut plan.steps)?;
     let started = Instant::now();
     if can_be_reread(&plan.sources) {
@@ -26,17 +27,28 @@ pub(super) fn execute(mut plan: ExecutionPlan, control: &Control) -> Result<Repo
         // A query that fails on the sample's columns may still fit: a column that it names may appear later.
         if let Ok(Some(by_rows)) = query.by_rows(&known.output) {
             plan.steps.push(Step::Sql(query));
-            plan.steps.extend(by_rows.limit().map(Limit).map(Step::from));
+            plan.steps.extend(by_rows.limit().map(Limit).map(Step::from).into_iter().chain(limit));
             // Infer from all records: a late widening would change the meaning of the query for earlier rows.
             plan.schema.from = SchemaFrom::Full;
             return pass(plan, control);
         }
     }
-    run_on_all_rows(plan, &query, control).map(|report| Report { elapsed: started.elapsed(), ..report })
+    run_on_all_rows(plan, &query, limit, control).map(|report| Report { elapsed: started.elapsed(), ..report })
 }
 
-/// Writes the rows before the query to a temporary Parquet file, runs the query over it, and writes its result.
-fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) -> Result<Report, Error> {
+/// Removes a limit behind the query from the steps and returns it.
+fn take_limit(steps: &mut Vec<Step>) -> Option<Step> {
+    steps.pop_if(|step| matches!(step, Step::Limit(_)))
+}
+
+/// Writes the rows before the query to a temporary Parquet file, runs the query over it, and writes its result up to the
+/// `limit`.
+fn run_on_all_rows(
+    mut plan: ExecutionPlan,
+    query: &Query,
+    limit: Option<Step>,
+    control: &Control,
+) -> Result<Report, Error> {
     let scratch = Scratch::new(&plan.limits)?;
     let mut notes = Vec::new();
     let mut tables = open_tables(query, std::mem::take(&mut plan.tables), &scratch, &plan.limits, control, &mut notes)?;
@@ -66,7 +78,7 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
     let limits = Limits { max_memory_bytes: limits.max_memory_bytes / 2, ..limits };
     // The second pass counts rows of the result, which must not be added to the records of the sources.
     let quiet = control.without_counters();
-    let result = ExecutionPlan::new(source, output);
+    let result = ExecutionPlan { steps: limit.into_iter().collect(), ..ExecutionPlan::new(source, output) };
     let output_report = pass(ExecutionPlan { outputs, sort_hint, metadata, whole_streams, limits, ..result }, &quiet)?;
     Ok(Report {
         rows_queried: Some(input_report.rows_written),
@@ -77,6 +89,7 @@ fn run_on_all_rows(mut plan: ExecutionPlan, query: &Query, control: &Control) ->
         files: output_report.files,
         loads: output_report.loads,
         stopped_early: output_report.stopped_early,
+        reached_limit: input_report.reached_limit || output_report.reached_limit,
         notes: notes.into_iter().chain(input_report.notes).chain(output_report.notes).collect(),
         ..input_report
     })

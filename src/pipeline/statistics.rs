@@ -1,6 +1,6 @@
 //! Statistics over the rows of a plan: reads them as batches, in order, and adds each to every column. Writes no output.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
 use super::execute::execute;
@@ -11,7 +11,7 @@ use super::read::TypedReader;
 use super::report::Report;
 use super::tables::Scratch;
 use crate::column::statistics::{ColumnSummary, Statistics, StatisticsOptions, Widened};
-use crate::column::{Batch, Schema};
+use crate::column::{Batch, Field, Schema, Type};
 use crate::source::Source;
 
 /// Cells that are added by one thread: with fewer, its start would cost more. By eye.
@@ -52,7 +52,7 @@ pub fn collect_statistics(
     loop {
         let from = plan.schema.from;
         let once = again(&plan, sources.iter().map(reopen).collect());
-        match read(once, options, control)? {
+        match read(once, None, options, control)? {
             Some(collected) => return Ok(collected),
             None if from == SchemaFrom::Full => {
                 return Err(Error::Bug("a column widened although all records were read before".into()));
@@ -78,25 +78,36 @@ fn of_stream(
     if report.schema.fields.is_empty() {
         return Ok(CollectedStatistics { columns: Vec::new(), rows: report.rows_written, report });
     }
-    let file = Source::file(scratch.path(ROWS));
+    let file = Source { keeps_not_finite: true, ..Source::file(scratch.path(ROWS)) };
     let rows = ExecutionPlan { limits, ..ExecutionPlan::reading(vec![file]) };
-    let collected = read(rows, options, &control.without_counters())?;
-    let Some(CollectedStatistics { mut columns, rows, .. }) = collected else {
+    let collected = read(rows, Some(&report.schema), options, &control.without_counters())?;
+    let Some(CollectedStatistics { columns, rows, .. }) = collected else {
         return Err(Error::Bug("a column of a temporary file widened".into()));
     };
-    name_types(&mut columns, &report.schema);
     Ok(CollectedStatistics { columns, rows, report })
 }
 
-/// Gives the columns the types that they had before the file, in which JSON and columns of nulls are text.
-fn name_types(columns: &mut [ColumnSummary], schema: &Schema) {
-    for field in &schema.fields {
-        if let Some(column) = columns.iter_mut().find(|column| column.path == *field.name)
-            && column.ty.is_text_like()
-            && field.ty.is_text_like()
-        {
-            column.ty = field.ty.clone();
-        }
+/// Returns the columns of the file with the types that they had before it, in which JSON, objects without members and columns
+/// of nulls are text.
+fn types_before(of_file: &Schema, before: &Schema) -> Schema {
+    Schema::new(fields_before(&of_file.fields, &before.fields))
+}
+
+fn fields_before(of_file: &[Field], before: &[Field]) -> Vec<Field> {
+    let typed = |field: &Field| match before.iter().find(|other| other.name == field.name) {
+        Some(before) => Field { ty: type_before(&field.ty, &before.ty.resolved()), ..field.clone() },
+        None => field.clone(),
+    };
+    of_file.iter().map(typed).collect()
+}
+
+fn type_before(of_file: &Type, before: &Type) -> Type {
+    match (of_file, before) {
+        (of_file, before) if of_file.is_text_like() && before.is_text_like() => before.clone(),
+        (Type::Struct(of_file), Type::Struct(before)) => Type::Struct(fields_before(of_file, before)),
+        (Type::List(of_file), Type::List(before)) => Type::List(Box::new(type_before(of_file, before))),
+        (Type::Map(of_file), Type::Map(before)) => Type::Map(Box::new(type_before(of_file, before))),
+        (of_file, _) => of_file.clone(),
     }
 }
 
@@ -119,16 +130,29 @@ fn again(plan: &ExecutionPlan, sources: Vec<Source>) -> ExecutionPlan {
     }
 }
 
-/// Reads all rows; `None` if a column got a wider type.
+/// Reads all rows; `None` if a column got a wider type. `before` has the types of the columns before they were written to a
+/// temporary file.
 fn read(
     plan: ExecutionPlan,
+    before: Option<&Schema>,
     options: StatisticsOptions,
     control: &Control,
 ) -> Result<Option<CollectedStatistics>, Error> {
     let threads = plan.limits.worker_count();
     let mut reader = TypedReader::begin(plan, control)?;
     let mut statistics = Statistics::new(options);
-    while let Some(batch) = reader.next_batch() {
+    let typed = |schema: &Arc<Schema>| match before {
+        Some(before) => Arc::new(types_before(schema, before)),
+        None => schema.clone(),
+    };
+    // The statistics look at the columns again if the schema is another allocation.
+    let mut last: Option<(Arc<Schema>, Arc<Schema>)> = None;
+    while let Some(mut batch) = reader.next_batch() {
+        let of_batch = match last.take() {
+            Some((of_file, of_batch)) if Arc::ptr_eq(&of_file, &batch.schema) => of_batch,
+            _ => typed(&batch.schema),
+        };
+        last = Some((std::mem::replace(&mut batch.schema, of_batch.clone()), of_batch));
         if add(&mut statistics, &batch, threads).is_err() {
             // Ends the execution as a closed pipe does; the counts start again.
             return reader.finish().map(|_| None);
@@ -136,7 +160,8 @@ fn read(
     }
     let report = reader.finish()?;
     // Without rows the columns are known from the execution alone.
-    statistics.set_columns(&report.schema);
+    statistics
+        .set_columns(&before.map_or_else(|| report.schema.clone(), |before| types_before(&report.schema, before)));
     let rows = statistics.rows();
     Ok(Some(CollectedStatistics { columns: statistics.finish(), rows, report }))
 }

@@ -33,6 +33,8 @@ pub struct Source {
     /// The columns that steps and outputs read. The others of Parquet and Arrow may have types and values without a
     /// counterpart.
     pub columns_read: ColumnsRead,
+    /// True if NaN and infinities are values of Parquet and Arrow; by default they are errors, as few outputs have them.
+    pub keeps_not_finite: bool,
     /// The API's `row_count`, which the report compares with the rows read; `None` for other inputs.
     pub expected_rows: Option<u64>,
     /// Id of the run whose result the source is; `None` for other inputs.
@@ -123,6 +125,7 @@ impl Source {
             compression: None,
             columns: DirectoryColumns::default(),
             columns_read: ColumnsRead::default(),
+            keeps_not_finite: false,
             expected_rows: None,
             run: None,
         }

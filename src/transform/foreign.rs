@@ -10,6 +10,8 @@ pub struct ForeignRules<'a> {
     pub is_read: &'a dyn Fn(&str) -> bool,
     /// NaN and infinities that are null.
     pub null_numbers: &'a [f64],
+    /// True if the other ones are values, and not an error.
+    pub keeps_not_finite: bool,
 }
 
 /// Failure to convert a column of a file of others.

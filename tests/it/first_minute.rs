@@ -155,9 +155,15 @@ fn a_dry_run_starts_nothing_and_says_what_it_would_start() {
     let done = place.run_line("run workflow.json --input companies.csv --dry-run").ok();
     assert!(done.text().contains("1 run of My first workflow would be started for 8 rows"), "{}", done.text());
     place.write("rows.json", "[{\"a\":1},{\"a\":2}]");
-    let done = place.run_line("run workflow.json --payload @rows.json --dry-run").ok();
-    assert_eq!(done.text(), "1 run of My first workflow would be started for 2 rows of the payload\n");
+    // Rows that do not fit the first block are refused, as by the start.
+    place.run_line("run workflow.json --payload @rows.json --dry-run").code(exit::USAGE).hints("use --input FILE");
+    let webhook = place.read_text("workflow.json").replace("read_csv", "webhook").replace("My first workflow", "Rows");
+    place.write("webhook.json", webhook);
+    let done = place.run_line("run webhook.json --payload @rows.json --dry-run").ok();
+    assert_eq!(done.text(), "1 run of Rows would be started for 2 rows of the payload\n");
     place.run_line("run Absent --payload @rows.json --dry-run").code(exit::NOT_FOUND).hints("drawoff workflows ls");
+    // What the command would refuse is refused.
+    place.run_line("run workflow.json --input companies.csv -o absent/x.csv --dry-run").code(exit::CANNOT_WRITE);
     assert!(place.run_line("runs ls -o ndjson").ok().records().is_empty(), "no run was started");
     assert!(place.run_line("workflows ls -o ndjson").ok().records().is_empty(), "no workflow was made");
 }
@@ -192,4 +198,47 @@ fn lists_keep_ids_whole_and_times_short() {
     assert!(shown.contains("paged:RUN") && shown.contains(&id), "{shown}");
     assert!(!on_terminal("dumb", 2).unwrap().contains("paged:"));
     assert!(!place.run_line("runs ls").ok().text().contains("paged:"));
+}
+
+#[test]
+fn a_dry_run_finds_what_was_started_before() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    place.run_line("init").ok();
+    let line = "run workflow.json --input companies.csv --once first";
+    place.run_line(&format!("{line} -o results.csv")).ok();
+    let run = place.run_line("runs ls -o ndjson").ok().records()[0]["job_id"].as_str().unwrap().to_owned();
+    let done = place.run_line(&format!("{line} --dry-run")).ok();
+    let expected = format!("no run of My first workflow would be started for 8 rows: already started as {run}, ");
+    assert!(done.text().lines().last().unwrap().starts_with(&expected), "{}", done.text());
+    let done = place.run_line("run workflow.json --input companies.csv --once other --dry-run").ok();
+    assert!(done.text().contains("1 run of My first workflow would be started"), "{}", done.text());
+    place.write("other.csv", "company_name,domain\nA,a.example\n");
+    let other = place.run_line("run workflow.json --input other.csv --once first --dry-run");
+    other.code(exit::USAGE).hints("choose another name");
+    // The same without a name: results that were written end it, and others do not.
+    let line = "run workflow.json --input companies.csv";
+    place.run_line(&format!("{line} -o results.csv")).ok();
+    let done = place.run_line(&format!("{line} --dry-run")).ok();
+    assert!(done.text().contains("1 run of My first workflow would be started"), "{}", done.text());
+    // Rows in the request, too.
+    let webhook = place.read_text("workflow.json").replace("read_csv", "webhook").replace("My first workflow", "Rows");
+    place.write("webhook.json", webhook);
+    place.write("rows.json", "[{\"company_name\":\"A\",\"domain\":\"a.example\"}]");
+    let line = "run webhook.json --payload @rows.json --once rows";
+    place.run_line(&format!("{line} -o rows.ndjson")).ok();
+    let done = place.run_line(&format!("{line} --dry-run")).ok();
+    assert!(done.text().starts_with("no run of Rows would be started for 1 row of the payload: "), "{}", done.text());
+    assert_eq!(place.run_line("runs ls -o ndjson").ok().records().len(), 3, "no dry run started one");
+}
+
+#[test]
+fn init_names_what_helps_where_it_cannot_write() {
+    let place = Place::new();
+    place.write("file", "");
+    let done = place.run_line("init file").code(exit::CANNOT_WRITE).hints("drawoff init DIR");
+    assert!(!done.stderr.contains("--no-clobber"), "{}", done.stderr);
+    let done = place.run_line("init -- -x").ok();
+    assert!(done.stderr.contains("drawoff head ./-x/companies.csv"), "{}", done.stderr);
 }

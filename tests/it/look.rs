@@ -1,7 +1,12 @@
 //! A look at rows before anything is written: `head`, `stats`, and `convert --preview`.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use arrow_array::types::Float64Type;
+use arrow_array::{ArrayRef, Float64Array, ListArray, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, Loopback};
@@ -222,4 +227,96 @@ fn a_preview_writes_nothing() {
     // The names are those that the command makes.
     place.run_line("convert people.ndjson -o parts/ --to parquet --partition-by born").ok();
     assert!(place.path("parts/born=1815/part-00001.parquet").is_file());
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_shown_and_counted() {
+    let place = Place::new();
+    let doubles = Float64Array::from(vec![1.0, f64::NAN, f64::INFINITY, 3.0]);
+    let items = vec![Some(vec![Some(f64::NEG_INFINITY)]), Some(vec![]), None, Some(vec![Some(1.0)])];
+    let items = ListArray::from_iter_primitive::<Float64Type, _, _>(items);
+    let batch = RecordBatch::try_from_iter([("a", Arc::new(doubles) as ArrayRef), ("l", Arc::new(items))]).unwrap();
+    let file = |name: &str| std::fs::File::create(place.path(name)).unwrap();
+    let mut writer = ArrowWriter::try_new(file("nan.parquet"), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut writer = StreamWriter::try_new(file("nan.arrows"), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let done = place.run_line("stats nan.parquet -o ndjson").ok();
+    let column = &done.records()[0];
+    assert_eq!((&column["not_finite"], &column["min"], &column["max"]), (&json!(2), &json!(1.0), &json!(3.0)));
+    assert_eq!((&column["mean"], &column["rows"], &column["distinct"]), (&json!(2.0), &json!(4), &json!(4)));
+    let mut command = place.program("sh");
+    command.args(["-c", "cat nan.arrows | drawoff stats - -o ndjson"]);
+    assert_eq!(Done::of(command).ok().text(), done.text(), "a pipe is the same");
+    let table = place.run_line("head nan.parquet").ok();
+    let cells = lines(table.text());
+    assert_eq!((cells[4][0], cells[5][0]), ("NaN", "inf"), "{}", table.text());
+    let examples = place.run_line("stats nan.parquet --values -o ndjson").ok().records()[0]["examples"].clone();
+    assert_eq!(examples, json!(["1.0", "NaN", "inf"]));
+    // An output does not have them.
+    place.run_line("head nan.parquet -o csv").code(exit::BAD_DATA).hints("--in-null NaN,inf,-inf");
+    place.run_line("convert nan.parquet -o nan.ndjson").code(exit::BAD_DATA);
+}
+
+#[test]
+fn the_rows_of_a_query_end_where_the_look_ends() {
+    let place = Place::new();
+    let rows: String = (0..50_000).fold(String::new(), |text, i| text + &format!("{{\"id\":{i}}}\n"));
+    place.write("rows.ndjson", &rows);
+    for query in ["select id from results", "select id from results order by id desc", "select id from results limit 9"]
+    {
+        let first = if query.contains("desc") { [49_999, 49_998] } else { [0, 1] };
+        let done = place.run(&["head", "rows.ndjson", "--sql", query, "-n", "2"]).ok().says("the first 2 rows");
+        assert!(!done.stderr.contains("closed by its reader"), "{}", done.stderr);
+        assert_eq!(lines(done.text())[3..], [vec![first[0].to_string()], vec![first[1].to_string()]]);
+        let done = place.run(&["head", "rows.ndjson", "--sql", query, "-n", "2", "-o", "csv"]).ok();
+        assert_eq!(done.text(), format!("id\n{}\n{}\n", first[0], first[1]));
+    }
+    let mut command = place.program("sh");
+    command.args(["-c", "cat rows.ndjson | drawoff head - --sql 'select max(id) as m from results' -o ndjson"]);
+    assert_eq!(Done::of(command).ok().text(), "{\"m\":49999}\n");
+    let preview = ["convert", "rows.ndjson", "-o", "x.csv", "--sql", "select id from results", "--preview"];
+    assert!(!place.run(&preview).ok().stderr.contains("closed by its reader"));
+}
+
+#[test]
+fn a_pipe_has_the_types_and_examples_of_its_file() {
+    let place = Place::new();
+    let rows = r#"{"a.b":null,"s":{"x":null,"j":1,"e":{}},"l":[1,"a"],"n":[null],"e":{},"m":[{"j":1}],"t":["x"]}
+{"a.b":null,"s":{"x":null,"j":"t","e":{}},"l":["b",2],"n":[],"e":{},"m":[{"j":"q"}],"t":["y"]}
+"#;
+    place.write("rows.ndjson", rows);
+    let file = place.run_line("stats rows.ndjson --values -o ndjson").ok();
+    let mut command = place.program("sh");
+    command.args(["-c", "cat rows.ndjson | drawoff stats - --values -o ndjson"]);
+    assert_eq!(Done::of(command).ok().text(), file.text());
+    let types: Vec<String> = file.records().iter().map(|column| column["type"].as_str().unwrap().to_owned()).collect();
+    assert!(types.iter().any(|ty| ty == "list<json>") && types.iter().any(|ty| ty == "null"), "{types:?}");
+}
+
+#[test]
+fn a_look_names_its_own_flags() {
+    let place = Place::new();
+    let wide: String = (0..5000).map(|i| format!("\"c{i}\":1,")).collect();
+    place.write("wide.ndjson", format!("{{{}}}\n", wide.trim_end_matches(',')));
+    for line in ["head wide.ndjson", "stats wide.ndjson"] {
+        let done = place.run_line(line);
+        assert_ne!(done.code, 0);
+        let done = done.hints("`--max-columns N`");
+        assert!(!done.stderr.contains("--schema"), "{}", done.stderr);
+        place.run_line(&format!("{line} --max-columns 6000")).ok();
+    }
+    place.run_line("head wide.ndjson --max-columns 0").code(exit::USAGE);
+    place.write("people.ndjson", PEOPLE);
+    let done = place.run_line("stats people.ndjson --width 40").ok().says("`--width N`");
+    assert!(!done.stderr.contains("--select"), "{}", done.stderr);
+    place.run_line("stats people.ndjson --html -").code(exit::USAGE).hints("--html stats.html");
+    assert!(!place.path("-").exists());
+    place.write("tiny.ndjson", "{\"f\":1.5e-10,\"g\":1.5e300}\n");
+    let done = place.run_line("stats tiny.ndjson").ok();
+    assert!(done.text().contains("1.5e-10") && done.text().contains("1.5e300"), "{}", done.text());
+    place.write("large.ndjson", "{\"f\":1e308}\n{\"f\":1.5e308}\n{\"f\":1.7e308}\n");
+    assert!(place.run_line("stats large.ndjson -o ndjson").ok().records()[0]["mean"].is_number());
 }

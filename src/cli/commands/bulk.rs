@@ -47,7 +47,7 @@ pub(crate) async fn bulk(context: &Context, command: BulkCommand) -> Result<Exit
     let graph = bulk_graph(&config);
     let declared = declared_types(&graph);
     let pull = job.pull(&formats, &declared);
-    if !args.parts.dry_run {
+    if !args.parts.dry_run || pull.can_be_checked() {
         let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
         check_outputs(context, &args.parts, &args.plan)?;
         pull.check(context, &files).await?;

@@ -2,7 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::dialect::{InputDialect, doubt_note, text_column_note};
-use crate::cli::error::Failure;
+use crate::cli::error::{Error, Failure, RAISE_COLUMNS};
 use crate::cli::exit::Exit;
 use crate::cli::look::{FirstRows, HeadArgs, HeadFormat, LookArgs, read_first_rows};
 use crate::cli::run_source::open_sources_or_run;
@@ -10,7 +10,9 @@ use crate::cli::sources::Sources;
 use crate::cli::{engine, table};
 use crate::column::Schema;
 use crate::format::{Compression, CsvOptions, OutputFormat};
-use crate::pipeline::{Control, ExecutionPlan, Output, Report, SchemaSource, Target};
+use crate::pipeline::{
+    self, Control, ExecutionPlan, FixedSchema, Limits, Output, PlanError, Report, SchemaChange, SchemaSource, Target,
+};
 use crate::text::{counted, human_count};
 use crate::transform::{Limit, Step};
 
@@ -36,15 +38,19 @@ pub(crate) async fn head(context: &Context, args: HeadArgs) -> Result<Exit, Fail
         HeadFormat::Json => Some(OutputFormat::JsonArray),
     };
     let Some(format) = format else {
+        // The other formats have no such values.
+        plan.sources.iter_mut().for_each(|source| source.keeps_not_finite = true);
         let work = move |control: &Control| read_first_rows(plan, rows, control);
-        let first = engine::run_blocking(context, "reading", None, stoppers, |_, _| {}, work).await?;
-        table::write_grid(&context.screen, &first.grid, look.width)?;
+        let first = engine::run_blocking(context, "reading", None, stoppers, |_, _| {}, work).await;
+        let first = first.map_err(look_failure)?;
+        let advice = "choose with `--select`, or print all with `-o ndjson`";
+        table::write_grid(&context.screen, &first.grid, look.width, advice)?;
         context.screen.note(&rows_note(&first, "the rest was not read"));
         return Ok(end(context, notes, &first.report));
     };
     plan.steps.push(Step::from(Limit(rows)));
     plan.outputs = vec![Output { format, compression: Compression::None, target: Target::Stdout }];
-    let report = engine::execute(context, plan, "reading", None, stoppers, |_, _| {}).await?;
+    let report = engine::execute(context, plan, "reading", None, stoppers, |_, _| {}).await.map_err(look_failure)?;
     Ok(end(context, notes, &report))
 }
 
@@ -65,6 +71,7 @@ pub(super) fn look_plan(
     dialect: &InputDialect,
     declared: Option<Schema>,
 ) -> Result<ExecutionPlan, Failure> {
+    let limits = context.settings.limits();
     Ok(ExecutionPlan {
         steps: look.steps.steps()?,
         tables: look.steps.tables(dialect),
@@ -72,9 +79,24 @@ pub(super) fn look_plan(
         schema: SchemaSource { declared, ..SchemaSource::default() },
         on_bad_record: look.on_bad_record,
         lossy_utf8: look.lossy_utf8,
-        limits: context.settings.limits(),
+        limits: Limits { max_columns: look.max_columns.unwrap_or(limits.max_columns), ..limits },
         ..ExecutionPlan::reading(Vec::new())
     })
+}
+
+/// Gives an error of a look a hint with the flags that a look has.
+pub(super) fn look_failure(failure: Failure) -> Failure {
+    let is_too_wide = match failure.error() {
+        Error::Pipeline(pipeline::Error::Schema { change, .. }) => {
+            matches!(change, SchemaChange::Value { why: FixedSchema::TooManyColumns(_), .. })
+        }
+        Error::Pipeline(pipeline::Error::Plan(PlanError::TooManyColumns(_))) => true,
+        _ => false,
+    };
+    match is_too_wide {
+        true => failure.with_hint(format!("raise the limit with {RAISE_COLUMNS}")),
+        false => failure,
+    }
 }
 
 /// Prints what the engine noted about the rows, and returns the exit code.

@@ -6,6 +6,7 @@ pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod convert;
 pub(super) mod doctor;
+mod dry_run;
 mod earlier_start;
 pub(super) mod explain;
 pub(super) mod head;

@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 
+use super::dry_run;
 use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::LedgerSession;
@@ -31,14 +32,13 @@ use crate::cli::copy_into::copy_into;
 use crate::cli::dialect::InputArgs;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
-use crate::cli::print::write_stdout;
 use crate::cli::{outputs, sources, tables};
 use crate::client::{self, Client, OpenParts, PartsIdentity, StartIdentity, StateDir, StateError, WatchOptions};
 use crate::format::FormatFamily;
 use crate::pipeline::{self, Control, Cutter, Part, PartFormat};
 use crate::sink::temporary_file;
 use crate::source::Source;
-use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count, human_duration};
+use crate::text::{counted, error_chain, escape_for_terminal, human_count, human_duration};
 
 /// The workflow and the inputs of the runs.
 pub(super) struct PartsRequest<'a> {
@@ -124,7 +124,7 @@ pub(super) async fn run_parts(
     let first = cutting.next(context).await?;
     let open = OpenParts::unstored(request.work.name());
     if request.args.dry_run {
-        return dry_run(context, client, state, request, cutting, first).await;
+        return dry_run::of_parts(context, client, state, request, cutting, first).await;
     }
     let open = match (state, &first) {
         (Some(state), Some((_, input))) => {
@@ -202,7 +202,7 @@ pub(super) async fn run_parts(
 }
 
 impl PartsRequest<'_> {
-    fn start_request<'a>(&'a self, input: &'a Input, name: StartName<'a>) -> StartRequest<'a> {
+    pub(super) fn start_request<'a>(&'a self, input: &'a Input, name: StartName<'a>) -> StartRequest<'a> {
         StartRequest { input: Some(input), ..self.work_of(name) }
     }
 
@@ -219,13 +219,13 @@ impl PartsRequest<'_> {
         }
     }
 
-    fn identity_of(&self, first: &StartIdentity) -> PartsIdentity {
+    pub(super) fn identity_of(&self, first: &StartIdentity) -> PartsIdentity {
         PartsIdentity::new(first, self.args.rows_per_run.map(Into::into), self.args.bytes_per_run, self.once)
     }
 }
 
 /// The inputs while they are cut.
-struct Cutting {
+pub(super) struct Cutting {
     cutter: Option<Cutter>,
     control: Control,
     /// Size of all inputs, before decompression; `None` if it is unknown.
@@ -259,7 +259,7 @@ impl Cutting {
     }
 
     /// Cuts the next part into a temporary file; `None` after the last.
-    async fn next(&mut self, context: &Context) -> Result<Option<(Part, Input)>, Failure> {
+    pub(super) async fn next(&mut self, context: &Context) -> Result<Option<(Part, Input)>, Failure> {
         let mut cutter = self.cutter.take().ok_or_else(|| Error::Bug("parts were cut after the last".into()))?;
         // On a blocking thread: a pipe may pause for any time, and Ctrl-C must still work.
         let cut = tokio::task::spawn_blocking(move || {
@@ -658,59 +658,4 @@ impl Starter<'_> {
             self.context.screen.always(&format!("{} of {parts} parts failed in all", failed.len()));
         }
     }
-}
-
-/// Prints the parts and which of them have a run, and starts none.
-async fn dry_run(
-    context: &Context,
-    client: &Client,
-    state: Option<&StateDir>,
-    request: &PartsRequest<'_>,
-    mut cutting: Cutting,
-    first: Option<(Part, Input)>,
-) -> Result<Exit, Failure> {
-    let mut next = first;
-    let (mut rows, mut parts, mut started, mut recorded) = (0, 0, 0, None);
-    while let Some((part, input)) = next {
-        parts += 1;
-        rows += part.rows;
-        let mut line = format!(
-            "part {parts}: rows {} to {}, {}, {}",
-            part.first_row + u64::from(part.rows > 0),
-            part.first_row + part.rows,
-            counted(part.rows, "row"),
-            human_bytes(part.bytes)
-        );
-        if let Some(state) = state {
-            let work = request.start_request(&input, StartName::Work).identity(context, client, Some(&input)).await?;
-            if parts == 1 && !request.new_run {
-                recorded = state.peek_parts(&request.identity_of(&work))?;
-            }
-            if let Some(recorded) = &recorded {
-                let identity = work.once(&recorded.start_name(parts));
-                let start = state.peek_start(&identity)?;
-                let is_same = start.as_ref().is_none_or(|start| start.has_same_work(&identity));
-                if let Some(run) = start.and_then(|start| start.run) {
-                    (started, rows) = (started + 1, rows - part.rows);
-                    let how = if is_same { "started before as" } else { "with other records than those of" };
-                    line.push_str(&format!(", {how} run {run}"));
-                }
-            }
-        }
-        write_line(&line)?;
-        next = cutting.next(context).await?;
-    }
-    let name = escape_for_terminal(request.work.name());
-    let earlier = match started {
-        0 => String::new(),
-        _ => format!("; {started} of {} were started before", counted(parts, "part")),
-    };
-    let new = counted(parts - started, "run");
-    write_line(&format!("{new} of {name} would be started for {}{earlier}", counted(rows, "row")))?;
-    Ok(Exit::Success)
-}
-
-fn write_line(line: &str) -> Result<(), Failure> {
-    write_stdout(&format!("{line}\n"))
-        .map_err(|cause| Error::Write { path: PathBuf::from("standard output"), cause }.into())
 }

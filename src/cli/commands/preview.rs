@@ -29,7 +29,7 @@ pub(super) async fn preview(
     plan.rejects = None;
     let work = move |control: &Control| read_first_rows(plan, ROWS, control);
     let first = engine::run_blocking(context, "reading", None, opened.stoppers, |_, _| {}, work).await?;
-    table::write_grid(&context.screen, &first.grid, None)?;
+    table::write_grid(&context.screen, &first.grid, None, "choose with `--select`, or use a wider terminal")?;
     context.screen.note(&super::head::rows_note(&first, "the rest was not read, and may widen the types"));
     outputs.iter().for_each(|output| context.screen.note(&format!("would write {}", described(output))));
     context.screen.note("nothing was written");

@@ -124,6 +124,12 @@ impl PullOptions<'_> {
         output_checks::check(self.plan, &outputs, inputs)
     }
 
+    /// Returns true if [`check`](Self::check) is possible before it is known that there will be results: there are outputs, and
+    /// no directory would be made for them.
+    pub(crate) fn can_be_checked(&self) -> bool {
+        !self.plan.outputs.typed.is_empty() && !self.results.all_blocks
+    }
+
     /// Returns true if all outputs are standard output.
     pub(crate) fn to_stdout(&self) -> bool {
         self.plan.outputs.typed.iter().all(TypedOutput::is_stdout)

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::dry_run;
 use super::earlier_start::StartName;
 use super::input::Input;
 use super::ledger_session::{self, LedgerSession, StateNeed};
@@ -20,7 +21,6 @@ use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::flag_text::in_flags;
-use crate::cli::table;
 use crate::cli::values::Enrich;
 use crate::client::{
     self, Client, Definition, ResultFormat, SourceKind, StateDir, WorkflowArgument, declared_types, source_block,
@@ -28,7 +28,6 @@ use crate::client::{
 use crate::column::Schema;
 use crate::net::Kind;
 use crate::pipeline::check_steps_of_run;
-use crate::text::{counted, escape_for_terminal};
 use crate::transform::Step;
 
 /// Checks everything that can be checked locally, then starts the run and writes its results.
@@ -48,7 +47,7 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Fa
     // The definition file counts as an input, too: no output may replace it.
     let inputs: Vec<&Path> = args.input.iter().map(PathBuf::as_path).chain([Path::new(&args.workflow)]).collect();
     require_input_of_parts(&args)?;
-    if !args.parts.dry_run {
+    if !args.parts.dry_run || pull.can_be_checked() {
         check_outputs(context, &args.parts, &args.plan)?;
         pull.check(context, &inputs).await?;
     }
@@ -63,7 +62,10 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<Exit, Fa
         }
     };
     if args.parts.dry_run && args.input.is_empty() {
-        return dry_run_without_input(context, &args, payload.as_ref()).await;
+        if args.local {
+            require_definition(&args.workflow)?;
+        }
+        return dry_run::without_input(context, &args, payload.as_ref()).await;
     }
     if let Some(outputs) = args.plan.outputs.names() {
         context.set_restart(&outputs);
@@ -273,26 +275,6 @@ fn read_payload(text: &str) -> Result<Value, Failure> {
     Ok(payload)
 }
 
-/// Says what would be started without an input file. The API is asked for the workflow alone, which costs nothing.
-async fn dry_run_without_input(context: &Context, args: &RunArgs, payload: Option<&Value>) -> Result<Exit, Failure> {
-    let name = match Definition::read(Path::new(&args.workflow)) {
-        Ok(Definition(definition)) => definition.workflow_name,
-        Err(error) if args.local => return Err(error.into()),
-        Err(_) => {
-            let client = context.client()?;
-            context.unless_interrupted(async { Ok(client.find_workflow(&args.workflow).await?) }).await?.name
-        }
-    };
-    let rows = match payload {
-        Some(Value::Array(rows)) => format!(" for {} of the payload", counted(rows.len() as u64, "row")),
-        Some(_) => " for 1 row of the payload".to_owned(),
-        None => String::new(),
-    };
-    let name = escape_for_terminal(&name);
-    table::write_data(&format!("1 run of {name} would be started{rows}\n"))?;
-    Ok(Exit::Success)
-}
-
 /// Fails unless `workflow` is a definition file: the local service starts without workflows.
 fn require_definition(workflow: &str) -> Result<(), Failure> {
     match Definition::read(Path::new(workflow)) {
@@ -305,7 +287,12 @@ fn require_definition(workflow: &str) -> Result<(), Failure> {
 }
 
 /// Fails if the input does not fit the first block of the workflow, with the flag that does.
-fn require_fitting_input(name: &str, graph: &Graph, has_input: bool, has_payload: bool) -> Result<(), Failure> {
+pub(super) fn require_fitting_input(
+    name: &str,
+    graph: &Graph,
+    has_input: bool,
+    has_payload: bool,
+) -> Result<(), Failure> {
     let fail = |text: String, hint: &str| {
         let error = Error::Usage(format!("workflow {name} {text}"));
         Err(Failure::new(error, hint))

@@ -261,31 +261,62 @@ impl StartRequest<'_> {
                 format!("it may belong to an active run: list runs with `drawoff runs ls`, or {another}"),
             )
         })?;
-        match (recorded, self.name.text()) {
-            (Some(recorded), Some(name)) if !recorded.has_same_work(identity) => {
-                let run = recorded.run.as_ref().map(|run| format!(" (run {run})")).unwrap_or_default();
-                let ago = human_duration(recorded.age());
-                let workflow = recorded.workflow_name;
-                let (text, hint) = match self.name {
-                    StartName::Part { .. } => (
-                        format!("the input has changed: {ago} ago this part of it had other records{run}"),
-                        self.name.start_another(),
-                    ),
-                    _ => (
-                        format!(
-                            "`--once {name}` was used {ago} ago to start {workflow}{run} with another workflow, input or payload"
-                        ),
-                        "choose another name for this start",
-                    ),
-                };
-                Err(Failure::new(Error::Usage(escape_for_terminal(&text)), hint))
+        match recorded {
+            Some(recorded) => {
+                self.require_same_work(&recorded, identity)?;
+                Ok(Some(recorded))
             }
-            (None, None) => {
+            None if self.name.text().is_none() => {
                 let adopted = adopt_earlier_form(client, state, slot, identity, self.work);
                 context.unless_interrupted(adopted).await
             }
-            (recorded, _) => Ok(recorded),
+            None => Ok(None),
         }
+    }
+
+    /// Says why [`start`] would start no further run, as a clause; `None` if it would start one. Starts and records nothing.
+    pub(super) async fn found(
+        &self,
+        context: &Context,
+        client: &Client,
+        state: &StateDir,
+    ) -> Result<Option<String>, Failure> {
+        if self.new_run {
+            return Ok(None);
+        }
+        let identity = self.identity(context, client, self.input).await?;
+        let Some(recorded) = state.peek_start(&identity)? else { return Ok(None) };
+        self.require_same_work(&recorded, &identity)?;
+        let earlier = earlier_start(context, client, state, &recorded, self.name);
+        Ok(match context.unless_interrupted(earlier).await? {
+            EarlierStart::Over => None,
+            EarlierStart::Run(run, why) => Some(format!("already started as {run}, {why}")),
+            EarlierStart::Unknown => {
+                let ago = human_duration(recorded.age());
+                Some(format!("a start {ago} ago got no response, and would be requested again under its key"))
+            }
+        })
+    }
+
+    /// Fails if `recorded`, a start of the same name, is one of other work.
+    fn require_same_work(&self, recorded: &RecordedStart, identity: &StartIdentity) -> Result<(), Failure> {
+        let Some(name) = self.name.text().filter(|_| !recorded.has_same_work(identity)) else { return Ok(()) };
+        let run = recorded.run.as_ref().map(|run| format!(" (run {run})")).unwrap_or_default();
+        let ago = human_duration(recorded.age());
+        let workflow = &recorded.workflow_name;
+        let (text, hint) = match self.name {
+            StartName::Part { .. } => (
+                format!("the input has changed: {ago} ago this part of it had other records{run}"),
+                self.name.start_another(),
+            ),
+            _ => (
+                format!(
+                    "`--once {name}` was used {ago} ago to start {workflow}{run} with another workflow, input or payload"
+                ),
+                "choose another name for this start",
+            ),
+        };
+        Err(Failure::new(Error::Usage(escape_for_terminal(&text)), hint))
     }
 
     async fn send(

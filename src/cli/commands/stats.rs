@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use super::head::{end, look_plan};
+use super::head::{end, look_failure, look_plan};
 use crate::cli::choices::ListFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
@@ -21,6 +21,10 @@ pub(crate) async fn stats(context: &Context, args: StatsArgs) -> Result<Exit, Fa
     let StatsArgs { look, values, html, output } = args;
     look.steps.steps()?;
     let dialect = look.input.resolve(&context.settings)?;
+    if html.as_deref() == Some(Path::new("-")) {
+        let error = Error::Usage("`--html` writes a file, and not standard output".to_owned());
+        return Err(Failure::new(error, "specify a name, such as `--html stats.html`"));
+    }
     if let Some(page) = &html {
         TargetKind::check_writable(page, false).map_err(|cause| Error::Write { path: page.clone(), cause })?;
     }
@@ -31,10 +35,12 @@ pub(crate) async fn stats(context: &Context, args: StatsArgs) -> Result<Exit, Fa
     let mut plan = look_plan(context, &look, &dialect, declared)?;
     let names: Vec<String> = opened.sources.iter().map(|source| source.name.to_string()).collect();
     plan.sources = opened.sources;
+    plan.sources.iter_mut().for_each(|source| source.keeps_not_finite = true);
     let options = StatisticsOptions { values };
     let work = move |control: &Control| collect_statistics(plan, options, control);
-    let collected =
-        engine::run_blocking(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
+    let collected = engine::run_blocking(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work)
+        .await
+        .map_err(look_failure)?;
     let columns = &collected.columns;
     if let Some(page) = &html {
         write_page(page, &statistics_page(&title(&names), columns, collected.rows))?;
@@ -42,7 +48,8 @@ pub(crate) async fn stats(context: &Context, args: StatsArgs) -> Result<Exit, Fa
         let json = columns.iter().map(|column| json_of(column, values));
         match output {
             ListFormat::Table => {
-                table::write_grid(&context.screen, &statistics_grid(columns, values), look.width)?;
+                let advice = "make the table wider with `--width N`, or print all with `-o ndjson`";
+                table::write_grid(&context.screen, &statistics_grid(columns, values), look.width, advice)?;
                 let rows = counted(collected.rows, "row");
                 context.screen.note(&format!("{rows}; {}", accuracy(columns)));
             }

@@ -8,6 +8,7 @@ use crate::cli::choices::ListFormat;
 use crate::cli::dialect::InputArgs;
 use crate::cli::steps::StepArgs;
 use crate::cli::values::parse_on_bad_record;
+use crate::column::MAX_COLUMN_LIMIT;
 use crate::pipeline::OnBadRecord;
 
 /// The end of the help of `head`.
@@ -48,6 +49,9 @@ pub(in crate::cli) struct LookArgs {
     /// Replace invalid UTF-8 with U+FFFD and count it, instead of a bad record
     #[arg(long, help_heading = "Records")]
     pub lossy_utf8: bool,
+    /// Refuse records with more columns; each costs memory on every thread [default: 4096]
+    #[arg(long, value_name = "N", value_parser = max_columns, help_heading = "Records")]
+    pub max_columns: Option<usize>,
     /// Width of the table in columns [default: the terminal's; in a pipe nothing is cut]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..))]
     pub width: Option<u16>,
@@ -96,4 +100,9 @@ pub(in crate::cli) struct StatsArgs {
     /// Format of the statistics: one line or object per column
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: ListFormat,
+}
+
+fn max_columns(text: &str) -> Result<usize, String> {
+    let columns = text.parse().ok().filter(|columns| (1..=MAX_COLUMN_LIMIT).contains(columns));
+    columns.ok_or_else(|| format!("it must be from 1 to {MAX_COLUMN_LIMIT}"))
 }

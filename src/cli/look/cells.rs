@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 
 use super::grid::{Cell, Grid, GridColumn};
 use crate::column::json_text::{JsonValues, NullMembers};
@@ -25,9 +26,7 @@ pub(in crate::cli) fn read_first_rows(
     most: u64,
     control: &Control,
 ) -> Result<FirstRows, Error> {
-    if !plan.steps.iter().any(|step| matches!(step, Step::Sql(_))) {
-        plan.steps.push(Step::from(Limit(most)));
-    }
+    plan.steps.push(Step::from(Limit(most)));
     let mut reader = TypedReader::begin(plan, control)?;
     // The columns may widen from batch to batch.
     let mut parts: Vec<(Arc<Schema>, Vec<Vec<Cell>>)> = Vec::new();
@@ -77,6 +76,10 @@ fn columns_of(batch: &Batch, rows: usize) -> Vec<Vec<Cell>> {
             let Some(values) = json.as_ref().filter(|values| !values.is_null(row)) else { return Cell::Null };
             let mut text = Vec::new();
             match &ty {
+                // JSON has no spelling of them.
+                Type::Float if !array.as_primitive::<Float64Type>().value(row).is_finite() => {
+                    return Cell::Text(array.as_primitive::<Float64Type>().value(row).to_string());
+                }
                 Type::Text => return Cell::Text(array.as_string_view().value(row).to_owned()),
                 Type::Fixed(fixed) => fixed.write(fixed.value(&**array, row), &mut text),
                 _ => values.write(row, &mut text),

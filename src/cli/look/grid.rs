@@ -14,6 +14,9 @@ const GAP: usize = 2;
 /// A column is not narrowed below this width, or its own if that is less.
 const MIN_WIDTH: usize = 6;
 
+/// A column of numbers is not narrowed below its own width, up to this one: a number that is cut is another number.
+const MIN_NUMBER_WIDTH: usize = 24;
+
 const DIM: Style = Style::new().effects(Effects::DIMMED);
 
 /// The head of a column.
@@ -62,8 +65,14 @@ impl Grid {
                 cells.iter().map(|row| text_width(&row[i])).fold(head.max(1), usize::max)
             })
             .collect();
+        let least: Vec<usize> = (0..self.columns.len())
+            .map(|i| match self.columns[i].right {
+                true => cells.iter().map(|row| text_width(&row[i])).fold(1, usize::max).min(MIN_NUMBER_WIDTH),
+                false => 1,
+            })
+            .collect();
         let (kept, widths) = match width {
-            Some(width) => fit(&natural, width),
+            Some(width) => fit(&natural, &least, width),
             None => ((0..natural.len()).map(Some).collect(), natural),
         };
         let colored = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
@@ -101,35 +110,40 @@ impl Grid {
     }
 }
 
-/// Returns the columns that are shown, `None` in the place of those that are not, and the widths of all.
-fn fit(natural: &[usize], width: usize) -> (Vec<Option<usize>>, Vec<usize>) {
-    let narrowest = |i: usize| natural[i].min(MIN_WIDTH);
-    let needed = |kept: &[Option<usize>]| {
-        let columns: usize = kept.iter().map(|column| column.map_or(1, narrowest)).sum();
-        columns + GAP * kept.len().saturating_sub(1)
-    };
+/// Returns the columns that are shown, `None` in the place of those that are not, and the widths of all: those of their texts,
+/// or less, but no less than `least` if that fits.
+fn fit(natural: &[usize], least: &[usize], width: usize) -> (Vec<Option<usize>>, Vec<usize>) {
+    let narrowest = |i: usize| natural[i].min(MIN_WIDTH.max(least[i]));
     let n = natural.len();
-    let mut kept: Vec<Option<usize>> = (0..n).map(Some).collect();
-    for shown in (1..n).rev() {
-        if needed(&kept) <= width {
-            break;
-        }
+    let of_columns = |shown: usize| -> Vec<Option<usize>> {
         // The first and the last columns, as most tables have their keys first and what was added last.
         let (first, last) = (shown.div_ceil(2), shown / 2);
-        kept = (0..first).map(Some).chain([None]).chain((n - last..n).map(Some)).collect();
-    }
-    let free = width.saturating_sub(GAP * kept.len().saturating_sub(1));
-    let free = free.saturating_sub(kept.iter().filter(|column| column.is_none()).count());
-    let columns: Vec<usize> = kept.iter().copied().flatten().collect();
+        let hidden = (shown < n).then_some(None);
+        (0..first).map(Some).chain(hidden).chain((n - last..n).map(Some)).collect()
+    };
+    let room = |kept: &[Option<usize>]| {
+        let others = kept.iter().filter(|column| column.is_none()).count();
+        width.saturating_sub(GAP * kept.len().saturating_sub(1) + others)
+    };
+    let sum =
+        |kept: &[Option<usize>], of: &dyn Fn(usize) -> usize| kept.iter().flatten().map(|i| of(*i)).sum::<usize>();
+    let kept = (1..=n).rev().map(of_columns).find(|kept| sum(kept, &narrowest) <= room(kept));
+    let kept = kept.unwrap_or_else(|| of_columns(n.min(1)));
+    let free = room(&kept);
+    // Not even one column fits as it should: it is cut.
+    let is_cut = sum(&kept, &narrowest) > free;
+    let narrowed = |i: usize, most: usize| match is_cut {
+        true => natural[i].min(most),
+        false => natural[i].min(most.max(least[i])),
+    };
     // The widest that leaves room for all; what is left over goes to the first that are cut.
-    let sum = |most: usize| columns.iter().map(|i| natural[*i].min(most)).sum::<usize>();
-    let widest = columns.iter().map(|i| natural[*i]).max().unwrap_or(1);
-    let most = (1..=widest).rev().find(|most| sum(*most) <= free).unwrap_or(1);
-    let mut left = free.saturating_sub(sum(most));
+    let widest = kept.iter().flatten().map(|i| natural[*i]).max().unwrap_or(1);
+    let most = (1..=widest).rev().find(|most| sum(&kept, &|i| narrowed(i, *most)) <= free).unwrap_or(1);
+    let mut left = free.saturating_sub(sum(&kept, &|i| narrowed(i, most)));
     let mut widths = natural.to_vec();
-    for i in columns {
-        widths[i] = natural[i].min(most);
-        if natural[i] > most && left > 0 {
+    for i in kept.iter().copied().flatten() {
+        widths[i] = narrowed(i, most);
+        if natural[i] > widths[i] && left > 0 {
             widths[i] += 1;
             left -= 1;
         }
@@ -212,6 +226,23 @@ mod tests {
         );
         assert_eq!(drawn.hidden.len() + drawn.text.lines().next().unwrap().split_whitespace().count() - 1, 30);
         assert_eq!(drawn.hidden.first().map(String::as_str), Some("column_5"));
+    }
+
+    #[test]
+    fn numbers_are_left_out_and_not_cut() {
+        let names: Vec<String> = (0..12).map(|i| format!("column_{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let numbers = ["90071992547409931"; 12];
+        let mut grid = grid(&names, &[&numbers]);
+        grid.columns.iter_mut().skip(1).for_each(|column| column.right = true);
+        for width in [20, 24, 40, 60, 80, 100] {
+            let drawn = grid.draw(Some(width));
+            assert!(drawn.text.lines().all(|line| text_width(line) <= width), "{}", drawn.text);
+            // The first column is text, and may be cut.
+            let shown: Vec<&str> = drawn.text.lines().last().unwrap().split_whitespace().skip(1).collect();
+            assert!(shown.iter().all(|cell| *cell == numbers[0] || *cell == "…"), "{width}: {}", drawn.text);
+            assert_eq!(shown.contains(&numbers[0]), width >= 40, "{width}: {}", drawn.text);
+        }
     }
 
     #[test]

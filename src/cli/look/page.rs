@@ -6,8 +6,7 @@ use super::statistics::{distinct_text, length_text, mean_text, nulls_text, short
 use crate::column::statistics::{ColumnSummary, Histogram, ValueKind};
 use crate::text::{counted, human_count};
 
-/// Columns of statistics that get a picture. A table of thousands would make a page that no browser shows; the rest is in
-/// the overview.
+/// Columns of statistics that are shown. Thousands would make a page that no browser shows.
 const MAX_CARDS: usize = 500;
 
 const STYLE: &str = "\
@@ -40,7 +39,8 @@ pub(in crate::cli) fn statistics_page(name: &str, columns: &[ColumnSummary], row
     page.push_str("</div>\n");
     if columns.len() > MAX_CARDS {
         let rest = columns.len() - MAX_CARDS;
-        let _ = writeln!(page, "<p>{} more are not shown</p>", counted(rest as u64, "column"));
+        let _ =
+            writeln!(page, "<p>{} more are not shown; choose them with --select</p>", counted(rest as u64, "column"));
     }
     page.push_str("</main>\n</body>\n</html>\n");
     page
@@ -57,7 +57,9 @@ pub(in crate::cli) fn accuracy(columns: &[ColumnSummary]) -> String {
         parts.push("~ marks an estimate of distinct values, within 2 % in 98 of 100 cases".to_owned());
     }
     if rank > 0.0 {
-        parts.push(format!("quantiles are values at most {:.2} % of the rows away from the exact ones", rank * 100.0));
+        // "At most" is rounded up.
+        let percent = (rank * 1e4).ceil() / 100.0;
+        parts.push(format!("quantiles are values at most {percent:.2} % of the rows away from the exact ones"));
     }
     if parts.is_empty() { "all numbers are exact".to_owned() } else { parts.join("; ") }
 }
@@ -162,7 +164,42 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::column::statistics::QUANTILES;
+    use crate::column::Type;
+    use crate::column::statistics::{QUANTILES, Range};
+
+    #[test]
+    fn a_stated_error_is_never_less_than_the_real_one() {
+        for (rank, expected) in [(0.0001386, "0.02 %"), (0.000039, "0.01 %"), (0.0002, "0.02 %")] {
+            let text = accuracy(&[column_with_rank_error(rank)]);
+            assert!(text.contains(&format!("at most {expected} of the rows")), "{text}");
+        }
+    }
+
+    fn column_with_rank_error(rank_error: f64) -> ColumnSummary {
+        let range = Range {
+            kind: ValueKind::Number,
+            min: "0".into(),
+            max: "1".into(),
+            mean: "0.5".into(),
+            quantiles: Vec::new(),
+            rank_error,
+            histogram: Histogram { bounds: Vec::new(), counts: Vec::new() },
+        };
+        ColumnSummary {
+            path: "a".into(),
+            ty: Type::Float,
+            values: 2,
+            nulls: 0,
+            distinct: Some(2),
+            distinct_is_exact: true,
+            range: Some(range),
+            lengths: None,
+            trues: None,
+            not_finite: 0,
+            text_bounds: None,
+            examples: Vec::new(),
+        }
+    }
 
     #[test]
     fn quarters_are_at_their_places_and_text_is_escaped() {

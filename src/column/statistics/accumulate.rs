@@ -43,7 +43,7 @@ pub struct Statistics {
     schema: Arc<Schema>,
 }
 
-/// The columns of a batch have a wider type than before: what was counted is that of other values.
+/// The columns of a batch have a wider type than before, or another place: what was counted is that of other columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Widened;
 
@@ -58,7 +58,8 @@ impl Statistics {
     ///
     /// # Errors
     ///
-    /// If the type of a column that had values has changed. The statistics are then of no use.
+    /// If the type of a column that had values has changed, or the memory that it may take: members of objects before it may
+    /// appear late. The statistics are then of no use.
     pub fn begin(&mut self, batch: &Batch) -> Result<std::slice::IterMut<'_, ColumnStatistics>, Widened> {
         if !Arc::ptr_eq(&self.schema, &batch.schema) {
             self.follow(&batch.schema)?;
@@ -69,18 +70,13 @@ impl Statistics {
 
     /// Brings the columns in line with `schema`.
     fn follow(&mut self, schema: &Arc<Schema>) -> Result<(), Widened> {
-        let mut places = Vec::new();
-        schema
-            .fields
-            .iter()
-            .enumerate()
-            .for_each(|(i, field)| Place::collect(field, &FieldPath::root(), &[], i, &mut places));
+        let places = Place::of(schema);
         let mut columns = Vec::with_capacity(places.len());
         let mut before = std::mem::take(&mut self.columns);
         for place in places {
             let known = before.iter().position(|column| column.path == place.path);
             let column = match known.map(|i| before.swap_remove(i)) {
-                Some(mut known) if known.ty.is_like(&place.ty) || known.is_object() && is_object(&place.ty) => {
+                Some(mut known) if known.is_still(&place) => {
                     known.indices = place.indices;
                     known.ty = place.ty;
                     known
@@ -125,18 +121,29 @@ struct Place {
     path: String,
     ty: Type,
     indices: Vec<usize>,
-    /// The sum of the positions on the way, by which the memory of the column is chosen: it is the same whenever the column
-    /// appears.
+    /// The columns before it that keep values, by which its memory is chosen.
     rank: usize,
 }
 
 impl Place {
+    /// Returns the places of all columns and members, in order.
+    fn of(schema: &Schema) -> Vec<Place> {
+        let mut places = Vec::new();
+        let fields = schema.fields.iter().enumerate();
+        fields.for_each(|(i, field)| Place::collect(field, &FieldPath::root(), &[], i, &mut places));
+        let mut rank = 0;
+        for place in &mut places {
+            place.rank = rank;
+            rank += usize::from(!is_object(&place.ty));
+        }
+        places
+    }
+
     fn collect(field: &Field, parent: &FieldPath, above: &[usize], index: usize, places: &mut Vec<Place>) {
         let path = parent.field(&field.name);
         let indices: Vec<usize> = above.iter().copied().chain([index]).collect();
         let ty = field.ty.resolved();
-        let rank = indices.iter().sum();
-        places.push(Place { path: path.to_string(), ty: ty.clone(), indices: indices.clone(), rank });
+        places.push(Place { path: path.to_string(), ty: ty.clone(), indices: indices.clone(), rank: 0 });
         if let Type::Struct(fields) = &ty {
             fields.iter().enumerate().for_each(|(i, field)| Place::collect(field, &path, &indices, i, places));
         }
@@ -144,14 +151,14 @@ impl Place {
 }
 
 /// The most that a column keeps. A wide table has hundreds of columns, and their memory is bounded, too.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
     distinct: usize,
     buffer: usize,
 }
 
 impl Bounds {
-    /// Returns the bounds of a column by its place: those of the first 32 columns are up to 3 MB each.
+    /// Returns the bounds of a column by its rank: those of the first 32 columns are up to 3 MB each.
     fn of(rank: usize) -> Self {
         match rank {
             0..32 => Bounds { distinct: 1 << 16, buffer: 1 << 14 },
@@ -168,6 +175,7 @@ pub struct ColumnStatistics {
     ty: Type,
     /// Its position in a batch: the column, and the members below it.
     indices: Vec<usize>,
+    bounds: Bounds,
     values: u64,
     nulls: u64,
     distinct: Distinct,
@@ -184,7 +192,7 @@ enum Kept {
     /// Doubles, as integers of the same order.
     Doubles {
         ordered: Ordered<i64>,
-        sum: Sum,
+        total: Total,
         not_finite: u64,
     },
     Decimals(Ordered<i128>),
@@ -203,6 +211,32 @@ struct Ordered<T> {
     /// The sum as a double, for the others.
     rough_sum: Sum,
     quantiles: Quantiles<T>,
+}
+
+/// A mean of doubles, from their sums. Those near the end of the range of doubles have a sum of their own, which is scaled:
+/// it would be infinite.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    sum: Sum,
+    /// Of the values from [`LARGE`] on, as parts of it.
+    large: Sum,
+}
+
+/// 2^900, below which the sum of 2^64 values is finite.
+const LARGE: f64 = f64::from_bits((1023 + 900) << 52);
+
+impl Total {
+    #[inline]
+    fn add(&mut self, value: f64) {
+        match value.abs() < LARGE {
+            true => self.sum.add(value),
+            false => self.large.add(value / LARGE),
+        }
+    }
+
+    fn mean(self, count: u64) -> f64 {
+        self.sum.value() / count as f64 + self.large.value() / count as f64 * LARGE
+    }
 }
 
 /// A sum of doubles with the error of each addition (Neumaier).
@@ -269,7 +303,7 @@ impl ColumnStatistics {
         let kept = match &place.ty {
             Type::Bool => Kept::Trues(0),
             Type::Int { .. } | Type::Fixed(Fixed::Date | Fixed::Timestamp { .. }) => Kept::Longs(Ordered::new(bounds)),
-            Type::Float => Kept::Doubles { ordered: Ordered::new(bounds), sum: Sum::default(), not_finite: 0 },
+            Type::Float => Kept::Doubles { ordered: Ordered::new(bounds), total: Total::default(), not_finite: 0 },
             Type::Decimal | Type::Fixed(Fixed::Decimal { .. }) => Kept::Decimals(Ordered::new(bounds)),
             ty if ty.is_text_like() && *ty != Type::Null => {
                 Kept::Lengths { ordered: Ordered::new(bounds), bounds: options.values.then_some(None) }
@@ -282,6 +316,7 @@ impl ColumnStatistics {
             path: place.path,
             ty: place.ty,
             indices: place.indices,
+            bounds,
             values: 0,
             nulls,
             distinct: Distinct::new(bounds.distinct),
@@ -292,6 +327,15 @@ impl ColumnStatistics {
 
     fn is_object(&self) -> bool {
         is_object(&self.ty)
+    }
+
+    /// Returns true if what was counted so far is what would have been counted at `place`.
+    fn is_still(&self, place: &Place) -> bool {
+        match (self.is_object(), is_object(&place.ty)) {
+            (true, true) => true,
+            (false, false) => self.ty.is_like(&place.ty) && self.bounds == Bounds::of(place.rank),
+            _ => false,
+        }
     }
 
     /// Adds the values of its column in `batch`, which must have been begun.
@@ -330,7 +374,7 @@ impl ColumnStatistics {
                     distinct.insert(xxh3_64(&value.to_le_bytes()));
                 }
             }
-            (Kept::Doubles { ordered, sum, not_finite }, _) => {
+            (Kept::Doubles { ordered, total, not_finite }, _) => {
                 let array = array.as_primitive::<Float64Type>();
                 for row in rows.clone() {
                     // One zero, and one NaN.
@@ -339,7 +383,7 @@ impl ColumnStatistics {
                     distinct.insert(xxh3_64(&value.to_bits().to_le_bytes()));
                     if value.is_finite() {
                         ordered.place(order_key(value.to_bits() as i64));
-                        sum.add(value);
+                        total.add(value);
                     } else {
                         *not_finite += 1;
                     }
@@ -388,6 +432,10 @@ impl ColumnStatistics {
             for row in rows {
                 let shown = match self.ty {
                     Type::Text => shortened(array.as_string_view().value(row)),
+                    // As in a table: JSON has no spelling of NaN and infinities.
+                    Type::Float if !array.as_primitive::<Float64Type>().value(row).is_finite() => {
+                        array.as_primitive::<Float64Type>().value(row).to_string()
+                    }
                     _ => {
                         let mut json = Vec::new();
                         values.write(row, &mut json);
@@ -428,10 +476,10 @@ impl ColumnStatistics {
                 let in_bins = |value: f64| text(value.floor() as i64);
                 range = ordered.range(kind, mean_text(mean), true, |v| v as f64, text, in_bins);
             }
-            Kept::Doubles { ordered, sum, not_finite: n } => {
+            Kept::Doubles { ordered, total, not_finite: n } => {
                 not_finite = n;
                 let number = |key: i64| f64::from_bits(order_key(key) as u64);
-                let mean = float_text(sum.value() / (self.values - n) as f64);
+                let mean = float_text(total.mean(self.values - n));
                 range = ordered.range(kind, mean, false, number, |key| float_text(number(key)), short_float_text);
             }
             Kept::Decimals(ordered) => {

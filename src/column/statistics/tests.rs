@@ -96,3 +96,38 @@ fn sums_beyond_128_bits_and_zeros_and_nans() {
     let keys = [-1e300, -2.5, 0.0, 1e-300, 7.0].map(|value: f64| order_key(value.to_bits() as i64));
     assert!(keys.is_sorted());
 }
+
+#[test]
+fn the_memory_of_members_is_bounded_over_all_columns() {
+    // 24 objects of 24 members, which are 576 columns.
+    let object = |o: i64| -> serde_json::Value { (0..24).map(|m| (format!("m{m}"), json!(o * 24 + m))).collect() };
+    let row: serde_json::Value = (0..24).map(|o| (format!("o{o}"), object(o))).collect();
+    let rows = [row];
+    let of_bounds = |statistics: &Statistics, distinct: usize| {
+        let columns = statistics.columns.iter().filter(|column| !column.is_object());
+        columns.filter(|column| column.bounds.distinct == distinct).count()
+    };
+    let mut statistics = Statistics::new(StatisticsOptions::default());
+    add(&mut statistics, &batch(&rows, Arc::new(infer_schema(&rows, TypeMerge::Json)))).unwrap();
+    assert_eq!([1 << 16, 1 << 13, 1 << 10].map(|bound| of_bounds(&statistics, bound)), [32, 224, 320]);
+    // A late member moves the columns behind it, of which one keeps less from then on.
+    let narrow: serde_json::Value = (0..32).map(|i| (format!("c{i:02}"), json!({"a": i}))).collect();
+    let mut late = narrow.clone();
+    late["c00"]["b"] = json!(1);
+    let both = [narrow.clone(), late];
+    let mut statistics = Statistics::new(StatisticsOptions::default());
+    add(&mut statistics, &batch(&[narrow], Arc::new(infer_schema(&both[..1], TypeMerge::Json)))).unwrap();
+    let wide = Arc::new(infer_schema(&both, TypeMerge::Json));
+    assert_eq!(add(&mut statistics, &batch(&both[1..], wide)), Err(Widened));
+}
+
+#[test]
+fn a_mean_of_the_largest_doubles_is_finite() {
+    let values = [1e308, 1.5e308, 1.7e308, -2.0];
+    let mut total = Total::default();
+    values.iter().for_each(|value| total.add(*value));
+    assert!((total.mean(4) / 1.05e308 - 1.0).abs() < 1e-15, "{}", total.mean(4));
+    let mut small = Total::default();
+    [1e16, 1.0, -1e16].iter().for_each(|value| small.add(*value));
+    assert_eq!(small.mean(1), 1.0);
+}

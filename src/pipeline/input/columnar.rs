@@ -33,13 +33,19 @@ pub(super) struct ColumnarRules {
     pub columns_read: ColumnsRead,
     /// NaN and infinities that are null.
     pub null_numbers: Vec<f64>,
+    /// True if the other ones are values.
+    pub keeps_not_finite: bool,
 }
 
 impl ColumnarRules {
     /// Calls `convert` with these rules.
     fn with<T>(&self, convert: impl FnOnce(&ForeignRules) -> T) -> T {
         let is_read = |name: &str| self.columns_read.contains(name);
-        convert(&ForeignRules { is_read: &is_read, null_numbers: &self.null_numbers })
+        convert(&ForeignRules {
+            is_read: &is_read,
+            null_numbers: &self.null_numbers,
+            keeps_not_finite: self.keeps_not_finite,
+        })
     }
 }
 

@@ -412,7 +412,11 @@ impl SourceReader {
             if let Some(property) = of_csv {
                 return Err(PlanError::NotCsv { name: name.to_string(), property }.into());
             }
-            let rules = ColumnarRules { columns_read: source.columns_read.clone(), null_numbers };
+            let rules = ColumnarRules {
+                columns_read: source.columns_read.clone(),
+                null_numbers,
+                keeps_not_finite: source.keeps_not_finite,
+            };
             let has_index = kind == Columnar::Parquet || head.starts_with(arrow_input::FILE_MAGIC);
             is_read(None, b',');
             let path = path.filter(|_| has_index && compression == SourceCodec::None);

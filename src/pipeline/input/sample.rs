@@ -35,6 +35,7 @@ pub(crate) fn reopen(source: &Source) -> Source {
         compression: source.compression,
         columns: source.columns.clone(),
         columns_read: source.columns_read.clone(),
+        keeps_not_finite: source.keeps_not_finite,
         expected_rows: source.expected_rows,
         run: source.run.clone(),
     }

@@ -209,7 +209,7 @@ fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> 
 pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
     let checked = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
         let column = to_carrier(column, field)?;
-        let Some(value) = unwritable(&column) else { return Ok(column) };
+        let Some(value) = unwritable(&column, false) else { return Ok(column) };
         let advice = match value {
             Unwritable::NotFinite => "; exclude it, for example with NULLIF",
             Unwritable::Date | Unwritable::RepeatedKey => "",
@@ -283,14 +283,15 @@ const DAYS: std::ops::Range<i64> = -719_162..2_932_897;
 const DAY_SECONDS: i64 = 86_400;
 
 /// Returns the first kind of values in `column` that outputs would write differently, or not at all; `None` if there are
-/// none. The column must have the Arrow type of its drawoff type.
-pub(super) fn unwritable(column: &dyn Array) -> Option<Unwritable> {
+/// none. With `keeps_not_finite`, NaN and infinities are none of them. The column must have the Arrow type of its drawoff type.
+pub(super) fn unwritable(column: &dyn Array, keeps_not_finite: bool) -> Option<Unwritable> {
     const DATE: Unwritable = Unwritable::Date;
     let outside = |values: &mut dyn Iterator<Item = Option<i64>>, per_second: i64| {
         let (first, end) = (DAYS.start * DAY_SECONDS * per_second, DAYS.end * DAY_SECONDS * per_second);
         values.flatten().any(|value| !(first..end).contains(&value)).then_some(DATE)
     };
     match column.data_type() {
+        DataType::Float64 if keeps_not_finite => None,
         DataType::Float64 => {
             let values = column.as_primitive::<Float64Type>();
             let finite = values.iter().flatten().all(f64::is_finite);
@@ -310,20 +311,22 @@ pub(super) fn unwritable(column: &dyn Array) -> Option<Unwritable> {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => None,
         // Whatever stands beneath a null is no value. It is rare, and so the values are only then looked at without it.
         DataType::Struct(_) => {
-            let of = |column: &dyn Array| column.as_struct().columns().iter().find_map(|column| unwritable(column));
+            let of = |column: &dyn Array| {
+                column.as_struct().columns().iter().find_map(|column| unwritable(column, keeps_not_finite))
+            };
             of(column)?;
             of(&non_null(column))
         }
         DataType::List(_) => {
             let list = column.as_list::<i32>();
-            unwritable(list.values())?;
-            unwritable(&elements(list.values(), list.offsets(), list.nulls()))
+            unwritable(list.values(), keeps_not_finite)?;
+            unwritable(&elements(list.values(), list.offsets(), list.nulls()), keeps_not_finite)
         }
         DataType::Map(_, _) => {
             let map = column.as_map();
             repeated_key(map).or_else(|| {
-                unwritable(map.values())?;
-                unwritable(&elements(map.values(), map.offsets(), map.nulls()))
+                unwritable(map.values(), keeps_not_finite)?;
+                unwritable(&elements(map.values(), map.offsets(), map.nulls()), keeps_not_finite)
             })
         }
         _ => None,

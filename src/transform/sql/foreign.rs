@@ -41,7 +41,7 @@ pub fn arrow_to_batch(rows: &RecordBatch, schema: &Arc<Schema>, rules: &ForeignR
             [] => column,
             numbers => without_numbers(&column, numbers).map_err(|error| ForeignError::Other(error.to_string()))?,
         };
-        match unwritable(&column) {
+        match unwritable(&column, rules.keeps_not_finite) {
             None => Ok(column),
             Some(value) => Err(ForeignError::Value { column: field.name.to_string(), value }),
         }
