@@ -1,6 +1,8 @@
 //! `--copy-into`: Parquet files in a store, copied into a table of a warehouse in a cloud by its own statement, once.
 
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use super::args::PipelineArgs;
 use super::context::Context;
@@ -25,10 +27,13 @@ pub(super) fn copy_into(args: &PipelineArgs, outputs: &[Output], again: bool) ->
         false => Ok(copy),
         true => Err(Failure::new(
             Error::Usage("`--again` does not apply to `--copy-into`, which replaces no rows".to_owned()),
-            "delete the rows of the load, and load them under a name of its own: `--load-key TEXT`",
+            "delete the rows and the load's row of `_drawoff_loads`, or give the load a name of its own with `--load-key TEXT`",
         )),
     }
 }
+
+/// Text in the names of the files of this command, which no other has.
+static COMMAND: LazyLock<u32> = LazyLock::new(|| std::hash::RandomState::new().build_hasher().finish() as u32);
 
 /// The copy of the staged files of one command.
 pub(super) struct CopyInto {
@@ -173,9 +178,14 @@ impl CopyInto {
 }
 
 impl CopyOfRun<'_> {
-    /// Returns the prefix of the names of its files, which no other load has.
+    /// Returns the prefix of the names of its files, which no other load has, and no other command, unless its statements are
+    /// printed: those may be executed again.
     pub(super) fn set(&self) -> String {
-        format!("drawoff_{}", &self.key.as_str()[..32])
+        let key = &self.key.as_str()[..32];
+        match self.copy.print_sql {
+            true => format!("drawoff_{key}"),
+            false => format!("drawoff_{key}_{:08x}", *COMMAND),
+        }
     }
 
     /// Returns the earlier load of the same rows, with the name of the table; `None` if there is none, or if statements are

@@ -396,6 +396,7 @@ fn load_hint(error: &LoadError) -> Option<String> {
         | LoadError::Refused { hint, .. }
         | LoadError::Write { hint, .. }
         | LoadError::Unsupported { hint, .. } => hint.clone(),
+        LoadError::NoTable { hint, .. } => Some(hint.clone()),
         LoadError::Misfits { .. } => Some(
             "change the columns with `--cast`, `--rename`, `--drop` or `--select`, or load into a new table".to_owned(),
         ),

@@ -24,26 +24,28 @@ pub(super) struct RequestLog {
 }
 
 struct Writer {
-    lines: SyncSender<String>,
+    lines: SyncSender<Vec<String>>,
     end: Receiver<()>,
 }
 
 impl RequestLog {
     /// Starts the writer, and returns the function that the service calls with each request; `None` without a log.
     pub(super) fn start(format: LogFormat, screen: &Arc<Screen>) -> (Option<OnRequest>, Self) {
-        let line: fn(&RequestRecord) -> String = match format {
+        let line: fn(&RequestRecord) -> Vec<String> = match format {
             LogFormat::Off => return (None, RequestLog { screen: Arc::clone(screen), writer: None }),
             LogFormat::Human => human_line,
             LogFormat::Json => json_line,
         };
-        let (lines, waiting) = sync_channel::<String>(CAPACITY);
+        let (lines, waiting) = sync_channel::<Vec<String>>(CAPACITY);
         let (ended, end) = sync_channel(1);
         let lost = Arc::new(AtomicU64::new(0));
         let lost_here = Arc::clone(&lost);
         // Not through the screen, whose lock others need while this thread waits for a reader.
         let write = move || {
             for line in waiting {
-                write_stderr(&escape_for_terminal(&line));
+                // A difference has a line of its own; no text of a request can begin one, because each is escaped.
+                let escaped: Vec<String> = line.iter().map(|line| escape_for_terminal(line)).collect();
+                write_stderr(&escaped.join("\n"));
                 match lost_here.swap(0, Ordering::Relaxed) {
                     0 => {}
                     n => {
@@ -66,7 +68,7 @@ impl RequestLog {
             None => self.screen.note(text),
             Some(_) if self.screen.is_quiet() => {}
             Some(writer) => {
-                let _ = writer.lines.try_send(text.to_owned());
+                let _ = writer.lines.try_send(vec![text.to_owned()]);
             }
         }
     }
@@ -80,14 +82,15 @@ impl RequestLog {
     }
 }
 
-fn send(lines: &SyncSender<String>, line: String, lost: &AtomicU64) {
+fn send(lines: &SyncSender<Vec<String>>, line: Vec<String>, lost: &AtomicU64) {
     if let Err(TrySendError::Full(_)) = lines.try_send(line) {
         lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Returns a line such as `2026-11-30T12:00:00.000Z POST /workflows/run?workflow_id=w 200 3 ms run=5f0c…`.
-fn human_line(record: &RequestRecord) -> String {
+/// Returns a line such as `2026-11-30T12:00:00.000Z POST /workflows/run?workflow_id=w 200 3 ms run=5f0c…`, and one for each
+/// difference.
+fn human_line(record: &RequestRecord) -> Vec<String> {
     let at = record.at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let query = if record.query.is_empty() { String::new() } else { format!("?{}", record.query) };
     let RequestRecord { method, path, status, duration_ms, .. } = record;
@@ -98,15 +101,13 @@ fn human_line(record: &RequestRecord) -> String {
     for fault in &record.faults {
         line.push_str(&format!(" fault={fault}"));
     }
-    for difference in &record.differences {
-        line.push_str(&format!("\n  differs from the contract: {difference}"));
-    }
-    line
+    let differences = record.differences.iter().map(|difference| format!("  differs from the contract: {difference}"));
+    std::iter::once(line).chain(differences).collect()
 }
 
 /// Returns the record as JSON without its body, which holds rows of people. Only ASCII: nothing is left for a terminal
 /// to interpret.
-fn json_line(record: &RequestRecord) -> String {
+fn json_line(record: &RequestRecord) -> Vec<String> {
     let mut json = serde_json::to_value(record).unwrap_or_default();
     if let Some(members) = json.as_object_mut() {
         members.remove("body");
@@ -121,5 +122,5 @@ fn json_line(record: &RequestRecord) -> String {
             }
         }
     }
-    line
+    vec![line]
 }

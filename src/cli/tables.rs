@@ -161,14 +161,23 @@ pub(super) fn open(settings: &Settings, url: &str) -> Result<Arc<dyn Warehouse>,
                     "build drawoff with `--features object-store`",
                 ));
             }
-            let place = place_of(url, || object_options(std::env::vars_os()));
-            Ok(Arc::new(Delta::new(place.map_err(|error| Error::Usage(error.to_string()))?, url)))
+            let place = place_of(url, || object_options(std::env::vars_os())).map_err(|error| {
+                let shown = redacted(url);
+                let failure = Error::Usage(format!("`{shown}` is not the URL of a Delta table: {error}"));
+                match shown.split_once(':') {
+                    Some((_, inner)) if error.is_store => Failure::new(failure, format!("write delta+{inner}")),
+                    _ => failure.into(),
+                }
+            })?;
+            Ok(Arc::new(Delta::new(place, url)))
         }
         #[cfg(feature = "iceberg")]
         scheme if scheme.starts_with("iceberg+") => {
             use crate::warehouse::iceberg::{Iceberg, Location};
             let location = Location::parse(url, |name| std::env::var(name).ok());
-            let location = location.map_err(|error| Error::Usage(error.to_string()))?;
+            let location = location.map_err(|error| {
+                Error::Usage(format!("`{}` is not the URL of an Iceberg catalog: {error}", redacted(url)))
+            })?;
             if location.sends_secret_unencrypted() && !settings.insecure_http.value {
                 return Err(Failure::new(
                     Error::Usage(format!("the token would be sent unencrypted to {}", redacted(url))),

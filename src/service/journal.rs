@@ -16,7 +16,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
 
 use super::clock::timestamp;
+use super::hosted::{redacted_path, redacted_query};
 use super::paths::{FILES_PREFIX, HEALTH, METRICS};
+use super::request::given_key;
 use crate::api::routes::IDEMPOTENCY_KEY_HEADER;
 
 /// Requests that the journal holds; the oldest are dropped. With [`MAX_BODY_BYTES`] a bound of some 5 MiB.
@@ -27,9 +29,6 @@ const MAX_BODY_BYTES: usize = 2 << 10;
 
 /// Bytes of a recorded path, query or header.
 const MAX_TEXT_BYTES: usize = 1 << 10;
-
-/// Name of the query parameter with the signature of a link.
-const SIGNATURE: &str = "sig";
 
 /// One request with the head of its response.
 #[derive(Clone, Debug, Serialize)]
@@ -201,13 +200,14 @@ impl Recording {
     pub(super) fn begin(request: Request, at: DateTime<Utc>) -> (Self, Request) {
         let body = Arc::new(Mutex::new(BodyHead::default()));
         let headers = request.headers();
+        let key = given_key(headers);
         let header = |name: HeaderName| text_of(headers, &name);
         let record = RequestRecord {
             number: 0,
             at,
             method: request.method().as_str().to_owned(),
-            path: shortened(request.uri().path()),
-            query: query_of(request.uri()),
+            path: shortened(&redacted_path(request.uri().path(), key)),
+            query: query_of(request.uri(), key),
             status: 0,
             duration_ms: 0,
             faults: Vec::new(),
@@ -266,13 +266,10 @@ fn shortened(text: &str) -> String {
     if end == text.len() { text.to_owned() } else { format!("{}…", &text[..end]) }
 }
 
-/// Returns the query with the signature of a link replaced: a reader of the log must not be able to follow the link.
-fn query_of(uri: &Uri) -> String {
-    let query = uri.query().unwrap_or("");
-    let is_signature = |part: &str| url::form_urlencoded::parse(part.as_bytes()).any(|(name, _)| name == SIGNATURE);
-    let parts: Vec<&str> =
-        query.split('&').map(|part| if is_signature(part) { "sig=redacted" } else { part }).collect();
-    shortened(&parts.join("&"))
+/// Returns the query with the signature of a link, and the key should it be there, replaced: a reader of the log must not be
+/// able to follow the link.
+fn query_of(uri: &Uri, key: &str) -> String {
+    shortened(&redacted_query(uri.query().unwrap_or(""), key))
 }
 
 /// Returns the run that a path names.
@@ -323,9 +320,11 @@ mod tests {
     fn signatures_are_not_recorded() {
         for name in ["sig", "%73ig"] {
             let uri = format!("/storage/files/x/y?expires=5&{name}=abc").parse().unwrap();
-            assert_eq!(query_of(&uri), "expires=5&sig=redacted");
+            assert_eq!(query_of(&uri, ""), "expires=5&sig=REDACTED");
         }
-        assert_eq!(query_of(&"/workflows".parse().unwrap()), "");
+        assert_eq!(query_of(&"/workflows".parse().unwrap(), ""), "");
+        let uri = "/workflows?apikey=short&x=a-long-real-key".parse().unwrap();
+        assert_eq!(query_of(&uri, "a-long-real-key"), "apikey=REDACTED&x=REDACTED");
     }
 
     #[test]

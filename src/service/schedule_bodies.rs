@@ -46,7 +46,8 @@ pub(super) struct ScheduleChange {
     name: Option<String>,
     cron_expression: Option<String>,
     timezone: Option<String>,
-    description: Option<String>,
+    /// `Some(None)` for null, which removes it.
+    description: Option<Option<String>>,
     is_active: Option<bool>,
 }
 
@@ -63,6 +64,7 @@ impl ScheduleChange {
         let (workflow_id, name, cron_expression) = (text("workflow_id"), text("name"), text("cron_expression"));
         let timezone = check.optional_text(object, "timezone", &location);
         let description = check.optional_text(object, "description", &location);
+        let description = object.contains_key("description").then_some(description);
         let is_active = match object.get("is_active") {
             None | Some(Value::Null) => None,
             Some(Value::Bool(flag)) => Some(*flag),
@@ -113,7 +115,7 @@ impl ScheduleChange {
             name: self.name.unwrap_or(schedule.name),
             cron_expression: self.cron_expression.unwrap_or(schedule.cron_expression),
             timezone: self.timezone.unwrap_or(schedule.timezone),
-            description: self.description.or(schedule.description),
+            description: self.description.unwrap_or(schedule.description),
             is_active: self.is_active.unwrap_or(schedule.is_active),
             updated_at: timestamp(now),
             ..schedule

@@ -46,6 +46,22 @@ impl Schedule {
         self.is_active && next.is_some_and(|next| next <= now)
     }
 
+    /// Returns true if the next time is later than the first one after `now`, because it was planned by a clock that was
+    /// ahead.
+    pub(super) fn is_planned_late(&self, now: DateTime<Utc>) -> bool {
+        let time = |text: &Option<String>| DateTime::parse_from_rfc3339(text.as_deref()?).ok();
+        match (time(&self.next_run_at), time(&self.clone().planned(now).next_run_at)) {
+            (Some(planned), Some(first)) => first < planned,
+            _ => false,
+        }
+    }
+
+    /// Returns the schedule with the next time after `now`.
+    pub(super) fn planned(mut self, now: DateTime<Utc>) -> Self {
+        self.plan_next(now);
+        self
+    }
+
     /// Sets the next time after `now`. Times that have passed since the last one are not made up for.
     pub(super) fn plan_next(&mut self, now: DateTime<Utc>) {
         let next = || {

@@ -21,6 +21,16 @@ pub enum LoadError {
         /// True if the same command may succeed later.
         is_transient: bool,
     },
+    /// There is no such table, of which something was asked.
+    #[error("cannot look at {table}: {cause}")]
+    NoTable {
+        /// The table, with its target.
+        table: String,
+        /// The reason.
+        cause: String,
+        /// An imperative that helps.
+        hint: String,
+    },
     /// The connection was lost, the target refused a statement, or the table is one that loads cannot write. Nothing of the
     /// load is in the table.
     #[error("cannot load into {table}: {cause}")]

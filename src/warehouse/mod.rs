@@ -49,6 +49,8 @@ mod load;
 mod load_end;
 mod modes;
 mod names;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod narrow;
 mod new_table;
 #[cfg(feature = "postgres")]
 pub mod postgres;

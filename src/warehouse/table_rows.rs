@@ -2,31 +2,21 @@
 //! [`FormatRules`].
 //!
 //! A column of the table keeps its type whatever comes: wider values are bad rows. Their batch may carry good rows in the
-//! wider form too, which are brought back value by value: through their JSON text, which the decoder of records reads under
-//! the type of the table, so that both agree on what fits.
+//! wider form too, which are brought back value by value; see [`super::narrow`].
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, UInt32Array, new_null_array};
-use arrow_select::concat::concat;
-use arrow_select::take::take;
+use arrow_array::{Array, ArrayRef};
 
 use super::described::described;
 use super::error::{LoadError, Misfit};
+use super::narrow::{Narrowed, holds, may_hold, narrowed};
 use super::row_encoder::{RowEncoder, UnfitRow};
-use crate::column::{Batch, Field, Morsel, Schema, Type, TypeMerge, cast_array};
-use crate::format::decode::Outcome;
-use crate::format::json_text::JsonValues;
-use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
+use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::position::FieldPath;
-
-/// The greatest integer up to which a double holds each one.
-const EXACT_IN_DOUBLE: u64 = 1 << 53;
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,17 +146,6 @@ impl<F: FormatRules> TableRows<F> {
         }
     }
 
-    /// Returns true if every value of `found` is one of `ty`, whose carrier it widens to.
-    fn holds(&self, ty: &Type, found: &Type) -> bool {
-        if ty.join(found, TypeMerge::Json).is_like(ty) {
-            // The integers are exact in doubles, or the types are the same.
-            return true;
-        }
-        // The digits of a cell of CSV are its text.
-        self.type_merge == TypeMerge::Text && *ty == Type::Text && matches!(found, Type::Int { .. } | Type::Decimal)
-            || is_time_of_other_unit(ty, found)
-    }
-
     /// Returns all misfits of columns that are known before the rows.
     pub(super) fn misfits(&self, columns: &Schema) -> Vec<Misfit> {
         let mut misfits = Vec::new();
@@ -175,7 +154,7 @@ impl<F: FormatRules> TableRows<F> {
             let has = || format!("has {}", described(&field.ty));
             match self.place(field) {
                 _ if field.ty == Type::Null => {}
-                Place::Known(column, ty) if !self.holds(&ty, &field.ty) && !are_numbers(&ty, &field.ty) => {
+                Place::Known(column, ty) if !may_hold(&ty, &field.ty, self.type_merge) => {
                     misfit(&field.name, format!("{}, and the table has {}", has(), column.shown));
                 }
                 Place::Known(..) | Place::New(_) => {}
@@ -215,8 +194,8 @@ impl<F: FormatRules> TableRows<F> {
             _ if field.ty == Type::Null => Vec::new(),
             Place::None(reason) => valid(&reason),
             Place::New(_) => Vec::new(),
-            Place::Known(_, ty) if self.holds(&ty, &field.ty) => Vec::new(),
-            Place::Known(column, ty) => match narrowed(array, &field.ty, &ty) {
+            Place::Known(_, ty) if holds(&ty, &field.ty, self.type_merge) => Vec::new(),
+            Place::Known(column, ty) => match narrowed(array, &field.ty, &ty, self.type_merge) {
                 Ok(Narrowed { unfit, .. }) => {
                     unfit.into_iter().map(|row| (row, format!("the table has {}", column.shown))).collect()
                 }
@@ -280,7 +259,7 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
             let (array, found) = (&batch.columns[i], &batch.schema.fields[i].ty);
             arrays.push(match field.ty == *found {
                 true => array.clone(),
-                false => self.cast(array, found, &field.ty)?.into_owned(),
+                false => self.cast(array, found, &field.ty)?,
             });
         }
         Ok(Batch::new(Arc::new(columns), arrays, batch.rows))
@@ -288,33 +267,14 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
 }
 
 impl<F: FormatRules> TableRows<F> {
-    fn cast<'a>(&self, array: &'a ArrayRef, from: &Type, to: &Type) -> Result<Cow<'a, ArrayRef>, LoadError> {
-        let bug = |what: String| LoadError::Bug(format!("cannot bring rows to the columns of the table: {what}"));
-        if let (Type::Fixed(from), Type::Fixed(to)) = (from, to)
-            && is_time_of_other_unit(&Type::Fixed(*to), &Type::Fixed(*from))
-        {
-            let values = (0..array.len()).map(|row| match array.is_null(row) {
-                true => 0,
-                false => from.value(array, row) * 1000,
-            });
-            return Ok(Cow::Owned(to.array(values.collect(), array.nulls().cloned())));
-        }
-        if self.holds(to, from) {
-            return Ok(Cow::Owned(cast_array(array, from, to).map_err(|error| bug(error.to_string()))?));
-        }
-        match narrowed(array, from, to) {
-            Ok(Narrowed { array, unfit }) if unfit.is_empty() => Ok(Cow::Owned(array)),
-            Ok(_) => Err(bug("a row was not rejected".to_owned())),
-            // Only nulls are left.
-            Err(_) if array.null_count() == array.len() => Ok(Cow::Owned(new_null_array(&to.to_arrow(), array.len()))),
-            Err(error) => Err(bug(error)),
+    fn cast(&self, array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, LoadError> {
+        let bug = |what: &str| LoadError::Bug(format!("cannot bring rows to the columns of the table: {what}"));
+        match narrowed(array, from, to, self.type_merge) {
+            Ok(Narrowed { array, unfit }) if unfit.is_empty() => Ok(array),
+            Ok(_) => Err(bug("a row was not rejected")),
+            Err(error) => Err(bug(&error)),
         }
     }
-}
-
-/// Returns true for two types of numbers: each value is judged by itself then, as `2.0` is an integer.
-fn are_numbers(table: &Type, found: &Type) -> bool {
-    matches!((table, found), (Type::Int { .. }, Type::Float | Type::Decimal) | (Type::Float, Type::Int { .. }))
 }
 
 /// Returns true if a value of the type is an object with open-ended keys, or has one in it.
@@ -327,120 +287,12 @@ fn has_map(ty: &Type) -> bool {
     }
 }
 
-/// Returns true for timestamps in milliseconds where the table has microseconds.
-fn is_time_of_other_unit(table: &Type, found: &Type) -> bool {
-    use crate::column::{Fixed, Unit};
-    match (table, found) {
-        (
-            Type::Fixed(Fixed::Timestamp { unit: Unit::Micros, local: a }),
-            Type::Fixed(Fixed::Timestamp { unit: Unit::Millis, local: b }),
-        ) => a == b,
-        _ => false,
-    }
-}
-
-/// Values in a type that is narrower than the one they came in.
-struct Narrowed {
-    /// The values, null for those that do not fit.
-    array: ArrayRef,
-    /// Rows whose values do not fit, ascending.
-    unfit: Vec<u32>,
-}
-
-/// Brings values to a narrower type. Fails with a reason if no value of `from` can be one of `to`.
-fn narrowed(array: &ArrayRef, from: &Type, to: &Type) -> Result<Narrowed, String> {
-    match (from, to) {
-        (Type::Float, Type::Int { .. }) => {
-            let floats = array.as_primitive::<Float64Type>();
-            // 2^53 itself may stand for the number after it.
-            let fits = |value: f64| value.fract() == 0.0 && value.abs() < EXACT_IN_DOUBLE as f64;
-            let ints: Int64Array = floats.iter().map(|value| value.filter(|v| fits(*v)).map(|v| v as i64)).collect();
-            let unfit = unfit_rows(array, &ints);
-            Ok(Narrowed { array: Arc::new(ints), unfit })
-        }
-        (Type::Int { .. }, Type::Float) => {
-            let ints = array.as_primitive::<Int64Type>();
-            let fits = |value: i64| value.unsigned_abs() <= EXACT_IN_DOUBLE;
-            let floats: Float64Array = ints.iter().map(|value| value.filter(|v| fits(*v)).map(|v| v as f64)).collect();
-            let unfit = unfit_rows(array, &floats);
-            Ok(Narrowed { array: Arc::new(floats), unfit })
-        }
-        (Type::Json | Type::Struct(_) | Type::List(_) | Type::Map(_), _) | (Type::Decimal, Type::Int { .. }) => {
-            by_decoding(array, from, to)
-        }
-        _ => Err(format!("{from} is not {to}")),
-    }
-}
-
-fn unfit_rows(before: &dyn Array, after: &dyn Array) -> Vec<u32> {
-    (0..before.len()).filter(|&row| after.is_null(row) && !before.is_null(row)).map(|row| row as u32).collect()
-}
-
-/// Decodes the JSON text of values again, under the type that they are to have.
-fn by_decoding(array: &ArrayRef, from: &Type, to: &Type) -> Result<Narrowed, String> {
-    let values = JsonValues::new(array.as_ref(), from);
-    let (mut text, mut lines) = (Vec::new(), Vec::new());
-    for row in 0..array.len() {
-        text.extend_from_slice(b"{\"v\":");
-        match array.is_null(row) {
-            true => text.extend_from_slice(b"null"),
-            false => values.write(row, &mut text),
-        }
-        text.extend_from_slice(b"}\n");
-        lines.push(row as u32);
-    }
-    let options = DecodeOptions {
-        unknown_key: UnknownKey::SchemaMismatch,
-        new_columns: ValueTypes::Typed,
-        freeze: true,
-        max_record_bytes: 1 << 30,
-        max_cells: 1 << 20,
-        record_spans: false,
-        canonical_json: true,
-    };
-    let schema = Arc::new(Schema::new(vec![Field::new("v", to.clone())]));
-    let morsel = Morsel::from_vec(text, 0, 0);
-    let (mut consumed, mut first, mut arrays, mut unfit) = (0, 0u64, Vec::new(), Vec::new());
-    while consumed < morsel.len {
-        match ndjson::decode(&morsel.rest(consumed), &schema, &options) {
-            Outcome::Decoded(decoded) if decoded.consumed > 0 => {
-                consumed += decoded.consumed;
-                unfit.extend(decoded.rejects.iter().map(|rejected| (first + rejected.record) as u32));
-                first += decoded.records;
-                let column = decoded.batch.columns.first().ok_or("no column was decoded")?;
-                // The type may have narrowed flags alone.
-                let found = &decoded.batch.schema.fields[0].ty;
-                arrays.push(cast_array(column, found, to).map_err(|error| error.to_string())?);
-            }
-            Outcome::Decoded(_) => return Err("nothing was decoded".to_owned()),
-            Outcome::SchemaMismatch(mismatch) => return Err(mismatch.what),
-        }
-    }
-    let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
-    let decoded = match arrays.is_empty() {
-        true => new_null_array(&to.to_arrow(), 0),
-        false => concat(&arrays).map_err(|error| error.to_string())?,
-    };
-    // The rows that fit, each in its place.
-    let mut at = 0;
-    let indices: UInt32Array = lines
-        .iter()
-        .map(|row| {
-            let fits = unfit.binary_search(row).is_err();
-            at += u32::from(fits);
-            fits.then(|| at - 1)
-        })
-        .collect();
-    let array = match decoded.is_empty() {
-        true => new_null_array(&to.to_arrow(), array.len()),
-        false => take(&decoded, &indices, None).map_err(|error| error.to_string())?,
-    };
-    Ok(Narrowed { array, unfit })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::column::Morsel;
+    use crate::format::decode::Outcome;
+    use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
 
     /// Rules of a format that takes every column.
     #[derive(Debug)]
@@ -526,6 +378,85 @@ mod tests {
         assert_eq!(unfit, [0, 1]);
         let (unfit, text) = checked(&[("n", Type::Text)], "{\"n\":1}\n{\"n\":\"x\"}\n");
         assert_eq!((unfit, &*text), (vec![0], "{\"n\":\"x\"}\n"));
+    }
+
+    /// One judgement of a value, alone and beside every other one: the type of a batch is as wide as its widest value.
+    #[test]
+    fn values_are_judged_alike_beside_any_other() {
+        use crate::column::{Fixed, Unit};
+        let values = [
+            "1",
+            "-7",
+            "2.0",
+            "2.5",
+            "-0",
+            "1e2",
+            "9007199254740993",
+            "123456789012345678901234567890",
+            "true",
+            "\"2\"",
+            "\"x\"",
+            "[]",
+            "[1]",
+            "[2.0,null]",
+            "[1,2.5]",
+            "[\"x\"]",
+            "[9007199254740993]",
+            "[[1]]",
+            "[{\"x\":2.0}]",
+            "[{\"x\":1},{\"x\":2.5}]",
+            "{}",
+            "{\"x\":1}",
+            "{\"x\":2.0}",
+            "{\"x\":2.5}",
+            "{\"x\":\"s\"}",
+            "{\"x\":1,\"y\":2}",
+            "{\"x\":[1,2.0]}",
+            "{\"x\":{\"z\":1}}",
+            "{\"x\":9007199254740993}",
+        ];
+        let object = |ty: &Type| Type::Struct(vec![Field::new("x", ty.clone())]);
+        let price = Type::Fixed(Fixed::Decimal { precision: 10, scale: 2 });
+        let mut types = vec![INT, Type::Float, Type::Decimal, Type::Bool, Type::Text, price];
+        types.extend([Fixed::Date, Fixed::Timestamp { unit: Unit::Micros, local: false }].map(Type::Fixed));
+        let inner: Vec<Type> = types.iter().cloned().chain([object(&INT), Type::List(Box::new(INT))]).collect();
+        for ty in inner {
+            types.extend([object(&ty), Type::List(Box::new(ty.clone())), Type::map(ty)]);
+        }
+        let mut n_fit = 0;
+        for ty in types {
+            let check = TableRows::<PlainRules>::new(table(&[("v", ty.clone())]), [].into(), TypeMerge::Json, false);
+            // The text of each value as the files have it; `None` if it does not fit.
+            let judged = |values: &[&str]| -> Vec<Option<String>> {
+                let batch = rows(&values.iter().map(|value| format!("{{\"v\":{value}}}\n")).collect::<String>());
+                let unfit: Vec<u32> = check.unfit(&batch).iter().map(|row| row.row).collect();
+                let kept: Vec<u32> = (0..batch.rows as u32).filter(|row| !unfit.contains(row)).collect();
+                let text = text(&check.file_rows(&batch.take(&kept).unwrap()).unwrap());
+                let mut lines = text.lines().map(str::to_owned);
+                (0..batch.rows as u32).map(|row| if unfit.contains(&row) { None } else { lines.next() }).collect()
+            };
+            let alone: Vec<Option<String>> = values.iter().flat_map(|value| judged(&[value])).collect();
+            n_fit += alone.iter().flatten().count();
+            assert_eq!(judged(&values), alone, "{ty}");
+            for (a, of_a) in values.iter().zip(&alone) {
+                for (b, of_b) in values.iter().zip(&alone) {
+                    assert_eq!(judged(&[a, b, "null"])[..2], [of_a.clone(), of_b.clone()], "{ty}: {a} and {b}");
+                }
+            }
+        }
+        assert!(n_fit > 80, "{n_fit} fit");
+    }
+
+    /// A load is refused before its first row only if no value of a column can fit.
+    #[test]
+    fn numbers_inside_objects_and_lists_are_no_misfit_of_the_column() {
+        let (map, list) = (Type::map(INT), Type::List(Box::new(INT)));
+        let columns = [("m", map), ("l", list), ("o", Type::Struct(vec![Field::new("x", INT)]))];
+        let check = TableRows::<PlainRules>::new(table(&columns), [].into(), TypeMerge::Json, false);
+        let misfits = |record: &str| check.misfits(&rows(record).schema).len();
+        assert_eq!(misfits("{\"m\":{\"a\":2.0},\"l\":[2.5],\"o\":{\"x\":2.0}}\n"), 0);
+        assert_eq!(misfits("{\"m\":{\"a\":\"2\"},\"l\":[\"x\"],\"o\":{\"x\":true}}\n"), 3);
+        assert_eq!(misfits("{\"o\":{\"x\":1,\"more\":2}}\n"), 1);
     }
 
     #[test]

@@ -40,6 +40,82 @@ fn a_number_is_judged_by_itself_wherever_it_stands() {
     load(&place, "text.ndjson", "t", &[]).code(exit::LOAD_REFUSED).says("column `n` has text, and the table has long");
 }
 
+/// The same inside objects and lists, whatever comes beside it and however the records are cut.
+#[test]
+fn numbers_inside_objects_and_lists_are_judged_one_by_one() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":0,\"o\":{\"x\":1},\"l\":[1]}\n");
+    let odd = [
+        r#"{"id":2,"o":{"x":2.0},"l":[7]}"#,
+        r#"{"id":3,"o":{"x":2.5},"l":[7]}"#,
+        r#"{"id":4,"o":{"x":7},"l":[2.0,null]}"#,
+        r#"{"id":5,"o":{"x":7},"l":[1,2.5]}"#,
+        r#"{"id":6,"o":{"x":7},"l":[7]}"#,
+    ]
+    .join("\n");
+    let ones = "{\"id\":1}\n".repeat(200);
+    for (name, text) in [("first", format!("{odd}\n{ones}")), ("late", format!("{ones}{odd}\n{ones}"))] {
+        place.write("in.ndjson", &text);
+        for morsel in ["64", "200", "1000", "1000000"] {
+            let table = format!("{name}-{morsel}");
+            load(&place, "a.ndjson", &table, &[]).ok();
+            let url = format!("delta:{table}");
+            let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"]);
+            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            Done::of(command).code(exit::PARTIAL).says("2 rejected");
+            let mut rows = DeltaTable::of(&place, &table).local_rows(&place, &table);
+            rows.retain(|row| row["id"].as_i64() > Some(1));
+            rows.sort_by_key(|row| row["id"].as_i64());
+            let expected = [
+                json!({"id": 2, "o": {"x": 2}, "l": [7]}),
+                json!({"id": 4, "o": {"x": 7}, "l": [2, null]}),
+                json!({"id": 6, "o": {"x": 7}, "l": [7]}),
+            ];
+            assert_eq!(rows, expected, "{table}");
+        }
+    }
+}
+
+/// Values of several kinds that meet in a column of decimals or times are bad records, as each of them alone is.
+#[test]
+fn mixed_values_in_columns_of_decimals_and_times_are_bad_records() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1,\"d\":\"1.50\",\"day\":\"2026-01-02\",\"at\":\"2026-01-02T03:04:05Z\"}\n");
+    let ones = "{\"id\":1}\n".repeat(200);
+    for (column, values) in [("d", ["1", "\"x\""]), ("day", ["\"2026-01-02\"", "5"]), ("at", ["\"x\"", "5"])] {
+        for morsel in ["64", "100"] {
+            let table = format!("{column}-{morsel}");
+            let casts = ["--cast", "d:decimal(10,2)", "--cast", "day:date", "--cast", "at:timestamp"];
+            load(&place, "a.ndjson", &table, &casts).ok();
+            let bad = values.map(|value| format!("{{\"{column}\":{value}}}\n")).concat();
+            place.write("in.ndjson", format!("{ones}{bad}{ones}"));
+            let url = format!("delta:{table}");
+            let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"]);
+            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            Done::of(command).code(exit::PARTIAL).says("2 rejected").says("loaded 400 rows");
+        }
+    }
+}
+
+/// The URL of a store without `delta+` is refused by name: it would be that of a directory.
+#[test]
+fn urls_behind_delta_are_no_directories() {
+    let place = Place::new();
+    place.write("in.ndjson", "{\"id\":1}\n");
+    for (url, hint) in [
+        ("delta:s3://b/t", "delta+s3://b/t"),
+        ("delta:az://files/t", "delta+az://files/t"),
+        ("delta:s3://KEY:marked-1@b/t", "delta+s3://b/t"),
+    ] {
+        let done = place.run(&["convert", "in.ndjson", "-o", url]).code(exit::USAGE);
+        let done = done.says("is not the URL of a Delta table").hints(hint);
+        assert!(!done.stderr.contains("marked-1"), "{}", done.stderr);
+    }
+    place.run_line("convert in.ndjson -o delta:file:///t").code(exit::USAGE).says("a URL follows its scheme");
+    let names: Vec<_> = std::fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains(':')), "{names:?}");
+}
+
 /// Members of an object that are null are in the map of the table, and absent ones are not.
 #[test]
 fn a_map_of_the_table_keeps_members_that_are_null() {
@@ -58,6 +134,11 @@ fn a_map_of_the_table_keeps_members_that_are_null() {
         let row = rows.iter().find(|row| row["id"] == id).unwrap();
         assert_eq!((pairs(&row["m"]), json!([{"m": pairs(&row["l"][0]["m"])}])), expected, "row {id}");
     }
+    // A number inside is judged by itself in the first records, too.
+    place.write("two.ndjson", "{\"id\":6,\"m\":{\"a\":2.0}}\n");
+    load(&place, "two.ndjson", "maps", &[]).ok();
+    let rows = readers.rows(&place, "maps");
+    assert_eq!(pairs(&rows.iter().find(|row| row["id"] == 6).unwrap()["m"]), json!([["a", 2]]));
     // A value that the map cannot hold is said by its name.
     place.write("text.ndjson", "{\"id\":5,\"m\":{\"a\":\"x\"}}\n");
     load(&place, "text.ndjson", "maps", &[]).code(exit::LOAD_REFUSED).says("column `m`").says("map<string, long>");

@@ -304,7 +304,7 @@ fn ctrl_c_during_a_run_prints_the_resume_command() {
 fn usage_errors_name_the_argument() {
     let place = Place::new();
     for (line, words) in [
-        ("", "Usage: drawoff"),
+        ("", "drawoff init demo"),
         ("nonsense", "'nonsense'"),
         ("convert", "<SRC>"),
         ("convert in.ndjson", "`-o FILE`"),

@@ -133,9 +133,11 @@ fn rows_are_there_once_after_a_kill_at_each_point() {
             assert!(ended.success() || point == Point::Committed, "{point:?}, racing {racing}");
         }
         let again = load(&place, "in.ndjson", "crm.t", &["--load-key", "k"]).ok();
-        match racing || point == Point::Committed {
-            true => again.says("nothing was changed"),
-            false => again.says("rows into crm.t"),
+        match (point, racing) {
+            // The name may be in the file of the catalog before SQLite has committed it.
+            (Point::Committed, _) => again,
+            (_, true) => again.says("nothing was changed"),
+            (_, false) => again.says("rows into crm.t"),
         };
         load(&place, "in.ndjson", "crm.t", &["--load-key", "k"]).ok().says("nothing was changed");
         let state = readers.state(&place, "crm.t");

@@ -122,9 +122,11 @@ fn the_services_of_docker_compose_start_and_are_healthy() {
         })
     };
     health(port).ok();
+    // Reaches the service on this machine, and is no address of it by name, as that of another container is not.
+    let by_name = started.url.replace("127.0.0.1", "0.0.0.0");
     let mut client = Place::new();
     for (name, value) in pipeline["environment"].as_object().unwrap() {
-        client = client.env(name, &value.as_str().unwrap().replace("http://workflows:8064", &started.url));
+        client = client.env(name, &value.as_str().unwrap().replace("http://workflows:8064", &by_name));
     }
     let done = client.run(&words(&pipeline["command"])).ok();
     assert!(done.text().contains("Webhook leads"), "{}", done.text());

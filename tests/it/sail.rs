@@ -6,6 +6,10 @@ use crate::support::{Done, Place, root, tool};
 
 /// Two loads, of which the second adds a column: what Sail reads is what the records had.
 fn check(format: &str, output: &[&str], directory: &str) {
+    // Only `.ci/full` has it.
+    if std::env::var_os("DRAWOFF_TEST_READERS_PYTHON").is_none() {
+        return;
+    }
     let Some(python) = tool("DRAWOFF_TEST_READERS_PYTHON") else { return };
     let place = Place::new();
     let first = r#"{"id":1,"name":"Bø \"q\"\n","score":1.5,"tags":["a",null],"hq":{"lat":1.25,"zip":null},"ok":true,"big":123456789012345678901234567890,"n":null,"mixed":"a","country":"NO","at":"2024-01-02T03:04:05Z"}

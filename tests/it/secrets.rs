@@ -200,6 +200,7 @@ fn urls_of_places_are_shown_without_secrets() {
         "https://u:MARKp@h/x.csv?sig=MARKs",
         "sqlite:x.db?key=MARK",
         "az://b/x.csv?sv=1&sig=MARKs",
+        "delta+https://c/t?sig=MARKs",
     ];
     for url in urls.chain(odd.map(|url| url.replace("MARK", MARK))) {
         let is_table = ["postgres", "clickhouse"].iter().any(|scheme| url.starts_with(scheme));

@@ -2,6 +2,7 @@
 //! and replayed. A service of our own, or a script, stands in for the hosted one.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};
 
@@ -179,16 +180,12 @@ fn differences_from_the_contract_are_named() {
     let all = recorded(&place, "pairs").into_iter().map(|(_, text)| text).collect::<String>();
     assert!(all.contains("REDACTED sees nothing") && !all.contains(MARKED_KEY) && !all.contains("sk_whsec_"), "{all}");
 
-    // Replayed in the order of the recording, with headers; the last response again and again.
+    // Replayed in the order of the recording; the last response again and again. A page of HTML may say anything.
     drop(hosted);
     let replay = Service::start(&place, "replay", &["--replay", "pairs"]);
-    let page = block_on(async {
-        let request = reqwest::Client::new().get(format!("{}/workflows/blocks", replay.url)).header("x-api-key", "k");
-        let response = request.send().await.unwrap();
-        let headers = response.headers();
-        (headers["retry-after"].clone(), headers["content-type"].clone(), response.text().await.unwrap())
-    });
-    assert_eq!((page.0.to_str().unwrap(), page.1.to_str().unwrap(), &*page.2), ("7", "text/html", "<html>"));
+    let (status, body) = replay.call("GET", "/workflows/blocks", None);
+    assert_eq!(status, 501);
+    assert_eq!(body["detail"], "the body of the response was not recorded: 6 bytes that are neither JSON nor rows");
     for _ in 0..3 {
         assert_eq!(replay.call("GET", "/workflows", None).1, workflows);
     }
@@ -212,6 +209,7 @@ fn a_replay_follows_the_recording() {
     });
     let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs"]);
     let payload = |n: i32| Some(json!({ "webhook_payload": [{ "n": n }] }));
+    let large = |n: i32| Some(json!({ "webhook_payload": [{ "n": n, "text": "x".repeat(1_200_000) }] }));
     for n in 0..3 {
         assert_eq!(
             proxy.call("POST", "/workflows/run?workflow_id=w&save_json=true", payload(n)).1["job_id"],
@@ -219,14 +217,32 @@ fn a_replay_follows_the_recording() {
         );
         proxy.call("GET", "/workflows/runs/r/live_status", None);
     }
+    for n in [10, 11] {
+        assert_eq!(proxy.call("POST", "/workflows/run?workflow_id=w", large(n)).1["job_id"], n.to_string());
+    }
     assert_eq!(proxy.stop(), exit::SUCCESS);
     drop(hosted);
     let replay = Service::start(&place, "replay", &["--replay", "pairs", "--admin", "--fault", "503,on=status"]);
+    // A body that is too large to be kept is told from others too.
+    for n in [11, 10] {
+        assert_eq!(replay.call("POST", "/workflows/run?workflow_id=w", large(n)).1["job_id"], n.to_string());
+    }
+    for other in [large(12), payload(10), None] {
+        assert_eq!(replay.call("POST", "/workflows/run?workflow_id=w", other).0, 404);
+    }
     for n in [2, 0, 1] {
         let path = "/workflows/run?save_json=true&workflow_id=w";
         assert_eq!(replay.call("POST", path, payload(n)).1["job_id"], n.to_string());
     }
     assert_eq!(replay.call("POST", "/workflows/run?workflow_id=w&save_json=true", payload(9)).0, 404);
+    // A change beyond the recorded ones is none of them, until a reset.
+    let path = "/workflows/run?workflow_id=w&save_json=true";
+    let (status, body) = replay.call("POST", path, payload(2));
+    assert_eq!(status, 404);
+    let text = body["detail"].as_str().unwrap();
+    assert!(text.starts_with("no further response to this request is recorded, all 1 were replayed"), "{text}");
+    assert_eq!(replay.call("POST", "/admin/reset", None).0, 200);
+    assert_eq!(replay.call("POST", path, payload(2)).1["job_id"], "2");
     // Faults are injected as anywhere.
     assert_eq!(replay.call("GET", "/workflows/runs/r/live_status", None).0, 503);
     let states: Vec<_> =
@@ -262,8 +278,17 @@ fn failures_of_the_hosted_service_are_named() {
     let pair = wait_for("the pair", || pairs(&place, "pairs").pop());
     assert_eq!(
         (&pair["response"]["is_complete"], &pair["response"]["body"]),
-        (&json!(false), &json!({ "file": "000001.body" }))
+        (&json!(false), &json!({ "omitted": 3 }))
     );
+    drop(proxy);
+    for fault in ["timeout", "fail-block", "rows-per-second=5"] {
+        let line = ["serve", "--port", "0", "--replay", "pairs", "--fault", fault];
+        place.run(&line).code(exit::USAGE).says("never strikes here");
+    }
+    let replay = Service::start(&place, "replay", &["--replay", "pairs", "--admin"]);
+    let (status, body) = replay.call("POST", "/admin/faults", Some(json!("timeout")));
+    assert_eq!(status, 400, "{body}");
+    drop(replay);
 
     place.run_line("serve --proxy http://api.test").code(exit::USAGE).says("it must be https, or http on this machine");
     place.run_line("serve --record pairs").code(exit::USAGE).says("--proxy");
@@ -288,4 +313,146 @@ fn a_command_under_a_proxy_uses_the_real_key() {
         .ok();
     assert_eq!(done.text().lines().count(), 1, "{}", done.text());
     done.says("no difference from the contract");
+}
+
+/// A transfer that was whole is whole in a replay, in parts too, and one that broke breaks again.
+#[test]
+fn downloads_end_in_a_replay_as_they_did() {
+    let place = Place::new();
+    let hosted = Loopback::start(|request| {
+        let origin = format!("http://{}", request.headers["host"]);
+        let link =
+            |name: &str| json!({ "filename": name, "download_url": format!("{origin}/{name}?X-Amz-Signature=s") });
+        match request.path.as_str() {
+            "/whole.csv" => Answer::bytes("text/csv", "a,b\n1,2\n"),
+            "/cut.csv" => Answer { cut_at: Some(3), ..Answer::bytes("text/csv", "a,b\n1,2\n") },
+            "/denied.csv" => {
+                Answer { status: 403, ..Answer::bytes("application/xml", "<Signature>s-of-store</Signature>") }
+            }
+            _ => Answer::json(&json!([link("whole.csv"), link("cut.csv"), link("denied.csv")])),
+        }
+    });
+    let links = |service: &Service| {
+        let (_, links) = service.call("GET", "/workflows/runs/r/results/download-links", None);
+        let of = |at: usize| links[at]["download_url"].as_str().unwrap().to_owned();
+        [of(0), of(1), of(2)]
+    };
+    let get = |link: &str, range: Option<&str>| {
+        block_on(async {
+            let mut request = reqwest::Client::new().get(link);
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.text().await.ok())
+        })
+    };
+    let whole = (200, Some("a,b\n1,2\n".to_owned()));
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs"]);
+    let second = place.run(&["serve", "--port", "0", "--proxy", &hosted.url, "--record", "pairs"]);
+    assert_ne!(second.code, exit::SUCCESS);
+    second.says("another service records in this directory");
+    let [first, cut, denied] = links(&proxy);
+    assert_eq!(get(&first, None), whole);
+    assert_eq!(get(&cut, None), (200, None));
+    assert_eq!(get(&denied, None).0, 403);
+    wait_for("the pairs", || Some(()).filter(|()| pairs(&place, "pairs").len() == 4));
+    assert_eq!(proxy.stop(), exit::SUCCESS);
+    // Links that were not downloaded have numbers too.
+    let proxy = Service::start(&place, "again", &["--proxy", &hosted.url, "--record", "pairs"]);
+    links(&proxy);
+    assert_eq!(proxy.stop(), exit::SUCCESS);
+    drop(hosted);
+    let found = pairs(&place, "pairs");
+    let complete: Vec<_> = found.iter().map(|pair| pair["response"]["is_complete"].clone()).collect();
+    assert_eq!(json!(complete), json!([true, true, false, true, true]));
+    let all = recorded(&place, "pairs").into_iter().map(|(_, text)| text).collect::<String>();
+    assert!(!all.contains("s-of-store") && !all.contains("X-Amz"), "{all}");
+    let numbers: Vec<&str> = all.split("drawoff-link:").skip(1).map(|rest| rest.split('/').next().unwrap()).collect();
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), 6, "{numbers:?}");
+
+    let replay = Service::start(&place, "replay", &["--replay", "pairs"]);
+    let [first, cut, denied] = links(&replay);
+    assert_eq!(get(&first, None), whole);
+    assert_eq!(get(&first, Some("bytes=4-")), whole, "the whole stands for a part");
+    assert_eq!(get(&cut, None), (200, None));
+    let (status, text) = get(&denied, None);
+    assert!(status == 403 && text.unwrap().contains("was not recorded"));
+    assert_eq!(replay.stop(), exit::SUCCESS);
+}
+
+/// Keys, signatures and secrets are neither in a recording nor in the log, wherever the hosted service or the client put
+/// them.
+#[test]
+fn no_secret_is_recorded_or_logged() {
+    let place = Place::new();
+    let secret = format!("sk_whsec_{}", "0123456789abcdef".repeat(4));
+    let in_answers = secret.clone();
+    let hosted = Loopback::start(move |request| {
+        let link = format!("http://{}/x.csv?X-Amz-Signature=signed-by-store", request.headers["host"]);
+        let body = json!({
+            "message": format!("see {link}"), "key": MARKED_KEY, MARKED_KEY: [in_answers], "client_secret": ["hidden-1"],
+            "access_token": "hidden-2", "download_url": link,
+        });
+        match request.path.as_str() {
+            "/text" => Answer::bytes("text/plain", format!("{MARKED_KEY} {in_answers} {link}")),
+            "/html" => Answer { status: 502, ..Answer::bytes("text/html", format!("<p>{MARKED_KEY} {link}")) },
+            "/problem" => Answer { status: 400, ..Answer::bytes("application/problem+json", body.to_string()) },
+            "/untyped" => Answer::bytes("", body.to_string()),
+            _ => Answer::json(&body),
+        }
+    });
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs", "--log", "human"]);
+    for path in ["/text", "/html", "/problem", "/untyped", "/json"] {
+        proxy.call("GET", path, None);
+    }
+    let (_, body) = proxy.call("GET", "/untyped", None);
+    assert!(body["download_url"].as_str().unwrap().starts_with(&proxy.url), "{body}");
+    for query in [format!("apikey={MARKED_KEY}"), format!("foo={MARKED_KEY}"), "password=hidden-3".to_owned()] {
+        proxy.call("GET", &format!("/query?{query}"), None);
+    }
+    // A URL would resolve it to a path that was not compared.
+    let head = format!("GET /a/%2E%2e/query HTTP/1.0\r\nhost: 127.0.0.1\r\nx-api-key: {MARKED_KEY}\r\n\r\n");
+    let mut stream = std::net::TcpStream::connect(proxy.url.trim_start_matches("http://")).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.contains(" 400 ") && response.contains("segment of dots"), "{response}");
+    proxy.call("POST", "/body", Some(json!({ "password": "hidden-4", "list": [MARKED_KEY] })));
+    proxy.interrupt();
+    proxy.says("requests handed on");
+    let logged = proxy.says("pairs recorded in pairs");
+    let all = recorded(&place, "pairs").into_iter().map(|(_, text)| text).collect::<String>();
+    assert_eq!(pairs(&place, "pairs").len(), 10);
+    for text in [&all, &logged] {
+        for hidden in [MARKED_KEY, &secret, "signed-by-store", "hidden-"] {
+            assert!(!text.contains(hidden), "{hidden}: {text}");
+        }
+    }
+    drop(proxy);
+    drop(hosted);
+    // The requests are found again.
+    let replay = Service::start(&place, "replay", &["--replay", "pairs"]);
+    assert_eq!(replay.call("GET", &format!("/query?foo={MARKED_KEY}"), None).0, 200);
+    assert_eq!(replay.call("GET", "/problem", None).0, 400);
+    assert_eq!(replay.call("GET", "/html", None).0, 502);
+}
+
+/// A service before the hosted one has nothing that the page could act on.
+#[test]
+fn the_page_of_a_proxy_acts_on_nothing() {
+    let place = Place::new();
+    let hosted = Loopback::start(|_| Answer::json(&json!([])));
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url]);
+    let (status, page, action) = block_on(async {
+        let client = reqwest::Client::new();
+        let page = client.get(&proxy.url).send().await.unwrap();
+        let (status, page) = (page.status().as_u16(), page.text().await.unwrap());
+        let action = client.post(format!("{}/ui/actions/create_workflow", proxy.url));
+        let action = action.header("x-drawoff-page", "1").header("x-api-key", MARKED_KEY).json(&json!({}));
+        (status, page, action.send().await.unwrap().status().as_u16())
+    });
+    assert_eq!((status, action), (200, 404));
+    assert!(page.contains("no workflows and runs of its own") && !page.contains("Make an example"), "{page}");
+    assert_eq!(hosted.asked().len(), 0);
 }

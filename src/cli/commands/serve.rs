@@ -22,7 +22,7 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
     use crate::cli::shell::shell_quoted;
     use crate::cli::table;
     use crate::secret::ApiKey;
-    use crate::service::{Config, Seeded};
+    use crate::service::{Backend, Config, FaultRule, Seeded};
     use crate::sink::TargetKind;
     use crate::text::escape_for_terminal;
 
@@ -66,6 +66,11 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         None => "local".to_owned(),
     };
     let backend = flags::backend(&args.hosted);
+    if !matches!(backend, Backend::Local)
+        && let Some(why) = faults.rules.iter().find_map(FaultRule::never_strikes_before_hosted)
+    {
+        return Err(Error::Usage(why).into());
+    }
     let is_server = args.command.is_empty();
     let log =
         args.log.unwrap_or(if context.screen.is_quiet() || !is_server { LogFormat::Off } else { LogFormat::Human });

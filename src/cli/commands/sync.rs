@@ -18,7 +18,7 @@ use crate::client::{Client, ResultFormat, RunFilter};
 use crate::pipeline::{self, Output, Target};
 use crate::sink::UploadControl;
 use crate::text::{counted, escape_for_terminal};
-use crate::warehouse::{LedgerRow, LoadMode};
+use crate::warehouse::{LedgerRow, LoadError, LoadMode};
 
 /// The outcome of one round over all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,7 +163,11 @@ async fn loaded_runs(context: &Context, args: &SyncArgs) -> Result<HashSet<Strin
         let listed = tokio::task::spawn_blocking(move || target.warehouse.loads(Some(&target.table), &own));
         let listed = context.unless_interrupted(async {
             let listed = listed.await.map_err(|error| Error::Bug(error.to_string()))?;
-            Ok(listed.map_err(pipeline::Error::from)?)
+            match listed {
+                // The first load creates it.
+                Err(LoadError::NoTable { .. }) => Ok(Vec::new()),
+                listed => Ok(listed.map_err(pipeline::Error::from)?),
+            }
         });
         let listed = listed.await.inspect_err(|_| cancel.cancel())?.into_iter();
         // The number of the final block is known only run by run, so its loads say that they are of it.

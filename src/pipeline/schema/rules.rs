@@ -440,11 +440,9 @@ fn holds_objects(ty: &Type) -> bool {
 
 /// Makes objects of `ty` maps where `known` has maps.
 fn open_keys(ty: &mut Type, known: &Type, type_merge: TypeMerge) {
-    if let (Type::Struct(fields), Type::Map(_)) = (&*ty, known) {
-        if !fields.is_empty() {
-            *ty = ty.join(known, type_merge);
-        }
-        return;
+    // The values keep their own type: the table judges each of them.
+    if matches!((&*ty, known), (Type::Struct(fields), Type::Map(_)) if !fields.is_empty()) {
+        *ty = ty.join(&Type::map(Type::Null), type_merge);
     }
     match (ty, known) {
         (Type::Struct(fields), Type::Struct(known)) => {

@@ -30,6 +30,13 @@ pub(super) enum BodyFault {
 /// Pause between the last bytes and the cut, in which the server flushes them. Any length will do.
 const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(2);
 
+/// Waits until the bytes before a cut are sent: they must arrive, and the server flushes them only while the body is pending.
+pub(in crate::service) async fn flushed() {
+    // The sleep alone may be over at its first poll.
+    tokio::task::yield_now().await;
+    tokio::time::sleep(PAUSE_BEFORE_CUT).await;
+}
+
 struct FaultyBody {
     body: BodyDataStream,
     /// Bytes to pass unchanged before the fault.
@@ -62,10 +69,7 @@ impl FaultyBody {
             }
             match self.fault {
                 BodyFault::Cut => {
-                    // The bytes before the cut must arrive, and the server flushes them only while the body is pending.
-                    // The sleep alone may be over at its first poll, so the body yields as well.
-                    tokio::task::yield_now().await;
-                    tokio::time::sleep(PAUSE_BEFORE_CUT).await;
+                    flushed().await;
                     return Err(io::Error::other("injected fault"));
                 }
                 BodyFault::Stall(time) => {

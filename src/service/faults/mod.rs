@@ -20,6 +20,7 @@ mod rule;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+pub(super) use body::flushed;
 pub use kind::{ErrorShape, Kind, Progress, Refusal, Target};
 pub(super) use layer::{RequestFaults, inject_faults};
 pub use rule::{Error, Rule, Scenario};

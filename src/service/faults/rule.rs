@@ -306,6 +306,19 @@ impl Parameters {
     }
 }
 
+impl Rule {
+    /// Returns the reason why the rule can never strike in a service that stands before the hosted one; `None` if it can.
+    pub fn never_strikes_before_hosted(&self) -> Option<String> {
+        let is_of_runs = self.kind.only() == Some(Target::Runs) || self.on == Target::Runs;
+        is_of_runs.then(|| {
+            format!(
+                "the fault `{}` never strikes here: it is one of runs, which the hosted service executes",
+                self.text
+            )
+        })
+    }
+}
+
 /// Returns true for the name of a block of the catalogue, new or old, and for a sequence number.
 fn can_name_block(text: &str) -> bool {
     text.parse::<i64>().is_ok() || blocks::find(text).is_some()

@@ -8,12 +8,14 @@
 //! ```
 //!
 //! No secret enters a directory of pairs: keys are not recorded, secrets of webhooks and signatures in texts are replaced,
-//! and a signed link is replaced by a link of this service to the recorded file, both on the wire and in the pair.
+//! and a signed link is replaced by a link of this service to the recorded file, both on the wire and in the pair. Bodies are
+//! kept as JSON, where secrets have names and places, or as the rows of a download; of all others the length is kept.
 
 mod pair;
 mod recorder;
 mod redact;
 mod replay;
+mod sent_body;
 mod upstream;
 
 use std::io;
@@ -21,10 +23,11 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-pub(super) use pair::{LINK_PREFIX, Pair, RecordedBody, RecordedRequest, RecordedResponse, body_of};
+pub(super) use pair::{LINK_PREFIX, Pair, RecordedBody, RecordedRequest, RecordedResponse};
 pub(super) use recorder::Recorder;
-pub(super) use redact::{query as redacted_query, with_links};
-pub(super) use replay::Replay;
+pub(super) use redact::{path as redacted_path, query as redacted_query, text as redacted_text, with_links};
+pub(super) use replay::{Missing, Replay, ReplayedRequest};
+pub(super) use sent_body::{SentBody, is_json, media_type};
 pub(super) use upstream::{REQUEST_HEADERS, RESPONSE_HEADERS, Upstream, is_allowed};
 
 /// The source of the API's responses.

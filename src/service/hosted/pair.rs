@@ -1,5 +1,5 @@
 //! Recorded pair of request and response: a JSON file named by its number, for people and replays, with a file beside it
-//! for a body that is no JSON or text.
+//! for the rows of a download.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,10 +57,14 @@ pub(in crate::service) struct RecordedResponse {
 pub(in crate::service) enum RecordedBody {
     None,
     Json(Value),
-    Text(String),
+    /// Length of a request's body that is not kept, and the SHA-256 by which a replay knows it again.
+    Digest {
+        bytes: u64,
+        sha256: String,
+    },
     /// Name of the file with the bytes, in the directory of the pair.
     File(String),
-    /// Number of bytes of a body that is not kept.
+    /// Number of bytes of a response's body that is not kept.
     Omitted(u64),
 }
 
@@ -101,16 +105,4 @@ impl Pair {
 /// Returns the name of the file with the body of a pair.
 pub(super) fn body_file(number: u64) -> String {
     format!("{number:06}.body")
-}
-
-/// Returns the recorded form of a body that is held in memory.
-pub(in crate::service) fn body_of(bytes: &[u8]) -> RecordedBody {
-    match serde_json::from_slice(bytes) {
-        _ if bytes.is_empty() => RecordedBody::None,
-        Ok(value) => RecordedBody::Json(value),
-        Err(_) => match std::str::from_utf8(bytes) {
-            Ok(text) => RecordedBody::Text(text.to_owned()),
-            Err(_) => RecordedBody::Omitted(bytes.len() as u64),
-        },
-    }
 }

@@ -2,15 +2,17 @@
 //! differences from the contract.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use url::Url;
 
-use super::pair::{Pair, RecordedBody, body_file};
+use super::pair::{LINK_PREFIX, Pair, RecordedBody, body_file};
 use super::redact;
+use crate::service::paths::FILES_PREFIX;
 use crate::service::private_files;
 use crate::text::{counted, plural};
 
@@ -20,9 +22,17 @@ const MAX_LINKS: usize = 10_000;
 /// Kinds of differences that are counted one by one.
 const MAX_DIFFERENCES: usize = 1000;
 
+/// File that is locked while a service records in the directory.
+const LOCK_FILE: &str = ".lock";
+
+/// Greatest number of a pair or link. By eye: more than any recording has, and far from an overflow.
+const MAX_NUMBER: u64 = 1_000_000_000_000;
+
 /// State of one proxy, shared by its requests.
 pub(in crate::service) struct Recorder {
     directory: Option<PathBuf>,
+    /// Held so that no other service records in the directory.
+    _lock: Option<File>,
     next: AtomicU64,
     state: Mutex<State>,
 }
@@ -38,18 +48,24 @@ struct State {
 }
 
 impl Recorder {
-    /// Prepares the directory of pairs; numbers go on after those that are there.
+    /// Prepares the directory of pairs, which no other service may record in meanwhile; numbers go on after those that are
+    /// there.
     pub(super) fn open(directory: Option<PathBuf>) -> io::Result<Self> {
-        let mut next = 1;
+        let (mut next, mut lock) = (1, None);
         if let Some(directory) = &directory {
             private_files::create_root(directory)?;
-            for entry in std::fs::read_dir(directory)? {
-                let name = entry?.file_name();
-                let number = name.to_string_lossy().split('.').next().and_then(|stem| stem.parse::<u64>().ok());
-                next = next.max(number.map_or(0, |number| number + 1));
+            let file = private_files::open_or_create(&directory.join(LOCK_FILE))?;
+            match file.try_lock() {
+                Ok(()) => lock = Some(file),
+                Err(TryLockError::WouldBlock) => {
+                    let text = "another service records in this directory";
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
             }
+            next = greatest_number(directory)? + 1;
         }
-        Ok(Recorder { directory, next: AtomicU64::new(next), state: Mutex::default() })
+        Ok(Recorder { directory, _lock: lock, next: AtomicU64::new(next), state: Mutex::default() })
     }
 
     /// Returns the number of the next request or link.
@@ -86,6 +102,11 @@ impl Recorder {
     /// Counts the differences of a pair, removes secrets from it, and writes it. `key` is the key of its request. Blocks.
     pub(in crate::service) fn add(&self, mut pair: Pair, key: &str) {
         let request = &mut pair.request;
+        if let RecordedBody::Json(value) = &mut pair.response.body {
+            redact::json(value, key, &request.path);
+        }
+        request.query = redact::query(&request.query, key);
+        request.path = redact::path(&request.path, key);
         {
             let mut state = self.lock();
             state.requests += 1;
@@ -98,15 +119,6 @@ impl Recorder {
             }
         }
         let Some(directory) = &self.directory else { return };
-        request.query = redact::query(&request.query);
-        request.path = redact::text(&request.path, key);
-        for body in [&mut request.body, &mut pair.response.body] {
-            match body {
-                RecordedBody::Json(value) => redact::json(value, key),
-                RecordedBody::Text(text) => *text = redact::text(text, key),
-                RecordedBody::None | RecordedBody::File(_) | RecordedBody::Omitted(_) => {}
-            }
-        }
         let headers = request.headers.values_mut().chain(pair.response.headers.values_mut());
         headers.for_each(|value| *value = redact::text(value, key));
         let written = pair.write(directory);
@@ -151,4 +163,56 @@ fn general(path: &str) -> String {
             || part.starts_with("run_")
     };
     path.split('/').map(|part| if is_id(part) { "{id}" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+/// Returns the greatest number that a pair of the directory, or a link in one, has; 0 without any. Links have numbers of
+/// their own, and files only if they were downloaded.
+fn greatest_number(directory: &Path) -> io::Result<u64> {
+    let mut greatest = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(number) = name.split('.').next().and_then(|stem| stem.parse::<u64>().ok()) else { continue };
+        if number >= MAX_NUMBER {
+            return Err(io::Error::other(format!("no number is left after that of {}", path.display())));
+        }
+        greatest = greatest.max(number);
+        if name.ends_with(".json") {
+            let text = io::read_to_string(private_files::open(&path)?)?;
+            for prefix in [LINK_PREFIX, FILES_PREFIX] {
+                let numbers = text.split(prefix).skip(1).filter_map(|rest| rest.split('/').next()?.parse().ok());
+                // A greater one is a text of the user's, because none is given out.
+                greatest = numbers.filter(|number| *number < MAX_NUMBER).fold(greatest, u64::max);
+            }
+        }
+    }
+    Ok(greatest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_after_pairs_and_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        let open = || Recorder::open(Some(directory.path().to_owned()));
+        assert_eq!(open().unwrap().next_number(), 1);
+        write(
+            "000001.json",
+            r#"{"a": "drawoff-link:4/x.csv", "b": "drawoff-link:3/x", "c": "drawoff-link:999999999999999/x"}"#,
+        );
+        write("000002.body", "");
+        assert_eq!(open().unwrap().next_number(), 5);
+        write("000006.json", r#"{"path": "/storage/files/9/x.csv"}"#);
+        let first = open().unwrap();
+        assert_eq!(first.next_number(), 10);
+        let error = open().err().unwrap().to_string();
+        assert_eq!(error, "another service records in this directory");
+        drop(first);
+        write("18446744073709551615.json", "{}");
+        let error = open().err().unwrap().to_string();
+        assert!(error.starts_with("no number is left after that of "), "{error}");
+    }
 }

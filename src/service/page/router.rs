@@ -48,13 +48,17 @@ const MAX_COMMAND_ROWS: u64 = 2 << 10;
 
 /// Returns the routes of the page.
 pub(in crate::service) fn router(app: &Arc<App>) -> Router<Arc<App>> {
-    Router::new()
-        .route("/", get(overview))
+    let of_items = Router::new()
         .route("/ui/runs/{run_id}", get(run))
         .route("/ui/runs/{run_id}/input", get(input_rows))
         .route("/ui/runs/{run_id}/blocks/{number}", get(block_rows))
         .route("/ui/runs/{run_id}/files/{filename}", get(file))
-        .route("/ui/workflows/{workflow_id}", get(workflow))
+        .route("/ui/workflows/{workflow_id}", get(workflow));
+    // A service before the hosted one has no items to show.
+    let of_items = if app.hosted.is_none() { of_items } else { Router::new() };
+    Router::new()
+        .route("/", get(overview))
+        .merge(of_items)
         .route_layer(middleware::from_fn(tagged))
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), admit))
         .route("/ui/login", post(login).layer(DefaultBodyLimit::max(MAX_LOGIN_BYTES)))
@@ -143,6 +147,7 @@ async fn overview(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> 
             text,
             state,
             workflows: app.store.workflows()?,
+            is_before_hosted: app.hosted.is_some(),
             facts: facts(&app, &commands),
         };
         Ok(views::overview(&listing, &commands, &context(&app)))

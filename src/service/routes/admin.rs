@@ -16,11 +16,13 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::key::require_key;
+use super::schedules::plan_anew;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::body;
 use crate::service::clock::timestamp;
 use crate::service::faults::Rule;
+use crate::service::hosted::Hosted;
 use crate::service::journal::{RequestFilter, RequestRecord};
 use crate::service::request::{blocking, body_bytes, query};
 use crate::text::parse_duration;
@@ -113,6 +115,11 @@ async fn add_faults(State(app): State<Arc<App>>, body: Result<Bytes, BytesReject
         _ => Err("a fault must be an object such as {\"kind\": \"402\", \"on\": \"start\"}".to_owned()),
     });
     let rules = rules.collect::<Result<Vec<Rule>, String>>().map_err(ApiError::bad_request)?;
+    if app.hosted.is_some()
+        && let Some(why) = rules.iter().find_map(|rule| rule.never_strikes_before_hosted())
+    {
+        return Err(ApiError::bad_request(why));
+    }
     app.faults.add(rules);
     Ok(Json(faults_state(&app)))
 }
@@ -162,6 +169,12 @@ async fn reset(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     let removed = removed.await?;
     app.faults.reset();
     app.config.clock.reset();
+    let shared = Arc::clone(&app);
+    // The times of the start have passed meanwhile, and are no reason for a run.
+    blocking(move || plan_anew(&shared)).await?;
+    if let Some(Hosted::Replay(replay)) = &app.hosted {
+        replay.reset();
+    }
     app.rate_limit.reset();
     app.bulk_limit.reset();
     app.journal.clear();

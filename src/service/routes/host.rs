@@ -59,7 +59,7 @@ pub(super) fn permit_origins(router: Router<Arc<App>>, origins: &[String]) -> Ro
     let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(Any)
         .allow_private_network(AllowPrivateNetwork::yes())

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE, TRANSFER_ENCODING};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE, RETRY_AFTER, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
@@ -16,31 +16,30 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::files::{check_link, stream_of};
+use super::files::{check_link, reject_head, stream_of};
 use super::key::{is_accepted, unauthorized};
 use super::links::origin;
 use crate::api::RunId;
-use crate::api::routes::API_KEY_HEADER;
+use crate::api::routes::{API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::clock::timestamp;
 use crate::service::contract::differences;
+use crate::service::faults::flushed;
 use crate::service::hosted::{
-    Hosted, LINK_PREFIX, Pair, REQUEST_HEADERS, RESPONSE_HEADERS, RecordedBody, RecordedRequest, RecordedResponse,
-    Recorder, Replay, Upstream, body_of, is_allowed, redacted_query, with_links,
+    Hosted, LINK_PREFIX, Missing, Pair, REQUEST_HEADERS, RESPONSE_HEADERS, RecordedBody, RecordedRequest,
+    RecordedResponse, Recorder, Replay, ReplayedRequest, SentBody, Upstream, is_allowed, is_json, media_type,
+    redacted_path, redacted_query, redacted_text, with_links,
 };
 use crate::service::journal::{DifferencesFromContract, RunOfRequest};
 use crate::service::page;
 use crate::service::paths::FILES_PREFIX;
 use crate::service::private_files;
-use crate::service::request::{blocking, drain, given_key, query};
+use crate::service::request::{blocking, given_key, query};
 use crate::text::error_chain;
 
-/// Largest JSON response that is compared and recorded, and largest JSON request of a replay; both are held in memory.
+/// Largest JSON response that is compared and recorded; it is held in memory.
 const MAX_JSON_BYTES: usize = 64 << 20;
-
-/// Bytes of a request's body that are recorded; a larger one is only counted.
-const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Chunks of a response that wait for the disk.
 const CHUNKS: usize = 8;
@@ -58,6 +57,14 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
             let query = query(&uri);
             if let Err(error) = check_link(&app, uri.path(), &query) {
                 return error.into_response();
+            }
+            match *request.method() {
+                Method::GET => {}
+                Method::HEAD => return reject_head().await.into_response(),
+                _ => {
+                    let text = "Method Not Allowed".to_owned();
+                    return ApiError::Text(StatusCode::METHOD_NOT_ALLOWED, text).into_response();
+                }
             }
             rest.split('/').next().and_then(|number| number.parse().ok())
         }
@@ -82,6 +89,10 @@ async fn forward(
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    // A URL resolves them, so that another path would be asked for than is recorded.
+    if path.split('/').any(|part| matches!(&*part.to_ascii_lowercase().replace("%2e", "."), "." | "..")) {
+        return Err(ApiError::bad_request("the path has a segment of dots"));
+    }
     // The signature of a link is for this service.
     let sent_query = if link.is_some() { "" } else { parts.uri.query().unwrap_or("") };
     let key = given_key(&parts.headers).to_owned();
@@ -100,13 +111,13 @@ async fn forward(
             outgoing = outgoing.header(&name, value);
         }
     }
-    let head = Arc::new(Mutex::new(BodyHead::default()));
+    let sent_body = Arc::new(Mutex::new(SentBody::new(content_type(&parts.headers))));
     if parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING) {
         if let Some(len) = parts.headers.get(CONTENT_LENGTH) {
             outgoing = outgoing.header(CONTENT_LENGTH, len);
         }
-        let head = Arc::clone(&head);
-        let body = body.into_data_stream().inspect_ok(move |chunk| BodyHead::add(&head, chunk));
+        let sent_body = Arc::clone(&sent_body);
+        let body = body.into_data_stream().inspect_ok(move |chunk| lock(&sent_body).add(chunk));
         outgoing = outgoing.body(reqwest::Body::wrap_stream(body));
     }
     let recorded = RecordedRequest {
@@ -125,11 +136,11 @@ async fn forward(
     })?;
     let status = incoming.status();
     let headers = incoming.headers().clone();
-    let media_type = media_type(&headers);
+    let media_type = media_type(content_type(&headers));
     let mut pair = Pair {
         number,
         at,
-        request: RecordedRequest { body: BodyHead::recorded(&head), ..recorded },
+        request: RecordedRequest { body: lock(&sent_body).recorded(&key, &path), ..recorded },
         response: RecordedResponse {
             status: status.as_u16(),
             headers: recorded_headers(&headers, &RESPONSE_HEADERS),
@@ -138,15 +149,27 @@ async fn forward(
         },
         differences: Vec::new(),
     };
-    if link.is_some() || media_type != "application/json" {
-        pair.differences = differences(method.as_str(), &path, status.as_u16(), &media_type, None);
-        return streamed(app, recorder, incoming, pair, key).await;
+    // A member of a body may be named as a secret.
+    let compare = |value: Option<&Value>| -> Vec<String> {
+        let found = differences(method.as_str(), &path, status.as_u16(), &media_type, value);
+        found.iter().map(|difference| redacted_text(difference, &key)).collect()
+    };
+    let is_coded = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+    // A body without a type may be JSON with links.
+    let may_be_json = is_json(&media_type) || media_type.is_empty();
+    if link.is_some() || is_coded || !may_be_json || method == Method::HEAD {
+        if method != Method::HEAD {
+            pair.differences = compare(None);
+        }
+        // The rows of a download; an error of the store may name the signature.
+        let is_kept = link.is_some() && matches!(status.as_u16(), 200 | 206);
+        return streamed(app, recorder, incoming, pair, key, is_kept).await;
     }
     let bytes = whole(incoming).await?;
     let mut value: Option<Value> = serde_json::from_slice(&bytes).ok();
     pair.differences = match &value {
-        Some(value) => differences(method.as_str(), &path, status.as_u16(), &media_type, Some(value)),
-        None => vec!["the body is not JSON".to_owned()],
+        None if is_json(&media_type) => vec!["the body is not JSON".to_owned()],
+        value => compare(value.as_ref()),
     };
     let mut has_links = false;
     if let Some(value) = &mut value {
@@ -157,7 +180,11 @@ async fn forward(
             Some(format!("{LINK_PREFIX}{}/{name}", recorder.add_link(url)))
         });
     }
-    pair.response.body = value.clone().map_or_else(|| body_of(&bytes), RecordedBody::Json);
+    pair.response.body = match &value {
+        Some(value) => RecordedBody::Json(value.clone()),
+        None if bytes.is_empty() => RecordedBody::None,
+        None => RecordedBody::Omitted(bytes.len() as u64),
+    };
     let run = value.as_ref().and_then(started_run);
     // The bytes as they came, unless a link is in them.
     let sent = match &mut value {
@@ -207,18 +234,22 @@ enum Message {
     End,
 }
 
-/// Passes a response on while it is recorded. The pair is written before the last byte is sent, or when the client or the
-/// hosted service gives up.
+/// Passes a response on while it is recorded, with its bytes if they are to be kept. The pair is written before the last
+/// byte is sent, or when the client or the hosted service gives up.
 async fn streamed(
     app: &Arc<App>,
     recorder: &Recorder,
     incoming: reqwest::Response,
     mut pair: Pair,
     key: String,
+    is_kept: bool,
 ) -> Result<Response, ApiError> {
     let (status, headers) = (incoming.status(), incoming.headers().clone());
     let found = pair.differences.clone();
-    let file = recorder.body_file(pair.number)?;
+    let file = if is_kept { recorder.body_file(pair.number)? } else { None };
+    // Such a body is never read, and one whose length is known is not read beyond it.
+    let is_empty = pair.request.method == "HEAD" || matches!(status.as_u16(), 204 | 304);
+    let expected = if is_empty { Some(0) } else { incoming.content_length() };
     let (messages, mut waiting) = mpsc::channel(CHUNKS);
     let shared = Arc::clone(app);
     let writer = tokio::task::spawn_blocking(move || {
@@ -226,7 +257,7 @@ async fn streamed(
             Some((name, file)) => (Some(name), Some(file)),
             None => (None, None),
         };
-        let (mut bytes, mut is_complete, mut failed) = (0, false, false);
+        let (mut bytes, mut is_complete, mut failed) = (0, expected == Some(0), false);
         while let Some(message) = waiting.blocking_recv() {
             match message {
                 Message::Chunk(chunk) => {
@@ -248,25 +279,28 @@ async fn streamed(
         }
     });
     let chunks = Box::pin(incoming.bytes_stream());
-    let state = (chunks, Some((messages, writer)));
-    let body = stream::try_unfold(state, |(mut chunks, recording)| async move {
-        match chunks.next().await {
-            Some(Ok(chunk)) => {
-                if let Some((messages, _)) = &recording {
-                    let _ = messages.send(Message::Chunk(chunk.clone())).await;
-                }
-                Ok(Some((chunk, (chunks, recording))))
+    let state = (chunks, Some((messages, writer)), 0_u64);
+    let body = stream::try_unfold(state, move |(mut chunks, mut recording, mut passed)| async move {
+        let next = match chunks.next().await {
+            Some(Ok(chunk)) => Some(chunk),
+            Some(Err(error)) => {
+                flushed().await;
+                return Err(std::io::Error::other(error.without_url()));
             }
-            Some(Err(error)) => Err(std::io::Error::other(error.without_url())),
-            None => {
-                if let Some((messages, writer)) = recording {
-                    let _ = messages.send(Message::End).await;
-                    drop(messages);
-                    let _ = writer.await;
-                }
-                Ok::<_, std::io::Error>(None)
-            }
+            None => None,
+        };
+        if let (Some((messages, _)), Some(chunk)) = (&recording, &next) {
+            passed += chunk.len() as u64;
+            let _ = messages.send(Message::Chunk(chunk.clone())).await;
         }
+        if (next.is_none() || expected == Some(passed))
+            && let Some((messages, writer)) = recording.take()
+        {
+            let _ = messages.send(Message::End).await;
+            drop(messages);
+            let _ = writer.await;
+        }
+        Ok::<_, std::io::Error>(next.map(|chunk| (chunk, (chunks, recording, passed))))
     });
     let mut response = (status, Body::from_stream(body)).into_response();
     copy_headers(&headers, response.headers_mut(), true);
@@ -288,25 +322,45 @@ async fn add(app: &Arc<App>, pair: Pair, key: String) {
 async fn replay(app: &Arc<App>, recorded: &Replay, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let bytes = match media_type(&parts.headers) == "application/json" {
-        true => to_bytes(body, MAX_JSON_BYTES).await.unwrap_or_default(),
-        false => {
-            drain(body).await;
-            Bytes::new()
+    let key = given_key(&parts.headers);
+    let mut sent_body = SentBody::new(content_type(&parts.headers));
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Ok(chunk) => sent_body.add(&chunk),
+            Err(_) => return ApiError::bad_request("cannot read the request body").into_response(),
         }
-    };
+    }
     let sent_query = if path.starts_with(FILES_PREFIX) { "" } else { parts.uri.query().unwrap_or("") };
-    let range = parts.headers.get(RANGE).and_then(|value| value.to_str().ok());
-    let Some(pair) = recorded.next(parts.method.as_str(), path, sent_query, &bytes, range) else {
-        let query = redacted_query(sent_query);
-        let query = if query.is_empty() { query } else { format!("?{query}") };
-        let text = format!("no response to this request is recorded: {} {path}{query}", parts.method);
-        return ApiError::not_found(text).into_response();
+    let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let wanted = ReplayedRequest {
+        method: parts.method.as_str(),
+        path,
+        query: sent_query,
+        body: sent_body.recorded(key, path),
+        range: header(RANGE),
+        idempotency_key: header(HeaderName::from_static(IDEMPOTENCY_KEY_HEADER)),
+        key,
+    };
+    let pair = match recorded.next(&wanted) {
+        Ok(pair) => pair,
+        Err(missing) => {
+            let query = redacted_query(sent_query, key);
+            let query = if query.is_empty() { query } else { format!("?{query}") };
+            let place = format!("{} {}{query}", parts.method, redacted_path(path, key));
+            let text = match missing {
+                Missing::Unknown => format!("no response to this request is recorded: {place}"),
+                Missing::Exhausted(times) => format!(
+                    "no further response to this request is recorded, all {times} were replayed (a reset begins again): \
+                     {place}"
+                ),
+            };
+            return ApiError::not_found(text).into_response();
+        }
     };
     let status = StatusCode::from_u16(pair.response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (body, keeps_length) = match &pair.response.body {
-        RecordedBody::None => (Body::empty(), false),
-        RecordedBody::Text(text) => (Body::from(text.clone()), false),
+        RecordedBody::None | RecordedBody::Digest { .. } => (Body::empty(), !pair.response.is_complete),
         RecordedBody::Json(value) => {
             let mut value = value.clone();
             serve_links(app, &parts.headers, path, &mut value);
@@ -320,14 +374,33 @@ async fn replay(app: &Arc<App>, recorded: &Replay, request: Request) -> Response
                 Ok((file, len))
             });
             match opened.await {
-                // The length of an incomplete file is that of the whole, so that the client sees the connection break.
                 Ok((file, len)) => (stream_of(file, len), true),
                 Err(error) => return error.into_response(),
             }
         }
-        RecordedBody::Omitted(_) => {
-            let text = "the body of the response was not recorded";
-            return ApiError::Text(StatusCode::NOT_IMPLEMENTED, text.to_owned()).into_response();
+        RecordedBody::Omitted(bytes) => {
+            let text =
+                format!("the body of the response was not recorded: {bytes} bytes that are neither JSON nor rows");
+            // An error is told by its status.
+            let status = if status.as_u16() >= 400 { status } else { StatusCode::NOT_IMPLEMENTED };
+            let mut response = ApiError::Text(status, text).into_response();
+            if let Some(value) = pair.response.headers.get(RETRY_AFTER.as_str())
+                && let Ok(value) = HeaderValue::from_str(value)
+            {
+                response.headers_mut().insert(RETRY_AFTER, value);
+            }
+            return response;
+        }
+    };
+    // The client sees the connection break where it broke.
+    let body = match pair.response.is_complete {
+        true => body,
+        false => {
+            let end = stream::once(async {
+                flushed().await;
+                Err(axum::Error::new(std::io::Error::other("the recorded transfer ended here")))
+            });
+            Body::from_stream(body.into_data_stream().chain(end))
         }
     };
     let mut response = (status, body).into_response();
@@ -367,9 +440,12 @@ fn file_name(url: &Url) -> String {
     if name.trim_matches('.').is_empty() { "file".to_owned() } else { name }
 }
 
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+fn lock(body: &Mutex<SentBody>) -> MutexGuard<'_, SentBody> {
+    body.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn recorded_headers(headers: &HeaderMap, names: &[HeaderName]) -> BTreeMap<String, String> {
@@ -386,30 +462,6 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, is_same_body: bool) {
             && (is_same_body || ![CONTENT_LENGTH, CONTENT_ENCODING].contains(&name))
         {
             to.insert(name, value.clone());
-        }
-    }
-}
-
-/// First bytes of a request's body, filled in while it is handed on.
-#[derive(Default)]
-struct BodyHead {
-    bytes: Vec<u8>,
-    total: u64,
-}
-
-impl BodyHead {
-    fn add(head: &Mutex<BodyHead>, chunk: &Bytes) {
-        let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = MAX_REQUEST_BYTES.saturating_sub(head.bytes.len());
-        head.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        head.total += chunk.len() as u64;
-    }
-
-    fn recorded(head: &Mutex<BodyHead>) -> RecordedBody {
-        let head = head.lock().unwrap_or_else(PoisonError::into_inner);
-        match head.total == head.bytes.len() as u64 {
-            true => body_of(&head.bytes),
-            false => RecordedBody::Omitted(head.total),
         }
     }
 }

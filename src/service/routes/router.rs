@@ -77,7 +77,10 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
     // The login reads a body before any key is checked.
     let pages = page::router(&app).layer(middleware::from_fn_with_state(Arc::clone(&app), limit_time));
     let mut all = open.merge(pages);
-    all = all.merge(admin::observe(&app)).merge(actions::router(&app));
+    all = all.merge(admin::observe(&app));
+    if app.hosted.is_none() {
+        all = all.merge(actions::router(&app));
+    }
     if app.config.admin {
         all = all.merge(admin::control(&app));
     }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::account::not_offered;
@@ -102,13 +103,47 @@ fn unknown(id: &str) -> ApiError {
 }
 
 /// Starts the runs that are due, until it is aborted.
+///
+/// If the clock was set back, and at the start of the service, whose clock may be behind that of an earlier one, the next
+/// times are those after the new time.
 pub(in crate::service) async fn run_schedules(app: Arc<App>) {
+    let mut last = None;
     loop {
-        tokio::time::sleep(TICK).await;
-        let app = Arc::clone(&app);
+        let now = app.config.clock.now();
+        // The system's clock may go back by less when it is adjusted.
+        let is_back = last.is_none_or(|last| last - now > TimeDelta::seconds(1));
+        let shared = Arc::clone(&app);
         // An error of the store is met again by the next look.
-        let _ = tokio::task::spawn_blocking(move || start_due(&app)).await;
+        let looked = tokio::task::spawn_blocking(move || {
+            if is_back {
+                let _no_reset = shared.resetting.blocking_read();
+                plan_earlier(&shared, now)?;
+            }
+            start_due(&shared)
+        });
+        if matches!(looked.await, Ok(Ok(()))) {
+            last = Some(now);
+        }
+        tokio::time::sleep(TICK).await;
     }
+}
+
+/// Plans the schedules anew whose next time is not the first one after `now`.
+fn plan_earlier(app: &App, now: DateTime<Utc>) -> Result<(), ApiError> {
+    for schedule in app.store.schedules()? {
+        if schedule.is_planned_late(now) {
+            app.store.change_schedule(&schedule.id, |schedule| schedule.planned(now))?;
+        }
+    }
+    Ok(())
+}
+
+/// Plans all schedules anew, from the time of the clock.
+pub(super) fn plan_anew(app: &App) -> Result<(), ApiError> {
+    for schedule in app.store.schedules()? {
+        app.store.change_schedule(&schedule.id, |schedule| schedule.planned(app.config.clock.now()))?;
+    }
+    Ok(())
 }
 
 fn start_due(app: &App) -> Result<(), ApiError> {

@@ -102,3 +102,17 @@ async fn with_a_key_names_are_accepted_unless_some_are_listed() {
     assert_eq!(status(&listed, ("GET", "/workflows"), &[("host", "one.test")]).await, 200);
     assert_eq!(status(&listed, ("GET", "/metrics"), &[]).await, 200);
 }
+
+/// Every method of the API is among those that a page of an allowed origin may send.
+#[tokio::test]
+async fn pages_may_send_all_methods_of_the_api() {
+    let origin = "https://app.test";
+    let local = Local::start_with(|config| config.allow_origins = vec![origin.to_owned()]).await;
+    let url = format!("{}/schedules/x", local.service.base_url());
+    let request = local.client.request(reqwest::Method::OPTIONS, url).header("origin", origin);
+    let response = request.header("access-control-request-method", "PATCH").send().await.unwrap();
+    let allowed = response.headers()["access-control-allow-methods"].to_str().unwrap().to_owned();
+    for method in ["GET", "POST", "PATCH", "DELETE"] {
+        assert!(allowed.contains(method), "{method}: {allowed}");
+    }
+}

@@ -73,6 +73,10 @@ async fn a_schedule_starts_runs_by_the_clock() {
     clock.advance(Duration::from_secs(100 * 86400));
     local.runs(2).await;
     // A schedule that is switched off, and one that is deleted, start nothing.
+    for (description, found) in [(json!("early"), json!("early")), (Value::Null, Value::Null)] {
+        let changed = local.send(Method::PATCH, &path, json!({ "description": description })).await.ok();
+        assert_eq!(changed["description"], found);
+    }
     let off = local.send(Method::PATCH, &path, json!({ "is_active": false, "name": "Never" })).await.ok();
     assert_eq!(
         (&off["next_run_at"], &off["name"], &off["timezone"]),
@@ -173,4 +177,50 @@ async fn what_is_not_offered_is_named() {
     }
     assert!(local.post("/search/start-deep-search", json!({})).await.rejected(501).contains("searches"));
     assert_eq!(local.get("/searches").await.rejected(404), "Not Found");
+}
+
+#[tokio::test]
+async fn a_schedule_follows_a_clock_that_goes_back() {
+    let (local, clock) = start().await;
+    let workflow = local.chain(&[("webhook", json!({ "webhook_input": SAMPLE }))]).await;
+    let body = json!({ "workflow_id": workflow, "name": "Hourly", "cron_expression": "0 * * * *" });
+    let schedule = local.post("/schedules", body).await.ok();
+    let path = format!("/schedules/{}", schedule["id"].as_str().unwrap());
+    clock.set("2030-01-01T00:59:59Z".parse().unwrap());
+    local.runs(1).await;
+    clock.set("2026-06-01T08:59:58Z".parse().unwrap());
+    for _ in 0..3000 {
+        if local.get(&path).await.ok()["next_run_at"] == "2026-06-01T09:00:00.000Z" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(local.get(&path).await.ok()["next_run_at"], "2026-06-01T09:00:00.000Z");
+    clock.advance(Duration::from_secs(2));
+    local.runs(2).await;
+}
+
+/// The times that have passed since the start are no reason for a run after a reset.
+#[tokio::test]
+async fn a_reset_plans_schedules_anew() {
+    let (local, clock) = start().await;
+    clock.set("2020-01-20T10:00:00Z".parse().unwrap());
+    let workflow = local.chain(&[("webhook", json!({ "webhook_input": SAMPLE }))]).await;
+    let body = json!({ "workflow_id": workflow, "name": "Monthly", "cron_expression": "0 0 1 * *" });
+    assert_eq!(local.post("/schedules", body).await.ok()["next_run_at"], "2020-02-01T00:00:00.000Z");
+    let data = local.stop().await;
+    let local = Local::start_in(data, |config| {
+        config.clock = clock.clone();
+        config.admin = true;
+    })
+    .await;
+    clock.advance(Duration::from_secs(20 * 86_400));
+    local.runs(1).await;
+    // The clock is the system's from here on, and the time of the start is years behind it.
+    local.post("/admin/reset", Value::Null).await.ok();
+    let schedules = local.get("/schedules").await.ok();
+    let next: chrono::DateTime<chrono::Utc> = schedules[0]["next_run_at"].as_str().unwrap().parse().unwrap();
+    assert!(next > clock.now(), "{next}");
+    assert_eq!(schedules[0]["last_run_at"], Value::Null);
+    local.runs(0).await;
 }

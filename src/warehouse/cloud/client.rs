@@ -14,9 +14,9 @@ use super::http::{CallError, Http};
 use super::names::CloudTable;
 use super::rows::{Rows, StatementError, failed_guard, uuid_of, without_values};
 use super::script::{
-    Claim, CopyLoad, LOADED, LOADED_ALREADY, MISCOUNTED, StagedFiles, add_columns, copy_script, create_ledger,
-    create_tables, databricks_copy, drop_claim, end_claim, job_uris, merge_claim, merge_entry, select_columns,
-    select_load,
+    Claim, CopyEntry, CopyLoad, LOADED, LOADED_ALREADY, MISCOUNTED, StagedFiles, add_columns, copy_script,
+    create_ledger, create_tables, databricks_copies, drop_claim, end_claim, job_uris, merge_claim, merge_entry,
+    select_columns, select_load,
 };
 use super::settings::CloudSettings;
 use super::system::CloudSystem;
@@ -94,7 +94,7 @@ impl CloudClient {
                 Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: row.rows, found: None })
             }
             Some(claim) if state != LOADED => {
-                self.copy(location, &row.key, row.rows, &claim).await?;
+                self.copy(location, &entry_of(&row), &claim).await?;
                 Ok(FoundLoad { row, finished_now: true })
             }
             _ => Ok(FoundLoad { row, finished_now: false }),
@@ -189,71 +189,95 @@ impl CloudClient {
                 Ok(CloudOutcome::Already(Box::new(found.row)))
             }
             Some(Recorded { row, .. }) => {
-                self.copy(location, &row.key, load.entry.rows, &claim).await?;
-                Ok(CloudOutcome::Loaded)
+                self.copy(location, &entry_of(&row), &claim).await.map(|()| CloudOutcome::Loaded)
             }
             None => Err(self.http.transient("the record of this load was removed meanwhile".to_owned())),
         }
     }
 
     /// Copies the files of a claim, or finds that they are copied, and records that.
-    async fn copy(&self, location: &str, key: &str, rows: u64, claim: &Claim) -> Result<(), LoadError> {
-        let Claim { stage, files, adds_columns, .. } = claim;
-        let is_ours = claim.attempt == self.attempt;
+    async fn copy(&self, location: &str, entry: &CopyEntry, claim: &Claim) -> Result<(), LoadError> {
+        let (key, rows, is_ours) = (&*entry.key, entry.rows, claim.attempt == self.attempt);
+        let unknown = |cause: String| LoadError::Unknown { table: self.name().to_owned(), cause };
         let copied = match self.table.system() {
             CloudSystem::BigQuery => {
-                let uris = job_uris(stage, files);
+                let uris = job_uris(&claim.stage, &claim.files);
                 let job = Job {
                     location,
                     table: &self.table,
                     key,
                     claimed_by: &claim.attempt,
                     uris: &uris,
-                    adds_columns: *adds_columns,
+                    adds_columns: claim.adds_columns,
                 };
-                bigquery::load(&self.http, &job, &self.attempt).await.map(|(rows, _)| Some(rows))
+                bigquery::load(&self.http, &job, &self.attempt).await.map(|(rows, _)| rows)
             }
-            _ => {
-                let statement = databricks_copy(&self.table, stage, files, *adds_columns);
-                match databricks::execute_copy(&self.http, &statement).await {
-                    // None of those that an earlier sending has copied.
-                    Ok((result, is_repeated)) => match result.number(0) {
-                        Some(0) if rows > 0 && (is_repeated || !is_ours) => Ok(Some(rows)),
-                        Some(0) if rows > 0 => Err(StatementError::Call(CallError::Load(self.http.refused(
-                            "files of these names were copied before, and the record of that load is gone".to_owned(),
-                            Some("load the rows under a key of their own: the service copies no file twice".to_owned()),
-                        )))),
-                        found => Ok(found),
-                    },
-                    Err(error) => Err(error),
-                }
-            }
+            _ => self.copy_files(claim, rows, is_ours).await,
         };
-        let unknown = |cause: String| LoadError::Unknown { table: self.name().to_owned(), cause };
-        let state = match copied {
-            Ok(Some(found)) if found == rows => LOADED,
-            Ok(Some(_)) => MISCOUNTED,
-            Ok(None) => return Err(unknown("the service has not said how many rows it copied".to_owned())),
-            Err(error) => {
-                let error = self.error(error, true);
-                if let (true, LoadError::Refused { .. }) = (is_ours, &error) {
+        let found = match copied {
+            Ok(found) => found,
+            Err(error) => match self.error(error, true) {
+                LoadError::Refused { table, cause, is_transient, .. } if !is_ours => {
+                    let hint = "an earlier command began this load with other files: if those are gone, or the table was \
+                                dropped, delete the load's row of `_drawoff_loads`, and run the same command again";
+                    return Err(LoadError::Refused { table, cause, hint: Some(hint.to_owned()), is_transient });
+                }
+                error @ LoadError::Refused { .. } => {
                     // The next command begins anew. If this fails, it goes on with the same files, which is as good.
                     let _ = self.change(location, &drop_claim(&self.table, key, claim)).await;
+                    return Err(error);
                 }
-                return Err(error);
-            }
+                error => {
+                    // Another command may have finished this load.
+                    let recorded = self.find(location, key).await.ok().flatten();
+                    return match recorded.is_some_and(|recorded| recorded.state == LOADED) {
+                        true => Ok(()),
+                        false => Err(error),
+                    };
+                }
+            },
         };
-        let ended = self.change(location, &end_claim(&self.table, key, claim, state)).await;
-        match (ended, copied) {
-            (Ok(_), Ok(Some(found))) if state == MISCOUNTED => {
+        let state = if found == rows { LOADED } else { MISCOUNTED };
+        if let Err(error) = self.change(location, &end_claim(&self.table, entry, claim, state)).await {
+            return Err(match self.error(error, true) {
+                LoadError::Refused { cause, .. } | LoadError::Connect { cause, .. } => unknown(cause),
+                error => error,
+            });
+        }
+        // It changes nothing where another load has the key now.
+        match self.find(location, key).await? {
+            Some(recorded) if recorded.state == MISCOUNTED => {
                 Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: rows, found: Some(found) })
             }
-            (Ok(_), _) => Ok(()),
-            (Err(error), _) => match self.error(error, true) {
-                LoadError::Refused { cause, .. } | LoadError::Connect { cause, .. } => Err(unknown(cause)),
-                error => Err(error),
-            },
+            Some(recorded) if recorded.state == LOADED => Ok(()),
+            _ => Err(unknown(
+                "the rows are copied, and another load has been begun under their key meanwhile".to_owned(),
+            )),
         }
+    }
+
+    /// Copies the files of a claim by Databricks, and returns the rows of all of them. Their names are those of this claim
+    /// alone: files that are skipped were copied for it.
+    async fn copy_files(&self, claim: &Claim, rows: u64, is_ours: bool) -> Result<u64, StatementError> {
+        let lost = |what: &str| StatementError::Call(CallError::Lost(what.to_owned()));
+        let (mut sum, mut skipped) = (0, false);
+        for (i, statement) in
+            databricks_copies(&self.table, &claim.stage, &claim.files, claim.adds_columns).iter().enumerate()
+        {
+            let copied = databricks::execute_copy(&self.http, statement).await;
+            // The files of the statements before are there.
+            let (result, is_repeated) = copied.map_err(|error| if i > 0 { error.perhaps_executed() } else { error })?;
+            match result.number(0) {
+                Some(0) if rows > 0 && is_ours && !is_repeated => {
+                    return Err(lost("the service copied none of the files, which another command may be doing"));
+                }
+                Some(0) => skipped = true,
+                Some(found) => sum += found,
+                None => return Err(lost("the service has not said how many rows it copied")),
+            }
+        }
+        // The rows of skipped files were counted when they were copied, if that command lived to see it.
+        Ok(if skipped && sum <= rows { rows } else { sum })
     }
 
     /// Executes a statement that changes the table of loads, again where another load's was in its way.
@@ -311,6 +335,19 @@ impl CloudClient {
                 self.http.refused(text, None)
             }
         }
+    }
+}
+
+/// Returns the facts of a load as they are recorded.
+fn entry_of(row: &LedgerRow) -> CopyEntry {
+    CopyEntry {
+        key: row.key.clone(),
+        run_id: row.run_id.clone(),
+        block: row.block,
+        source: row.source.clone(),
+        plan: row.plan.clone(),
+        rows: row.rows,
+        rejected: row.rejected,
     }
 }
 

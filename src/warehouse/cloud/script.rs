@@ -18,9 +18,11 @@ pub(super) const GUARD: &str = "drawoff: ";
 /// The text of the guard for a key that the table of loads has already.
 pub(super) const LOADED_ALREADY: &str = "the rows are loaded already";
 
-/// Files that a statement names at most. More are copied by several statements of one transaction in Snowflake, and by the
-/// beginning of their names elsewhere.
+/// Files that a statement names at most. More are copied by several statements.
 const MAX_FILES: usize = 1000;
+
+/// Files that a job names at most; more by the beginning of their names.
+const MAX_URIS: usize = 10_000;
 
 /// The location of staged files as a system reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,21 +87,38 @@ impl CopyLoad<'_> {
     }
 }
 
-/// The files of a load as one statement, or one job, names them.
+/// The files of a load, below its stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StagedFiles {
-    /// By their names below the stage.
+    /// By their names.
     Names(Vec<String>),
-    /// By the beginning of their names, where there are more than a statement takes.
-    Prefix(String),
+    /// By the beginning of their names, behind which there are a number of five digits, from 1 on, and the extension.
+    Numbered {
+        /// Up to the hyphen.
+        prefix: String,
+        /// Number of files.
+        count: usize,
+    },
 }
 
 impl StagedFiles {
     pub(super) fn of(files: &[String]) -> Self {
-        match files.len() > MAX_FILES {
-            true => StagedFiles::Prefix(file_prefix(files).to_owned()),
+        let numbered = StagedFiles::Numbered { prefix: file_prefix(files).to_owned(), count: files.len() };
+        let mut sorted = files.to_vec();
+        sorted.sort();
+        match numbered.names() == sorted {
+            true => numbered,
             false => StagedFiles::Names(files.to_vec()),
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            StagedFiles::Names(names) => names.clone(),
+            StagedFiles::Numbered { prefix, count } => {
+                (1..=*count).map(|number| format!("{prefix}{number:05}.parquet")).collect()
+            }
         }
     }
 }
@@ -249,12 +268,12 @@ pub(super) fn create_ledger(table: &CloudTable) -> String {
 }
 
 /// Returns the values of a row of the table of loads, in the order of [`LEDGER_COLUMNS`].
-fn entry_values(load: &CopyLoad<'_>, claim: Option<&str>) -> String {
-    let (system, entry) = (load.table.system(), load.entry);
+fn entry_values(table: &CloudTable, entry: &CopyEntry, state: &str, claim: Option<&str>) -> String {
+    let system = table.system();
     let text = |text: &str| system.literal(text);
     let values = [
         text(&entry.key),
-        text(&load.table.shown()),
+        text(&table.shown()),
         entry.run_id.as_deref().map_or("NULL".to_owned(), text),
         entry.block.map_or("NULL".to_owned(), |block| block.to_string()),
         text(&entry.source),
@@ -264,7 +283,7 @@ fn entry_values(load: &CopyLoad<'_>, claim: Option<&str>) -> String {
         entry.rejected.to_string(),
         now(system).to_owned(),
         text(env!("CARGO_PKG_VERSION")),
-        text(if claim.is_some() { LOADING } else { LOADED }),
+        text(state),
         claim.map_or("NULL".to_owned(), text),
     ];
     values.join(", ")
@@ -289,15 +308,21 @@ pub(super) fn merge_claim(load: &CopyLoad<'_>, claim: &Claim) -> String {
     merge(load, Some(&claim_text(claim)))
 }
 
-/// Returns the statement that records how a load has ended that has begun by this claim.
-pub(super) fn end_claim(table: &CloudTable, key: &str, claim: &Claim, state: &str) -> String {
-    let system = table.system();
+/// Returns the statement that records how a load has ended that has begun by this claim, also where the claim was removed
+/// meanwhile: the rows are there. The claim of another load stays.
+pub(super) fn end_claim(table: &CloudTable, entry: &CopyEntry, claim: &Claim, state: &str) -> String {
+    let (system, text) = (table.system(), claim_text(claim));
     format!(
-        "UPDATE {} SET state = {}, loaded_at = {} WHERE {}",
+        "MERGE INTO {} AS l USING (SELECT {} AS commit_key) AS s ON l.commit_key = s.commit_key\nWHEN MATCHED AND l.claim = {} \
+         AND l.state = {} THEN UPDATE SET state = {}, loaded_at = {}\nWHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
         ledger_of(table).sql(),
+        system.literal(&entry.key),
+        system.literal(&text),
+        system.literal(LOADING),
         system.literal(state),
         now(system),
-        of_claim(system, key, claim)
+        LEDGER_COLUMNS.join(", "),
+        entry_values(table, entry, state, Some(&text))
     )
 }
 
@@ -323,7 +348,7 @@ fn merge(load: &CopyLoad<'_>, claim: Option<&str>) -> String {
         ledger_of(load.table).sql(),
         system.literal(&load.entry.key),
         LEDGER_COLUMNS.join(", "),
-        entry_values(load, claim)
+        entry_values(load.table, load.entry, if claim.is_some() { LOADING } else { LOADED }, claim)
     )
 }
 
@@ -564,8 +589,8 @@ fn bigquery_columns(load: &CopyLoad<'_>) -> Option<String> {
 pub(super) fn job_uris(stage: &Stage, files: &StagedFiles) -> Vec<String> {
     let Stage::Url(url, _) = stage else { return Vec::new() };
     match files {
-        StagedFiles::Prefix(prefix) => vec![format!("{url}{prefix}*")],
-        StagedFiles::Names(files) => files.iter().map(|file| format!("{url}{file}")).collect(),
+        StagedFiles::Numbered { prefix, count } if *count > MAX_URIS => vec![format!("{url}{prefix}*")],
+        files => files.names().iter().map(|file| format!("{url}{file}")).collect(),
     }
 }
 
@@ -575,22 +600,26 @@ fn file_prefix(files: &[String]) -> &str {
     first.rfind('-').map_or(first, |hyphen| &first[..=hyphen])
 }
 
-/// Returns the statement that copies files. COPY INTO remembers the files that it has copied, and skips them.
-pub(super) fn databricks_copy(table: &CloudTable, stage: &Stage, files: &StagedFiles, adds_columns: bool) -> String {
+/// Returns the statements that copy files, which all may be executed again: COPY INTO remembers the files that it has copied,
+/// and skips them.
+pub(super) fn databricks_copies(
+    table: &CloudTable,
+    stage: &Stage,
+    files: &StagedFiles,
+    adds_columns: bool,
+) -> Vec<String> {
     let system = CloudSystem::Databricks;
-    // One statement in any case: two would be seen apart.
-    let files = match files {
-        StagedFiles::Prefix(prefix) => format!("PATTERN = {}", system.literal(&format!("{prefix}*"))),
-        StagedFiles::Names(files) => {
-            let files: Vec<String> = files.iter().map(|file| system.literal(file)).collect();
-            format!("FILES = ({})", files.join(", "))
-        }
+    let copy = |files: &[String]| {
+        let files: Vec<String> = files.iter().map(|file| system.literal(file)).collect();
+        format!(
+            "COPY INTO {} FROM {}\nFILEFORMAT = PARQUET\nFILES = ({})\nCOPY_OPTIONS ('mergeSchema' = '{adds_columns}', 'force' = \
+             'false')",
+            table.sql(),
+            stage.sql(system),
+            files.join(", ")
+        )
     };
-    format!(
-        "COPY INTO {} FROM {}\nFILEFORMAT = PARQUET\n{files}\nCOPY_OPTIONS ('mergeSchema' = '{adds_columns}', 'force' = 'false')",
-        table.sql(),
-        stage.sql(system),
-    )
+    files.names().chunks(MAX_FILES).map(copy).collect()
 }
 
 /// There is no transaction over several statements.
@@ -601,7 +630,7 @@ fn databricks(load: &CopyLoad<'_>, script: &mut CopyScript) {
     script.remark = "Execute these in order, and stop at the first that fails: they are no transaction.".to_owned();
     script.load.push(format!("SELECT IF(COUNT(*) = 0, 1, raise_error({why})) FROM {ledger} WHERE commit_key = {key}"));
     let adds_columns = load.widening == Widening::Evolve;
-    script.load.push(databricks_copy(load.table, load.stage, &StagedFiles::of(load.files), adds_columns));
+    script.load.extend(databricks_copies(load.table, load.stage, &StagedFiles::of(load.files), adds_columns));
     script.load.push(merge_entry(load));
 }
 
@@ -622,7 +651,11 @@ fn redshift(load: &CopyLoad<'_>, script: &mut CopyScript) {
         // A second loader waits here for the first.
         format!("LOCK {ledger}"),
         guard(system, "COUNT(*) = 0", LOADED_ALREADY, None, &here),
-        format!("INSERT INTO {ledger} ({}) VALUES ({})", LEDGER_COLUMNS.join(", "), entry_values(load, None)),
+        format!(
+            "INSERT INTO {ledger} ({}) VALUES ({})",
+            LEDGER_COLUMNS.join(", "),
+            entry_values(load.table, load.entry, LOADED, None)
+        ),
         format!("COPY {table} ({}) FROM {from}\nFORMAT AS PARQUET{nested}", names.join(", ")),
         guard(system, &format!("MAX(n) = {rows}"), &other_count(rows), None, "(SELECT pg_last_copy_count() AS n) AS c"),
         "COMMIT".to_owned(),
@@ -683,15 +716,13 @@ mod tests {
             load.iter().filter(|sql| sql.starts_with("COPY")).count()
         };
         for (system, expected) in
-            [(CloudSystem::Snowflake, 3), (CloudSystem::Databricks, 1), (CloudSystem::Redshift, 1)]
+            [(CloudSystem::Snowflake, 3), (CloudSystem::Databricks, 3), (CloudSystem::Redshift, 1)]
         {
             assert_eq!((copies(system, 1000), copies(system, 2001)), (1, expected), "{system}");
         }
         let text = script(CloudSystem::Snowflake, 2001, Widening::Evolve).text();
         assert!(text.contains("$drawoff_rows_1 + $drawoff_rows_2 + $drawoff_rows_3 = 7"), "{text}");
-        let text = script(CloudSystem::Databricks, 1001, Widening::Evolve).text();
-        assert!(text.contains("PATTERN = 'drawoff_0123-*'") && !text.contains("00001.parquet"), "{text}");
-        let text = script(CloudSystem::BigQuery, 1001, Widening::Evolve).text();
+        let text = script(CloudSystem::BigQuery, 10_001, Widening::Evolve).text();
         assert!(text.contains("'gs://b/a/drawoff_0123-*'") && !text.contains("00001.parquet"), "{text}");
     }
 

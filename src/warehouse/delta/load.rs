@@ -434,11 +434,10 @@ pub(super) fn writable(snapshot: &Snapshot, target: &TableTarget) -> Result<Know
 
 /// Returns the error of a place without a table.
 pub(super) fn no_table(name: &str) -> LoadError {
-    LoadError::Connect {
-        target: name.to_owned(),
+    LoadError::NoTable {
+        table: name.to_owned(),
         cause: "there is no Delta table".to_owned(),
-        hint: Some("specify the directory of a table, which has a directory `_delta_log`".to_owned()),
-        is_transient: false,
+        hint: "specify the directory of a table, which has a directory `_delta_log`".to_owned(),
     }
 }
 

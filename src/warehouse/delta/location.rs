@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use crate::sink::ObjectLocation;
 use crate::warehouse::FilesPlace;
 
-/// A URL that is none of a Delta table.
+/// A URL that is none of a Delta table. Its text is the reason alone: the URL may have a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` is not the URL of a Delta table: {reason}")]
+#[error("{reason}")]
 pub struct LocationError {
-    url: String,
     reason: &'static str,
+    /// True for the URL of a store behind `delta:`, which would be the name of a directory.
+    pub is_store: bool,
 }
 
 /// The schemes of stores behind `delta+`.
@@ -18,7 +19,7 @@ const STORES: &[&str] = &["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "ad
 
 /// Returns the place that a URL names. `options` are those of stores. Uses no network.
 pub fn place_of(url: &str, options: impl FnOnce() -> Vec<(String, String)>) -> Result<FilesPlace, LocationError> {
-    let fail = |reason| Err(LocationError { url: url.to_owned(), reason });
+    let fail = |reason| Err(LocationError { reason, is_store: false });
     let Some((scheme, rest)) = url.split_once(':') else { return fail("it has no scheme") };
     if let Some(store) = scheme.strip_prefix("delta+").filter(|store| STORES.contains(store)) {
         let url = format!("{store}:{rest}");
@@ -31,6 +32,14 @@ pub fn place_of(url: &str, options: impl FnOnce() -> Vec<(String, String)>) -> R
     }
     if !["delta", "delta+file"].contains(&scheme) {
         return fail("it begins with none of delta:, delta+file:, delta+s3:, delta+gs:, delta+az:");
+    }
+    // A directory may have a colon in its name, but two slashes behind it are those of a URL.
+    if let Some((inner, _)) = rest.split_once("://")
+        && !inner.is_empty()
+        && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    {
+        let is_store = STORES.contains(&inner.to_ascii_lowercase().as_str());
+        return Err(LocationError { reason: "a URL follows its scheme, and no directory", is_store });
     }
     // As in `file:///path`; a relative path has no slashes before it.
     let path = match rest.strip_prefix("//") {
@@ -63,5 +72,19 @@ mod tests {
         {
             assert!(path(url).is_err(), "{url}");
         }
+        // A URL is no name of a directory.
+        for (url, is_store) in [
+            ("delta:s3://bucket/t", true),
+            ("delta:az://files/t", true),
+            ("delta+file:gs://bucket/t", true),
+            ("delta:s3://KEY:secret@bucket/t", true),
+            ("delta:https://host/t", false),
+            ("delta:file:///t", false),
+        ] {
+            let error = path(url).unwrap_err();
+            assert_eq!(error.is_store, is_store, "{url}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert_eq!(path("delta:a:b/c").unwrap(), ("a:b/c".into(), None));
     }
 }

@@ -541,11 +541,10 @@ pub(super) fn with_rows_there(metadata: &TableMetadata, row: LedgerRow) -> Ledge
 
 /// Returns the error of a table that the catalog does not have.
 pub(super) fn no_table(name: &str) -> LoadError {
-    LoadError::Connect {
-        target: name.to_owned(),
+    LoadError::NoTable {
+        table: name.to_owned(),
         cause: "the catalog has no such table".to_owned(),
-        hint: Some("specify its namespace and its name, as in crm.companies".to_owned()),
-        is_transient: false,
+        hint: "specify its namespace and its name, as in crm.companies".to_owned(),
     }
 }
 

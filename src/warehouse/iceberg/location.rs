@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-/// A URL that is none of a catalog.
+/// A URL that is none of a catalog. Its text is the reason alone: the URL may have a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` is not the URL of an Iceberg catalog: {reason}")]
+#[error("{reason}")]
 pub struct LocationError {
-    url: String,
     reason: String,
 }
 
@@ -66,7 +65,7 @@ const SCOPE: &str = "catalog";
 impl Location {
     /// Reads a URL, and with `environment` the settings that have secrets. Uses no network.
     pub fn parse(url: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Self, LocationError> {
-        let fail = |reason: &str| Err(LocationError { url: url.to_owned(), reason: reason.to_owned() });
+        let fail = |reason: &str| Err(LocationError { reason: reason.to_owned() });
         let (before, query) = url.split_once('?').unwrap_or((url, ""));
         let mut parameters = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -41,6 +41,10 @@ pub(super) fn parse(url: &str) -> Result<Values, String> {
     };
 
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    // libpq reads a name of a host there. It is rather the rest of a password, and messages name hosts.
+    if rest[..end].contains('@') {
+        return Err("it has a second `@` before the host; write `%40` for one in a user or a password".into());
+    }
     let (hosts, ports) = split_hosts(&rest[..end])?;
     set("host", &hosts)?;
     set("port", &ports)?;
@@ -131,6 +135,16 @@ mod tests {
             }
             Err(error) => error,
         }
+    }
+
+    /// libpq takes the host `cret@h`, and would show the end of the password in its message.
+    #[test]
+    fn a_password_with_an_at_sign_is_refused_without_its_text() {
+        for url in ["postgres://u:pa@cret@h/db", "postgres://u@cret@h:5432", "postgres://u:p@cret@h?user=a"] {
+            let error = words(url);
+            assert!(error.contains("second `@`") && error.contains("%40") && !error.contains("cret"), "{error}");
+        }
+        assert_eq!(words("postgres://u:pa%40cret@h/db"), "host=h dbname=db user=u password=pa@cret");
     }
 
     /// Most of these are the cases of libpq's own test, 001_uri.pl.

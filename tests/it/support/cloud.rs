@@ -15,6 +15,8 @@ pub enum Fault {
     Status(u16),
     /// It is executed, and the response is cut.
     Lost,
+    /// It is executed, and the ledger is emptied behind it, as by another command or by hand.
+    Forgotten,
 }
 
 /// The token that is valid now.
@@ -75,6 +77,9 @@ impl FakeCloud {
                 Some(Fault::Status(status)) => Answer::error(status, "busy").header("retry-after", "0"),
                 lost => {
                     let (status, body) = respond(&mut state, request);
+                    if lost == Some(Fault::Forgotten) {
+                        state.ledger.clear();
+                    }
                     let cut_at = (lost == Some(Fault::Lost)).then_some(3);
                     Answer { status, cut_at, ..Answer::json(&body) }
                 }
@@ -160,7 +165,14 @@ fn ledger_rows(state: &State, statement: &str) -> Vec<Value> {
 
 /// Executes a statement that changes the ledger.
 fn record(state: &mut State, statement: &str) {
-    if statement.starts_with("MERGE") {
+    if statement.contains("WHEN MATCHED AND") {
+        let (key, to) = (quoted_after(statement, "SELECT "), quoted_after(statement, "SET state = "));
+        let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
+        let entry = state.ledger.entry(key).or_insert(Entry { rows, state: "loading".to_owned(), claim: None });
+        if entry.state == "loading" {
+            entry.state = to;
+        }
+    } else if statement.starts_with("MERGE") {
         let key = quoted_after(statement, "SELECT ");
         let claim = statement.contains("'loading'").then(|| {
             let text = &statement[statement.find("'{").unwrap() + 1..statement.rfind("}'").unwrap() + 1];
@@ -169,12 +181,6 @@ fn record(state: &mut State, statement: &str) {
         let of = if claim.is_some() { "loading" } else { "loaded" };
         let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
         state.ledger.entry(key).or_insert(Entry { rows, state: of.to_owned(), claim });
-    } else if statement.starts_with("UPDATE") {
-        let to = quoted_after(statement, "SET state = ");
-        let entry = state.ledger.get_mut(&quoted_after(statement, "commit_key = ")).expect("a load that has begun");
-        if entry.state == "loading" {
-            entry.state = to;
-        }
     } else if statement.starts_with("DELETE") {
         state.ledger.remove(&quoted_after(statement, "commit_key = "));
     }

@@ -43,6 +43,8 @@ pub(in crate::service::page) struct Listing {
     /// Word of the state to filter by; empty without a filter.
     pub state: String,
     pub workflows: Vec<Workflow>,
+    /// True for a service that stands before the hosted one, and has no workflows and runs of its own.
+    pub is_before_hosted: bool,
     /// Address, key and directory of the service, each with its name.
     pub facts: Vec<(&'static str, String)>,
 }
@@ -57,6 +59,14 @@ impl Listing {
 pub(in crate::service::page) fn overview(listing: &Listing, commands: &Commands, context: &PageContext) -> Html {
     let mut top = Html::default();
     top.tag("<h1>Workflows service</h1>");
+    if listing.is_before_hosted {
+        top.tag(
+            "<p id=\"hosted\">This service hands requests on to the hosted one, or answers from recorded ones. It has ",
+        )
+        .tag("no workflows and runs of its own.</p>")
+        .html(service(listing, context));
+        return live_page("Workflows", context, vec![Part::Live(top)]);
+    }
     let is_empty = listing.workflows.is_empty() && listing.active.is_empty() && listing.page.runs.is_empty();
     let mut parts = Vec::new();
     if is_empty && !listing.is_search() {
