@@ -172,6 +172,7 @@ impl Context {
     }
 
     /// Sets the hint for a command whose files are in the store, and which a warehouse copies now, whatever becomes of it.
+    #[cfg(feature = "object-store")]
     pub(super) fn set_copying(&self, table: &str) {
         let text = format!(
             "the files are staged, and their rows may be on their way into {table}; the same command finds out, and goes on"

@@ -66,6 +66,7 @@ impl DefaultUse {
     }
 
     /// Returns true if rows have had the column `name`, and none a value in it.
+    #[cfg(any(test, feature = "postgres"))]
     pub(super) fn has_only_nulls(&self, name: &str) -> bool {
         self.nulls.contains(name) && !self.given.contains(name)
     }

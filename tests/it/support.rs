@@ -205,8 +205,8 @@ impl Place {
         Done::of(self.command(args))
     }
 
-    /// Runs drawoff with the words of `line` as arguments.
     /// Starts so many of one command at once, and kills them after a while. Returns how many had not ended by then.
+    #[cfg(any(feature = "sqlite", feature = "delta"))]
     pub fn kill_after(&self, args: &[&str], commands: usize, wait: Duration) -> u32 {
         let start = |_| {
             let mut command = self.command(args);
@@ -224,6 +224,7 @@ impl Place {
         children.iter_mut().map(kill).sum()
     }
 
+    /// Runs drawoff with the words of `line` as arguments.
     pub fn run_line(&self, line: &str) -> Done {
         self.run(&line.split_whitespace().collect::<Vec<_>>())
     }
