@@ -17,9 +17,11 @@ const RUN: &str =
 fn recorded(place: &Place, directory: &str) -> Vec<(String, String)> {
     let mut files: Vec<_> = std::fs::read_dir(place.path(directory))
         .unwrap()
-        .map(|entry| {
+        .filter_map(|entry| {
             let path = entry.unwrap().path();
-            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
+            // A file that is being written has another name until it is complete.
+            let text = std::fs::read_to_string(&path).ok()?;
+            Some((path.file_name().unwrap().to_string_lossy().into_owned(), text))
         })
         .collect();
     files.sort();
