@@ -266,7 +266,7 @@ fn rows_are_recorded_whatever_became_of_their_claim() {
     }
 }
 
-/// What the service refuses is not in the table, and the next command begins anew, with files of its own.
+/// Rows that the service refuses are not in the table, and the next command begins anew, with files of its own.
 #[test]
 fn a_load_that_is_refused_leaves_no_record() {
     for name in ["bigquery", "databricks"] {

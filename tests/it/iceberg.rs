@@ -502,7 +502,8 @@ fn a_table_in_a_store_gets_rows_once() {
     }
 }
 
-/// Two loads whose new columns would get the same id: one of them is told to be made again, and nothing of it is there.
+/// Two loads whose new columns would get the same id: the table gets one of them, and the other ends with the advice to
+/// repeat it.
 #[test]
 fn another_column_of_the_same_id_is_noticed() {
     let Some(readers) = Readers::find() else { return };

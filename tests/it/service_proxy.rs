@@ -87,7 +87,7 @@ fn a_run_is_handed_on_recorded_and_replayed() {
     drop(proxy);
     drop(hosted);
 
-    // No key and no signature is in the directory, and nobody else can read it.
+    // The directory has no key and no signature, and others cannot read it.
     for (name, text) in recorded(&place, "pairs") {
         for secret in [MARKED_KEY, "sig=", "expires="] {
             assert!(!text.contains(secret), "{name} contains {secret}: {text}");
@@ -225,7 +225,7 @@ fn a_replay_follows_the_recording() {
     assert_eq!(proxy.stop(), exit::SUCCESS);
     drop(hosted);
     let replay = Service::start(&place, "replay", &["--replay", "pairs", "--admin", "--fault", "503,on=status"]);
-    // A body that is too large to be kept is told from others too.
+    // A body that is too large to be kept differs from others too.
     for n in [11, 10] {
         assert_eq!(replay.call("POST", "/workflows/run?workflow_id=w", large(n)).1["job_id"], n.to_string());
     }

@@ -112,8 +112,8 @@ fn as_written(batch: &Batch, form: RowForm, type_merge: TypeMerge) -> Cow<'_, Ba
 /// Returns the rows of `batch` as records of JSON without their nulls, each an absent key: columns without values are left
 /// out, and those with nulls are raw.
 ///
-/// Whether a null of a flattened object has a key depends on records before it: without a value known, it may stand for
-/// an object whose keys are columns.
+/// A null of a flattened object would have a key or none by the records before it: without a known value it may stand for an
+/// object whose keys are columns.
 fn without_nulls(batch: &Batch) -> Result<Batch, Error> {
     let mut fields = Vec::with_capacity(batch.columns.len());
     let mut columns = Vec::with_capacity(batch.columns.len());

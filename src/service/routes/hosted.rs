@@ -381,7 +381,7 @@ async fn replay(app: &Arc<App>, recorded: &Replay, request: Request) -> Response
         RecordedBody::Omitted(bytes) => {
             let text =
                 format!("the body of the response was not recorded: {bytes} bytes that are neither JSON nor rows");
-            // An error is told by its status.
+            // The status alone says that it is an error.
             let status = if status.as_u16() >= 400 { status } else { StatusCode::NOT_IMPLEMENTED };
             let mut response = ApiError::Text(status, text).into_response();
             if let Some(value) = pair.response.headers.get(RETRY_AFTER.as_str())

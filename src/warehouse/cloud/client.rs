@@ -48,7 +48,7 @@ pub struct FoundLoad {
 struct Recorded {
     row: LedgerRow,
     state: String,
-    /// How the load was begun; `None` where rows and record are one transaction.
+    /// The beginning of the load; `None` where rows and record are one transaction.
     claim: Option<Claim>,
 }
 

@@ -13,7 +13,7 @@ use crate::warehouse::table_rows::{FormatRules, TableColumn};
 /// The property of a table that says what the text of fields is, by their ids: `7:json,9:null`.
 pub(super) const FORMS: &str = "drawoff.text-forms";
 
-/// What the text of a field is, where it is not plain text.
+/// The meaning of the text of a field that is not plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextForm {
     /// JSON of values of several types.
@@ -24,7 +24,7 @@ pub(super) enum TextForm {
     Object,
 }
 
-/// What the text of fields is, by their ids.
+/// The meanings of the text of fields, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TextForms(BTreeMap<i64, TextForm>);
 
@@ -276,7 +276,7 @@ pub(super) struct PlannedSchema {
     pub(super) added: Vec<String>,
     /// Columns that it widens, with the types before and after.
     pub(super) widened: Vec<String>,
-    /// What the text of its fields is.
+    /// The meanings of the text of its fields.
     pub(super) forms: TextForms,
 }
 

@@ -60,7 +60,7 @@ impl Readers {
         columns.map(|column| format!("{} {}", column[0].as_str().unwrap(), column[1].as_str().unwrap())).collect()
     }
 
-    /// What a table names.
+    /// Returns the files and loads that a table names.
     pub fn state(&self, place: &Place, table: &str) -> State {
         let found = self.script(place, &["state", table]).records().remove(0);
         let names = |list: &str| {
@@ -113,7 +113,7 @@ impl Readers {
     }
 }
 
-/// What a table names.
+/// The files and loads that a table names.
 #[derive(Debug)]
 pub struct State {
     /// Data files of all snapshots.
