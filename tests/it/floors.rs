@@ -230,7 +230,10 @@ fn flags_are_named_by_the_command_line_only() {
             naming.insert(name, texts);
         }
     }
-    assert!(naming.is_empty(), "say it in the floor's own terms, and let cli/error.rs name the flag: {naming:#?}");
+    assert!(
+        naming.is_empty(),
+        "say it in the floor's own terms, and let cli/error/hints.rs name the flag: {naming:#?}"
+    );
 }
 
 #[test]
