@@ -12,8 +12,9 @@ use crate::position::FieldPath;
 use crate::sink::UploadControl;
 use crate::source::Source;
 use crate::warehouse::{
-    Begun, CommitKey, Committed, DataFile, FileLayout, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError,
-    LoadIdentity, LoadMode, LoadRequest, LoadSummary, NulPolicy, RowEncoder, TableTarget, UnfitRow, Warehouse,
+    Begun, CommitKey, Committed, DataFile, FileLayout, FilesAttempt, FilesLoad, FilesPlace, LedgerRow, LoadEnd,
+    LoadError, LoadIdentity, LoadMode, LoadRequest, LoadSummary, NulPolicy, RowEncoder, TableTarget, UnfitRow,
+    Warehouse,
 };
 
 /// The outcomes of a commit.
@@ -34,11 +35,8 @@ struct Listed {
 }
 
 struct ListedLoad {
-    place: FilesPlace,
     outcome: Outcome,
-    attempt: String,
-    prefix: String,
-    partition_by: Arc<[Arc<str>]>,
+    attempt: FilesAttempt,
 }
 
 /// A check that refuses the number 13, and has numbers as doubles in its files.
@@ -81,14 +79,15 @@ impl Warehouse for Listed {
     }
 
     fn begin(&self, request: LoadRequest<'_>) -> Result<Begun, LoadError> {
-        let attempt = format!("attempt{}", self.attempts.fetch_add(1, Ordering::Relaxed));
-        Ok(Begun::Files(Box::new(ListedLoad {
+        let id = format!("attempt{}", self.attempts.fetch_add(1, Ordering::Relaxed));
+        let attempt = FilesAttempt {
             place: self.place.clone(),
-            outcome: self.outcome,
-            prefix: format!("part-{attempt}"),
-            attempt,
+            prefix: format!("part-{id}"),
+            id,
             partition_by: request.target.files.clone().unwrap_or_default().partition_by,
-        })))
+            row_check: Arc::new(No13),
+        };
+        Ok(Begun::Files(Box::new(ListedLoad { outcome: self.outcome, attempt })))
     }
 
     fn loads(&self, _: Option<&str>, _: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
@@ -105,24 +104,8 @@ impl Warehouse for Listed {
 }
 
 impl FilesLoad for ListedLoad {
-    fn place(&self) -> &FilesPlace {
-        &self.place
-    }
-
-    fn attempt(&self) -> &str {
+    fn files(&self) -> &FilesAttempt {
         &self.attempt
-    }
-
-    fn file_prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    fn partition_by(&self) -> Arc<[Arc<str>]> {
-        self.partition_by.clone()
-    }
-
-    fn row_check(&self) -> Arc<dyn RowEncoder> {
-        Arc::new(No13)
     }
 
     fn check(&mut self, _: &Schema) -> Result<Vec<String>, LoadError> {
@@ -136,11 +119,11 @@ impl FilesLoad for ListedLoad {
     fn commit(self: Box<Self>, files: Vec<DataFile>, columns: &Schema, end: &LoadEnd) -> Result<Committed, LoadError> {
         // What a reader of another process would see.
         for file in &files {
-            let path = self.place.path.join(&file.name);
+            let path = self.attempt.place.path.join(&file.name);
             assert_eq!(std::fs::metadata(path).unwrap().len(), file.bytes, "{}", file.name);
         }
         let text = format!("{files:#?}\n{columns:?}\n{end:?}");
-        let list = self.place.path.join("list");
+        let list = self.attempt.place.path.join("list");
         match self.outcome {
             Outcome::Loaded => {
                 std::fs::write(list, text).unwrap();

@@ -56,22 +56,25 @@ pub struct DataFile {
     pub facts: FileFacts,
 }
 
+/// The files of one attempt at a load.
+#[derive(Clone, Debug)]
+pub struct FilesAttempt {
+    /// The place of the files.
+    pub place: FilesPlace,
+    /// Id of the attempt: letters, digits and `-`. No other attempt has it.
+    pub id: String,
+    /// Prefix of the names of the files, without a slash, which ends with the id.
+    pub prefix: String,
+    /// Columns by whose values rows are divided into files. The files do not contain them.
+    pub partition_by: Arc<[Arc<str>]>,
+    /// The check of rows, for workers, which also gives them the types of the table.
+    pub row_check: Arc<dyn RowEncoder>,
+}
+
 /// One load into a table of data files, owned by the writer. Dropped before the commit, it leaves the table as it was.
 pub trait FilesLoad: Send {
-    /// Returns the place of the files.
-    fn place(&self) -> &FilesPlace;
-
-    /// Returns the id of this attempt: letters, digits and `-`. No other attempt has it.
-    fn attempt(&self) -> &str;
-
-    /// Returns the prefix of the names of the files, without a slash, which ends with the id of the attempt.
-    fn file_prefix(&self) -> &str;
-
-    /// Returns the columns by whose values rows are divided into files. The files do not contain them.
-    fn partition_by(&self) -> Arc<[Arc<str>]>;
-
-    /// Returns the check of rows, for workers, which also gives them the types of the table.
-    fn row_check(&self) -> Arc<dyn RowEncoder>;
+    /// Returns the files that this load writes, as far as they are known before the first row.
+    fn files(&self) -> &FilesAttempt;
 
     /// Checks columns against the table before the first row. Fails with all columns that do not fit. Returns sentences
     /// for the report.

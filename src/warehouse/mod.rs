@@ -69,7 +69,7 @@ mod testing;
 #[cfg(any(feature = "postgres", feature = "clickhouse"))]
 mod uuid;
 
-pub use data_files::{DataFile, FileLayout, FilesLoad, FilesPlace, Orphans};
+pub use data_files::{DataFile, FileLayout, FilesAttempt, FilesLoad, FilesPlace, Orphans};
 pub use dbt_source::{Described, dbt_source, standard_table};
 pub use error::{LoadError, Misfit};
 pub(crate) use identity::hexadecimal;

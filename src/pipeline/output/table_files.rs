@@ -16,7 +16,8 @@ use crate::format::parquet::EncodedRowGroup;
 use crate::pipeline::error::Error;
 use crate::sink::{Sink, Staging, sync_all};
 use crate::warehouse::{
-    Committed, DataFile, FileLayout, FilesLoad, LedgerRow, LoadEnd, LoadError, RowEncoder, TableTarget, UnfitRow,
+    Committed, DataFile, FileLayout, FilesAttempt, FilesLoad, LedgerRow, LoadEnd, LoadError, RowEncoder, TableTarget,
+    UnfitRow,
 };
 
 /// A load that is being written as data files.
@@ -57,10 +58,9 @@ impl FilesWriter {
         options: WriterOptions,
         max_buffered_bytes: usize,
     ) -> Result<Self, Error> {
-        let partition_by = load.partition_by();
+        let FilesAttempt { place, id, prefix, partition_by, .. } = load.files().clone();
         let layout = FileLayout { partition_by: partition_by.clone(), ..target.files.clone().unwrap_or_default() };
-        let (place, names) = (load.place(), (load.file_prefix(), load.attempt()));
-        let parts = PartitionedWriter::of_table(place, names, layout, options, max_buffered_bytes)?;
+        let parts = PartitionedWriter::of_table(&place, (&prefix, &id), layout, options, max_buffered_bytes)?;
         let loading = Box::new(Loading { load, parts, partition_by });
         Ok(FilesWriter { state: State::Loading(loading), table: target.name(), rows: 0 })
     }
@@ -73,7 +73,7 @@ impl FilesWriter {
     /// Returns the check of rows, for workers.
     pub(super) fn row_check(&self) -> Arc<dyn RowEncoder> {
         match &self.state {
-            State::Loading(loading) => loading.load.row_check(),
+            State::Loading(loading) => loading.load.files().row_check.clone(),
             State::Loaded(_) => Arc::new(Unchecked),
         }
     }

@@ -23,8 +23,8 @@ use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
 use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError, LoadMode, LoadRequest,
-    LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
+    Begun, CommitKey, Committed, DataFile, FilesAttempt, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError,
+    LoadMode, LoadRequest, LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
 };
 
 /// Time after which the files of a load are looked for before its commit: those that are left over may be removed when they
@@ -51,14 +51,11 @@ pub(super) struct KnownTable {
 /// A load that has begun.
 pub(super) struct DeltaLoad {
     storage: TableStorage,
-    place: FilesPlace,
     target: TableTarget,
     snapshot: Snapshot,
     /// The key, if it is known.
     key: Option<CommitKey>,
-    attempt: String,
-    prefix: String,
-    partition_by: Arc<[Arc<str>]>,
+    attempt: FilesAttempt,
     rows: Arc<TableRows<DeltaRules>>,
     widening: Widening,
     type_merge: TypeMerge,
@@ -99,17 +96,14 @@ impl DeltaLoad {
             None => format!("drawoff-{attempt}"),
         };
         let may_widen = request.widening == Widening::Evolve;
-        let rows = TableRows::new(columns, partition_by.clone(), request.type_merge, may_widen);
+        let rows = Arc::new(TableRows::new(columns, partition_by.clone(), request.type_merge, may_widen));
         let load = DeltaLoad {
             storage,
-            place,
             target,
             snapshot,
             key,
-            attempt,
-            prefix,
-            partition_by,
-            rows: Arc::new(rows),
+            attempt: FilesAttempt { place, id: attempt, prefix, partition_by, row_check: rows.clone() },
+            rows,
             widening: request.widening,
             type_merge: request.type_merge,
             cancel: request.cancel.clone(),
@@ -177,7 +171,7 @@ impl DeltaLoad {
             mine.name == wanted.name && (mine.ty.is_like(&wanted.ty) || is_empty)
         };
         let fit = wanted.fields.len() == columns.fields.len() && columns.fields.iter().zip(&wanted.fields).all(fits);
-        if partition_by != self.partition_by || !fit {
+        if partition_by != self.attempt.partition_by || !fit {
             let cause = "another command has changed its columns meanwhile".to_owned();
             return Err(self.refused(cause, true));
         }
@@ -227,24 +221,8 @@ impl DeltaLoad {
 }
 
 impl FilesLoad for DeltaLoad {
-    fn place(&self) -> &FilesPlace {
-        &self.place
-    }
-
-    fn attempt(&self) -> &str {
+    fn files(&self) -> &FilesAttempt {
         &self.attempt
-    }
-
-    fn file_prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    fn partition_by(&self) -> Arc<[Arc<str>]> {
-        self.partition_by.clone()
-    }
-
-    fn row_check(&self) -> Arc<dyn RowEncoder> {
-        self.rows.clone()
     }
 
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
@@ -278,7 +256,7 @@ impl FilesLoad for DeltaLoad {
         if let Some(reason) = unfit_names(&columns.fields) {
             return Err(self.refused(reason, false));
         }
-        for name in self.partition_by.iter() {
+        for name in self.attempt.partition_by.iter() {
             match columns.position(name).map(|i| &columns.fields[i].ty) {
                 Some(ty) if DeltaRules::can_partition(ty) => {}
                 Some(_) => return refuse(name, "has values that cannot name a partition"),
@@ -293,7 +271,7 @@ impl FilesLoad for DeltaLoad {
                 "load rows, or declare the columns in an explicit schema",
             ));
         }
-        let divides = |field: &Field| self.partition_by.contains(&field.name);
+        let divides = |field: &Field| self.attempt.partition_by.contains(&field.name);
         if !columns.fields.is_empty() && columns.fields.iter().all(divides) {
             return Err(self.target.unsupported(
                 "all columns divide the table, so that its files would have none",
@@ -344,12 +322,12 @@ impl FilesLoad for DeltaLoad {
             let entry = Entry {
                 files: &files,
                 columns,
-                partition_by: &self.partition_by,
+                partition_by: &self.attempt.partition_by,
                 mode: &self.target.mode,
                 claims: &claims,
                 facts: facts.clone(),
                 replaces: &replaced,
-                attempt: &self.attempt,
+                attempt: &self.attempt.id,
                 now: now(),
             };
             let written = entry.after(&self.snapshot).map_err(|cause| self.refused(cause, false))?;

@@ -27,8 +27,8 @@ use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::storage::{load_error, new_attempt};
 use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
-    Begun, CommitKey, Committed, DataFile, FilesLoad, FilesPlace, LedgerRow, LoadClaim, LoadEnd, LoadError,
-    LoadRequest, LoadSummary, Misfit, RowEncoder, TableTarget, Widening,
+    Begun, CommitKey, Committed, DataFile, FilesAttempt, FilesLoad, LedgerRow, LoadClaim, LoadEnd, LoadError,
+    LoadRequest, LoadSummary, Misfit, RowEncoder as _, TableTarget, Widening,
 };
 
 /// Time after which the files of a load are looked for before its commit: those that are left over may be removed when they
@@ -51,7 +51,6 @@ const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 pub(super) struct IcebergLoad {
     catalog: Box<dyn Catalog>,
     files: TableFiles,
-    place: FilesPlace,
     /// URLs of the directories of data and of metadata.
     data_directory: String,
     metadata_directory: String,
@@ -62,9 +61,7 @@ pub(super) struct IcebergLoad {
     new: Option<NewTable>,
     /// The schema and spec of the table that its rows are checked against.
     checked: Option<(Value, Value)>,
-    attempt: String,
-    prefix: String,
-    partition_by: Arc<[Arc<str>]>,
+    attempt: FilesAttempt,
     rows: Arc<TableRows<IcebergRules>>,
     /// Types of the columns of the table.
     columns: Vec<TableColumn>,
@@ -140,21 +137,18 @@ impl IcebergLoad {
             None => format!("drawoff-{attempt}"),
         };
         let snapshot_id = i64::from_str_radix(&attempt[..15], 16).unwrap_or(1).max(1);
-        let rows = TableRows::new(columns.clone(), partition_by.clone(), request.type_merge, may_widen);
+        let rows = Arc::new(TableRows::new(columns.clone(), partition_by.clone(), request.type_merge, may_widen));
         Ok(Begun::Files(Box::new(IcebergLoad {
             catalog,
             files: TableFiles::new(access),
-            place,
             data_directory,
             metadata_directory,
             target,
             table,
             new,
             checked,
-            attempt,
-            prefix,
-            partition_by,
-            rows: Arc::new(rows),
+            attempt: FilesAttempt { place, id: attempt, prefix, partition_by, row_check: rows.clone() },
+            rows,
             columns: columns.unwrap_or_default(),
             field_ids: FieldIds::default(),
             snapshot_id,
@@ -216,7 +210,9 @@ impl IcebergLoad {
                 field.ty == Type::Null && of_table.and_then(|of| of.ty.as_ref()).is_some_and(Type::is_text_like)
             }
         });
-        if partition_by != self.partition_by || !is_same || self.planned(columns)?.field_ids(columns) != self.field_ids
+        if partition_by != self.attempt.partition_by
+            || !is_same
+            || self.planned(columns)?.field_ids(columns) != self.field_ids
         {
             return changed("changed its columns");
         }
@@ -253,7 +249,7 @@ impl IcebergLoad {
             return Ok((fields, table.metadata.spec().cloned().unwrap_or_default()));
         }
         let (mut fields, mut spec) = (Vec::new(), Vec::new());
-        for (name, id) in self.partition_by.iter().zip(FIRST_PARTITION_ID..) {
+        for (name, id) in self.attempt.partition_by.iter().zip(FIRST_PARTITION_ID..) {
             fields.push(PartitionField { id, name: name.to_string(), ty: ty(name)? });
             let source = planned.field_ids(columns).get(&[name.to_string()]);
             spec.push(json!({"name": &**name, "transform": "identity", "source-id": source, "field-id": id}));
@@ -282,7 +278,7 @@ impl IcebergLoad {
             (Some(_), false) => metadata.schema_id().into(),
         };
         let (parent, sequence) = (metadata.branch_snapshot(), metadata.last_sequence_number() + 1);
-        let uuid = file_uuid(&self.attempt, number);
+        let uuid = file_uuid(&self.attempt.id, number);
         // The list of the manifests, with one more for the files.
         let mut list = match metadata.current_snapshot().map(|snapshot| snapshot.get("manifest-list")) {
             None => ManifestList::default(),
@@ -294,7 +290,7 @@ impl IcebergLoad {
             Some(_) => return Err(self.refused("its last snapshot has no manifest list", false)),
         };
         if !files.is_empty() {
-            let in_files = columns.without(&self.partition_by);
+            let in_files = columns.without(&self.attempt.partition_by);
             let manifest = NewManifest {
                 files,
                 directory: &self.data_directory,
@@ -335,7 +331,8 @@ impl IcebergLoad {
         let mut updates = Vec::new();
         let mut notes = Vec::new();
         if self.table.is_none() {
-            let uuid = self.new.as_ref().and_then(|new| new.uuid.clone()).unwrap_or_else(|| table_uuid(&self.attempt));
+            let uuid =
+                self.new.as_ref().and_then(|new| new.uuid.clone()).unwrap_or_else(|| table_uuid(&self.attempt.id));
             updates.push(json!({"action": "assign-uuid", "uuid": uuid}));
             updates.push(json!({"action": "upgrade-format-version", "format-version": FORMAT_VERSION}));
             notes.push("created the table".to_owned());
@@ -433,24 +430,8 @@ impl IcebergLoad {
 }
 
 impl FilesLoad for IcebergLoad {
-    fn place(&self) -> &FilesPlace {
-        &self.place
-    }
-
-    fn attempt(&self) -> &str {
+    fn files(&self) -> &FilesAttempt {
         &self.attempt
-    }
-
-    fn file_prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    fn partition_by(&self) -> Arc<[Arc<str>]> {
-        self.partition_by.clone()
-    }
-
-    fn row_check(&self) -> Arc<dyn RowEncoder> {
-        self.rows.clone()
     }
 
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
@@ -470,7 +451,7 @@ impl FilesLoad for IcebergLoad {
         if let Some(reason) = unfit_names(&columns.fields) {
             return Err(self.refused(reason, false));
         }
-        for name in self.partition_by.iter() {
+        for name in self.attempt.partition_by.iter() {
             let of_rows = columns.position(name).map(|i| &columns.fields[i].ty);
             let of_table =
                 self.columns.iter().find(|column| column.name == *name).and_then(|column| column.ty.as_ref());
@@ -486,7 +467,7 @@ impl FilesLoad for IcebergLoad {
                 "load rows, or declare the columns in an explicit schema",
             ));
         }
-        if columns.without(&self.partition_by).fields.is_empty() && !columns.fields.is_empty() {
+        if columns.without(&self.attempt.partition_by).fields.is_empty() && !columns.fields.is_empty() {
             return Err(self.target.unsupported(
                 "all columns of the rows divide the table, so that its files would have none",
                 "divide it by fewer columns, or load rows with others",
