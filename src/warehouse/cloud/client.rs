@@ -7,6 +7,7 @@
 //! with its files, and begins none of its own.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bigquery::Job;
@@ -59,6 +60,9 @@ pub struct CloudClient {
     table: CloudTable,
     /// Tells the requests of this client from those of others: letters, digits and hyphens.
     attempt: String,
+    /// Number of statements so far. Each has an id of its own, which all sendings of it share: the services answer an id that
+    /// they know with what they answered then.
+    statements: AtomicU64,
 }
 
 impl CloudClient {
@@ -68,7 +72,12 @@ impl CloudClient {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let random = std::hash::RandomState::new().build_hasher().finish();
         let attempt = uuid_of(&[&std::process::id().to_string(), &now.as_nanos().to_string(), &random.to_string()]);
-        Ok(CloudClient { http: Http::new(settings, name)?, table: table.clone(), attempt })
+        Ok(CloudClient {
+            http: Http::new(settings, name)?,
+            table: table.clone(),
+            attempt,
+            statements: AtomicU64::new(0),
+        })
     }
 
     /// Returns the name of the table, without secrets.
@@ -137,7 +146,7 @@ impl CloudClient {
     }
 
     async fn snowflake(&self, load: &CopyLoad<'_>) -> Result<CloudOutcome, LoadError> {
-        let execute = async |statements: &[String]| snowflake::execute(&self.http, statements, &self.attempt).await;
+        let execute = async |statements: &[String]| snowflake::execute(&self.http, statements, &self.next_id()).await;
         // A user who may only insert has no right to these statements, and needs none where all is there.
         let ledger = execute(&[select_load(load.table, &load.entry.key)]).await;
         let mut before = Vec::new();
@@ -245,7 +254,8 @@ impl CloudClient {
             });
         }
         // It changes nothing where another load has the key now.
-        match self.find(location, key).await? {
+        let recorded = self.find(location, key).await.map_err(|error| unknown(error.to_string()))?;
+        match recorded {
             Some(recorded) if recorded.state == MISCOUNTED => {
                 Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: rows, found: Some(found) })
             }
@@ -305,10 +315,15 @@ impl CloudClient {
 
     async fn query(&self, location: &str, statement: &str) -> Result<Rows, StatementError> {
         match self.table.system() {
-            CloudSystem::BigQuery => bigquery::query(&self.http, location, statement, &self.attempt).await,
+            CloudSystem::BigQuery => bigquery::query(&self.http, location, statement, &self.next_id()).await,
             CloudSystem::Databricks => databricks::execute(&self.http, statement).await,
-            _ => snowflake::execute(&self.http, &[statement.to_owned()], &self.attempt).await,
+            _ => snowflake::execute(&self.http, &[statement.to_owned()], &self.next_id()).await,
         }
+    }
+
+    /// Returns the text that the id of the next statement is made of.
+    fn next_id(&self) -> String {
+        format!("{} {}", self.attempt, self.statements.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes the error of a statement; `puts_rows` for one that may have put rows into the table.

@@ -303,6 +303,10 @@ fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             assert_eq!((&body["location"], &body["useLegacySql"]), (&json!("EU"), &json!(false)));
             let text = body["query"].as_str().unwrap().to_owned();
+            let id = body["requestId"].as_str().unwrap().to_owned();
+            if let Some(known) = state.responses.get(&id) {
+                return (200, known.clone());
+            }
             let mut rows = Vec::new();
             if text.starts_with("SELECT commit_key") {
                 if !state.executed.iter().any(|sql| sql.contains("CREATE TABLE IF NOT EXISTS")) {
@@ -317,7 +321,9 @@ fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
                 record(state, &text);
             }
             state.executed.push(text);
-            (200, json!({ "jobComplete": true, "rows": rows }))
+            let answer = json!({ "jobComplete": true, "rows": rows });
+            state.responses.insert(id, answer.clone());
+            (200, answer)
         }
         ("POST", "jobs") => {
             let body: Value = serde_json::from_slice(&request.body).unwrap();

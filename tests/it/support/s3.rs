@@ -58,6 +58,8 @@ struct State {
     uploads: BTreeMap<String, BTreeMap<usize, Vec<u8>>>,
     n_uploads: usize,
     asked: Vec<Asked>,
+    /// A directory that gets a copy of each object before the response to its upload.
+    mirror: Option<std::path::PathBuf>,
 }
 
 struct Shared {
@@ -105,6 +107,11 @@ impl FakeS3 {
             }
         });
         FakeS3 { address, shared }
+    }
+
+    /// From now on, `directory` has a copy of each object when its upload ends.
+    pub fn mirror_to(&self, directory: std::path::PathBuf) {
+        self.shared.state.lock().unwrap().mirror = Some(directory);
     }
 
     /// The address of the store.
@@ -244,6 +251,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     });
     let asked = unconditional.as_ref().unwrap_or(&asked);
     let (status, headers, body) = carry_out(shared, asked, upload.filter(|_| exists), value("partNumber"), body);
+    mirror(&shared.state.lock().unwrap(), &asked.key);
     if act == Act::DoAndHang {
         hang(shared);
         return Ok(());
@@ -252,6 +260,15 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         Act::DoAndDrop => stream.shutdown(Shutdown::Both),
         Act::DoAndRefuse(status, code) => respond(&mut stream, what, status, &[], &error(code, "Try again")),
         _ => respond(&mut stream, what, status, &headers, &body),
+    }
+}
+
+/// Copies an object into the directory of [`FakeS3::mirror_to`].
+fn mirror(state: &State, key: &str) {
+    if let (Some(directory), Some(bytes)) = (&state.mirror, state.objects.get(key)) {
+        let path = directory.join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
 }
 
