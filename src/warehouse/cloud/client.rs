@@ -12,14 +12,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bigquery::Job;
 use super::http::{CallError, Http};
+use super::ledger::{
+    Claim, CopyEntry, LOADED, MISCOUNTED, create_ledger, drop_claim, end_claim, merge_claim, merge_entry, select_load,
+};
 use super::names::CloudTable;
 use super::rows::{Rows, StatementError, failed_guard, uuid_of, without_values};
 use super::script::{
-    Claim, CopyEntry, CopyLoad, LOADED, LOADED_ALREADY, MISCOUNTED, StagedFiles, add_columns, copy_script,
-    create_ledger, create_tables, databricks_copies, drop_claim, end_claim, job_uris, merge_claim, merge_entry,
-    select_columns, select_load,
+    CopyLoad, LOADED_ALREADY, add_columns, copy_script, create_tables, databricks_copies, job_uris, select_columns,
 };
 use super::settings::CloudSettings;
+use super::stage::StagedFiles;
 use super::system::CloudSystem;
 use super::{bigquery, databricks, snowflake};
 use crate::warehouse::{LedgerRow, LoadError, LoadState, Widening};
@@ -125,7 +127,9 @@ impl CloudClient {
         match self.table.system() {
             _ if load.has_no_rows() => {
                 self.change(location, &create_ledger(load.table)).await.map_err(|error| self.error(error, false))?;
-                self.change(location, &merge_entry(load)).await.map_err(|error| self.error(error, true))?;
+                self.change(location, &merge_entry(load.table, load.entry))
+                    .await
+                    .map_err(|error| self.error(error, true))?;
                 Ok(CloudOutcome::Loaded)
             }
             CloudSystem::Snowflake => match self.snowflake(load).await {
@@ -189,7 +193,7 @@ impl CloudClient {
             files: StagedFiles::of(load.files),
             adds_columns: load.widening == Widening::Evolve,
         };
-        let claimed = self.change(location, &merge_claim(load, &claim)).await;
+        let claimed = self.change(location, &merge_claim(load.table, load.entry, &claim)).await;
         // Nothing is copied without a claim: whatever became of it, no row is in the table.
         claimed.map_err(|error| self.error(error, false))?;
         match self.find(location, &load.entry.key).await? {

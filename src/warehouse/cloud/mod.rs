@@ -1,7 +1,7 @@
 //! Warehouses that copy Parquet files from a stage into a table by a statement: Snowflake, BigQuery, Databricks, Redshift.
 //!
 //! ```text
-//! names, types ─► ddl ─► script: the statements of a load, printed or executed
+//! names, types ─► ddl, ledger, stage ─► script: the statements of a load, printed or executed
 //!                          └► client ─► snowflake, bigquery, databricks ─► http, token
 //! ```
 //!
@@ -16,6 +16,8 @@ mod databricks;
 mod ddl;
 #[cfg(feature = "object-store")]
 mod http;
+#[cfg(feature = "object-store")]
+mod ledger;
 mod names;
 #[cfg(feature = "object-store")]
 mod rows;
@@ -25,6 +27,8 @@ mod script;
 mod settings;
 #[cfg(feature = "object-store")]
 mod snowflake;
+#[cfg(feature = "object-store")]
+mod stage;
 mod system;
 #[cfg(feature = "object-store")]
 mod token;
@@ -33,9 +37,13 @@ mod types;
 #[cfg(feature = "object-store")]
 pub use client::{CloudClient, CloudOutcome, FoundLoad};
 pub use ddl::{CloudColumn, cloud_columns, new_table};
+#[cfg(feature = "object-store")]
+pub use ledger::CopyEntry;
 pub use names::CloudTable;
 #[cfg(feature = "object-store")]
-pub use script::{CopyEntry, CopyLoad, CopyScript, Stage, copy_script};
+pub use script::{CopyLoad, CopyScript, copy_script};
 #[cfg(feature = "object-store")]
 pub use settings::{CloudSettings, CloudSettingsError, TOKEN_COMMAND};
+#[cfg(feature = "object-store")]
+pub use stage::Stage;
 pub use system::CloudSystem;

@@ -4,13 +4,13 @@
 //! In systems with transactions a guard stands behind each step: a query that fails, and ends the transaction, unless the
 //! step did its work. Its text begins with [`GUARD`], so that the reason is found in the error of the server.
 
-use serde::{Deserialize, Serialize};
-
 use super::ddl::{CloudColumn, create_table};
+use super::ledger::{CopyEntry, LEDGER_COLUMNS, LOADED, create_ledger, entry_values, ledger_of, merge_entry};
 use super::names::CloudTable;
+use super::stage::{MAX_FILES, Stage, StagedFiles, file_prefix};
 use super::system::CloudSystem;
 use crate::column::{Container, Fixed, Type, Unit};
-use crate::warehouse::{LEDGER_TABLE, LoadError, Misfit, Widening};
+use crate::warehouse::{LoadError, Misfit, Widening};
 
 /// The beginning of the text of a guard that fails.
 pub(super) const GUARD: &str = "drawoff: ";
@@ -18,50 +18,8 @@ pub(super) const GUARD: &str = "drawoff: ";
 /// The text of the guard for a key that the table of loads has already.
 pub(super) const LOADED_ALREADY: &str = "the rows are loaded already";
 
-/// Files that a statement names at most. More are copied by several statements.
-const MAX_FILES: usize = 1000;
-
 /// Files that a job names at most; more by the beginning of their names.
 const MAX_URIS: usize = 10_000;
-
-/// The location of staged files as a system reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// A stage of Snowflake, with a path below it: `@CRM.LOADS/companies/`.
-    Named(String),
-    /// A URL that ends with a slash, with the clause behind it that names the rights to read it; empty for none.
-    Url(String, String),
-}
-
-impl Stage {
-    fn sql(&self, system: CloudSystem) -> String {
-        match self {
-            Stage::Named(name) => name.clone(),
-            Stage::Url(url, rights) if rights.is_empty() => system.literal(url),
-            Stage::Url(url, rights) => format!("{} {rights}", system.literal(url)),
-        }
-    }
-}
-
-/// The facts of a load that the table of loads gets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CopyEntry {
-    /// The commit key.
-    pub key: String,
-    /// The run; `None` for other sources.
-    pub run_id: Option<String>,
-    /// The number of the block; `None` for other sources, or for the last block.
-    pub block: Option<i64>,
-    /// Names of the sources.
-    pub source: String,
-    /// Digest of the steps.
-    pub plan: String,
-    /// Rows of all files.
-    pub rows: u64,
-    /// Records that were rejected.
-    pub rejected: u64,
-}
 
 /// One load of staged files.
 #[derive(Clone, Copy, Debug)]
@@ -86,62 +44,6 @@ impl CopyLoad<'_> {
         self.entry.rows == 0 || self.files.is_empty() || self.columns.is_empty()
     }
 }
-
-/// The files of a load, below its stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum StagedFiles {
-    /// By their names.
-    Names(Vec<String>),
-    /// By the beginning of their names, behind which there are a number of five digits, from 1 on, and the extension.
-    Numbered {
-        /// Up to the hyphen.
-        prefix: String,
-        /// Number of files.
-        count: usize,
-    },
-}
-
-impl StagedFiles {
-    pub(super) fn of(files: &[String]) -> Self {
-        let numbered = StagedFiles::Numbered { prefix: file_prefix(files).to_owned(), count: files.len() };
-        let mut sorted = files.to_vec();
-        sorted.sort();
-        match numbered.names() == sorted {
-            true => numbered,
-            false => StagedFiles::Names(files.to_vec()),
-        }
-    }
-
-    pub(super) fn names(&self) -> Vec<String> {
-        match self {
-            StagedFiles::Names(names) => names.clone(),
-            StagedFiles::Numbered { prefix, count } => {
-                (1..=*count).map(|number| format!("{prefix}{number:05}.parquet")).collect()
-            }
-        }
-    }
-}
-
-/// A load that has begun, as the table of loads has it where rows and record are no transaction: recorded before the rows,
-/// so that whichever command comes next finishes this load, with these files, and begins no other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claim {
-    /// Text of the command that has begun it, which no other has.
-    pub(super) attempt: String,
-    /// The location of the files.
-    pub(super) stage: Stage,
-    pub(super) files: StagedFiles,
-    /// True if the table may get columns.
-    pub(super) adds_columns: bool,
-}
-
-/// The state of a load in the table of loads.
-pub(super) const LOADED: &str = "loaded";
-/// The state of a [`Claim`].
-pub(super) const LOADING: &str = "loading";
-/// The state of a load of which the table has got another number of rows.
-pub(super) const MISCOUNTED: &str = "miscounted";
 
 /// The statements of a load, without semicolons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,56 +89,10 @@ fn block(statements: &str) -> String {
     }
 }
 
-/// Returns the table of loads beside `table`.
-pub(super) fn ledger_of(table: &CloudTable) -> CloudTable {
-    // Quoted in lower case, as in every other system.
-    table.beside(LEDGER_TABLE)
-}
-
-/// The columns of the table of loads, as a query for a load returns them.
-pub(super) const LEDGER_COLUMNS: [&str; 13] = [
-    "commit_key",
-    "table_name",
-    "run_id",
-    "block",
-    "source",
-    "mode",
-    "plan",
-    "loaded_rows",
-    "rejected",
-    "loaded_at",
-    "drawoff",
-    "state",
-    "claim",
-];
-
-/// Returns the query for the load with this key.
-pub(super) fn select_load(table: &CloudTable, key: &str) -> String {
-    let (system, ledger) = (table.system(), ledger_of(table).sql());
-    let columns = LEDGER_COLUMNS.map(|name| match name {
-        "loaded_at" => match system {
-            CloudSystem::BigQuery => "FORMAT_TIMESTAMP('%FT%TZ', loaded_at)".to_owned(),
-            CloudSystem::Databricks => {
-                "date_format(to_utc_timestamp(loaded_at, current_timezone()), \"yyyy-MM-dd'T'HH:mm:ss'Z'\")".to_owned()
-            }
-            CloudSystem::Snowflake | CloudSystem::Redshift => {
-                "TO_CHAR(loaded_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')".to_owned()
-            }
-        },
-        name => name.to_owned(),
-    });
-    // Of two claims that were recorded at once, all commands take the first.
-    format!(
-        "SELECT {} FROM {ledger} WHERE commit_key = {} ORDER BY state, claim",
-        columns.join(", "),
-        system.literal(key)
-    )
-}
-
 /// Returns the statements of a load. Fails for columns that they cannot load.
 pub fn copy_script(load: &CopyLoad<'_>) -> Result<CopyScript, LoadError> {
     if load.has_no_rows() {
-        let (before, load) = (vec![create_ledger(load.table)], vec![merge_entry(load)]);
+        let (before, load) = (vec![create_ledger(load.table)], vec![merge_entry(load.table, load.entry)]);
         return Ok(CopyScript { before, load, ..CopyScript::default() });
     }
     let mut script = CopyScript { before: create_tables(load), ..CopyScript::default() };
@@ -247,109 +103,6 @@ pub fn copy_script(load: &CopyLoad<'_>) -> Result<CopyScript, LoadError> {
         CloudSystem::Redshift => redshift(load, &mut script),
     }
     Ok(script)
-}
-
-pub(super) fn create_ledger(table: &CloudTable) -> String {
-    let (text, integer, time) = match table.system() {
-        CloudSystem::Snowflake => ("VARCHAR", "NUMBER(38, 0)", "TIMESTAMP_NTZ"),
-        CloudSystem::BigQuery => ("STRING", "INT64", "TIMESTAMP"),
-        CloudSystem::Databricks => ("STRING", "BIGINT", "TIMESTAMP"),
-        CloudSystem::Redshift => ("VARCHAR(4096)", "BIGINT", "TIMESTAMP"),
-    };
-    let columns = LEDGER_COLUMNS.map(|name| {
-        let ty = match name {
-            "block" | "loaded_rows" | "rejected" => integer,
-            "loaded_at" => time,
-            _ => text,
-        };
-        format!("    {name} {ty}")
-    });
-    format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", ledger_of(table).sql(), columns.join(",\n"))
-}
-
-/// Returns the values of a row of the table of loads, in the order of [`LEDGER_COLUMNS`].
-fn entry_values(table: &CloudTable, entry: &CopyEntry, state: &str, claim: Option<&str>) -> String {
-    let system = table.system();
-    let text = |text: &str| system.literal(text);
-    let values = [
-        text(&entry.key),
-        text(&table.shown()),
-        entry.run_id.as_deref().map_or("NULL".to_owned(), text),
-        entry.block.map_or("NULL".to_owned(), |block| block.to_string()),
-        text(&entry.source),
-        text("append"),
-        text(&entry.plan),
-        entry.rows.to_string(),
-        entry.rejected.to_string(),
-        now(system).to_owned(),
-        text(env!("CARGO_PKG_VERSION")),
-        text(state),
-        claim.map_or("NULL".to_owned(), text),
-    ];
-    values.join(", ")
-}
-
-fn now(system: CloudSystem) -> &'static str {
-    match system {
-        CloudSystem::Snowflake => "SYSDATE()",
-        CloudSystem::BigQuery => "CURRENT_TIMESTAMP()",
-        CloudSystem::Databricks => "current_timestamp()",
-        CloudSystem::Redshift => "SYSDATE",
-    }
-}
-
-/// Returns the statement that records the load unless its key is there.
-pub(super) fn merge_entry(load: &CopyLoad<'_>) -> String {
-    merge(load, None)
-}
-
-/// Returns the statement that records that the load has begun, unless its key is there.
-pub(super) fn merge_claim(load: &CopyLoad<'_>, claim: &Claim) -> String {
-    merge(load, Some(&claim_text(claim)))
-}
-
-/// Returns the statement that records how a load has ended that has begun by this claim, also where the claim was removed
-/// meanwhile: the rows are there. The claim of another load stays.
-pub(super) fn end_claim(table: &CloudTable, entry: &CopyEntry, claim: &Claim, state: &str) -> String {
-    let (system, text) = (table.system(), claim_text(claim));
-    format!(
-        "MERGE INTO {} AS l USING (SELECT {} AS commit_key) AS s ON l.commit_key = s.commit_key\nWHEN MATCHED AND l.claim = {} \
-         AND l.state = {} THEN UPDATE SET state = {}, loaded_at = {}\nWHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
-        ledger_of(table).sql(),
-        system.literal(&entry.key),
-        system.literal(&text),
-        system.literal(LOADING),
-        system.literal(state),
-        now(system),
-        LEDGER_COLUMNS.join(", "),
-        entry_values(table, entry, state, Some(&text))
-    )
-}
-
-/// Returns the statement that takes a claim back, nothing of which is in the table.
-pub(super) fn drop_claim(table: &CloudTable, key: &str, claim: &Claim) -> String {
-    format!("DELETE FROM {} WHERE {}", ledger_of(table).sql(), of_claim(table.system(), key, claim))
-}
-
-fn of_claim(system: CloudSystem, key: &str, claim: &Claim) -> String {
-    let [key, state, claim] = [key, LOADING, &claim_text(claim)].map(|text| system.literal(text));
-    format!("commit_key = {key} AND state = {state} AND claim = {claim}")
-}
-
-fn claim_text(claim: &Claim) -> String {
-    serde_json::to_string(claim).unwrap_or_default()
-}
-
-fn merge(load: &CopyLoad<'_>, claim: Option<&str>) -> String {
-    let system = load.table.system();
-    format!(
-        "MERGE INTO {} AS l USING (SELECT {} AS commit_key) AS s ON l.commit_key = s.commit_key\nWHEN NOT MATCHED THEN INSERT \
-         ({}) VALUES ({})",
-        ledger_of(load.table).sql(),
-        system.literal(&load.entry.key),
-        LEDGER_COLUMNS.join(", "),
-        entry_values(load.table, load.entry, if claim.is_some() { LOADING } else { LOADED }, claim)
-    )
 }
 
 /// Returns a query over `from` that fails unless `condition` holds. The text is no constant, so that no planner evaluates
@@ -370,7 +123,7 @@ fn snowflake(load: &CopyLoad<'_>, script: &mut CopyScript) {
     let inserted = "TABLE(RESULT_SCAN(LAST_QUERY_ID()))";
     script.load.push("BEGIN TRANSACTION".to_owned());
     // A second loader waits here for the first, and then inserts nothing.
-    script.load.push(merge_entry(load));
+    script.load.push(merge_entry(load.table, load.entry));
     script.load.push(guard(system, "MAX(\"number of rows inserted\") = 1", LOADED_ALREADY, None, inserted));
     // Of two that have not waited, the later sees both here.
     let both = format!("{ledger} WHERE commit_key = {}", system.literal(&load.entry.key));
@@ -552,7 +305,7 @@ fn bigquery(load: &CopyLoad<'_>, script: &mut CopyScript) -> Result<(), LoadErro
     }
     script.load = vec![
         "BEGIN TRANSACTION".to_owned(),
-        merge_entry(load),
+        merge_entry(load.table, load.entry),
         assert(LOADED_ALREADY, "@@row_count = 1"),
         format!("INSERT INTO {table} ({}) SELECT {} FROM {staged}", names.join(", "), values.join(", ")),
         assert(&other_count(rows), &format!("@@row_count = {rows}")),
@@ -594,12 +347,6 @@ pub(super) fn job_uris(stage: &Stage, files: &StagedFiles) -> Vec<String> {
     }
 }
 
-/// Returns the beginning of the names of all files, which no others have: names end with a hyphen, a number and the extension.
-fn file_prefix(files: &[String]) -> &str {
-    let first = files.first().map_or("", String::as_str);
-    first.rfind('-').map_or(first, |hyphen| &first[..=hyphen])
-}
-
 /// Returns the statements that copy files, which all may be executed again: COPY INTO remembers the files that it has copied,
 /// and skips them.
 pub(super) fn databricks_copies(
@@ -631,7 +378,7 @@ fn databricks(load: &CopyLoad<'_>, script: &mut CopyScript) {
     script.load.push(format!("SELECT IF(COUNT(*) = 0, 1, raise_error({why})) FROM {ledger} WHERE commit_key = {key}"));
     let adds_columns = load.widening == Widening::Evolve;
     script.load.extend(databricks_copies(load.table, load.stage, &StagedFiles::of(load.files), adds_columns));
-    script.load.push(merge_entry(load));
+    script.load.push(merge_entry(load.table, load.entry));
 }
 
 /// COPY takes the columns of Parquet in their order, and all files whose names begin alike.

@@ -6,7 +6,7 @@ use std::fmt;
 use url::Url;
 
 use super::names::CloudTable;
-use super::script::Stage;
+use super::stage::Stage;
 use super::system::CloudSystem;
 use crate::net::is_loopback;
 
