@@ -115,7 +115,8 @@ impl Context {
     /// Returns the download pool of this command, bounded by `jobs` and by the memory.
     pub(super) fn downloads(&self) -> Downloads {
         let limits = self.settings.limits();
-        Downloads::new(self.settings.jobs.value, limits.download_window_bytes())
+        let (jobs, connections) = (self.settings.jobs.value, self.settings.connections.value);
+        Downloads::over(connections, jobs, limits.download_window_bytes())
             .with_max_expansion(limits.max_expansion)
     }
 

@@ -47,6 +47,8 @@ mod json_text;
 mod ledger;
 mod load;
 mod load_end;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod load_facts;
 mod modes;
 mod names;
 #[cfg(any(feature = "delta", feature = "iceberg"))]

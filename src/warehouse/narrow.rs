@@ -42,8 +42,8 @@ pub(super) fn holds(ty: &Type, found: &Type, type_merge: TypeMerge) -> bool {
         || is_time_of_other_unit(ty, found)
 }
 
-/// Returns true if values of `found` are values of `ty`, except that some numbers may not fit: each is judged by itself then,
-/// as `2.0` is an integer.
+/// Returns true if values of `found` are values of `ty`, except that some numbers, and some values of several types, may not
+/// fit: each is judged by itself then, as `2.0` is an integer.
 pub(super) fn may_hold(ty: &Type, found: &Type, type_merge: TypeMerge) -> bool {
     let inner = |ty: &Type, found: &Type| may_hold(ty, found, TypeMerge::Json);
     holds(ty, found, type_merge)
@@ -54,6 +54,8 @@ pub(super) fn may_hold(ty: &Type, found: &Type, type_merge: TypeMerge) -> bool {
             }),
             (Type::Map(value), Type::Struct(fields)) => fields.iter().all(|field| inner(value, &field.ty)),
             (Type::List(ty), Type::List(found)) | (Type::Map(ty), Type::Map(found)) => inner(ty, found),
+            // Values of several types, of which some may be of this one.
+            (_, Type::Json) => true,
             _ => is_number(ty) && is_number(found),
         }
 }

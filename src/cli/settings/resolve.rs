@@ -17,7 +17,7 @@ use super::table;
 use super::typed::TypedSettings;
 use crate::format::ParquetCodec;
 use crate::format::csv::CsvQuote;
-use crate::net::{self, RetryPolicy, TrustedHost};
+use crate::net::{self, Connections, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
@@ -59,6 +59,8 @@ pub struct Settings {
     pub max_expansion: Setting<u64>,
     /// Downloads that one command runs at a time.
     pub jobs: Setting<usize>,
+    /// Connections over which one large file is downloaded.
+    pub connections: Setting<Connections>,
     /// Bytes per second; a download that stays below for 30 s is reconnected.
     pub min_speed: Setting<u64>,
     /// Compute threads; 0 is one per core.
@@ -209,6 +211,7 @@ impl Settings {
             max_columns: all.shown(&table::MAX_COLUMNS)?,
             max_expansion: all.shown(&table::MAX_EXPANSION)?,
             jobs: all.shown(&table::JOBS)?,
+            connections: all.shown(&table::CONNECTIONS)?,
             min_speed: all.shown(&table::MIN_SPEED)?,
             workers: all.shown(&table::WORKERS)?,
             morsel_size: all.shown(&table::MORSEL_SIZE)?,

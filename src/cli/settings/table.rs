@@ -18,7 +18,7 @@ use crate::cli::values::{
 use crate::column::MAX_COLUMN_LIMIT;
 use crate::format::csv::CsvQuote;
 use crate::format::{ParquetCodec, ParquetOptions};
-use crate::net::{RetryPolicy, TrustedHost};
+use crate::net::{Connections, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::text::human_bytes;
@@ -43,7 +43,7 @@ const MAX_MORSEL_SIZE: u64 = 64 << 20;
 const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 24] = [
+pub static TABLE: [&dyn Row; 25] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -59,6 +59,7 @@ pub static TABLE: [&dyn Row; 24] = [
     &MAX_COLUMNS,
     &MAX_EXPANSION,
     &JOBS,
+    &CONNECTIONS,
     &MIN_SPEED,
     &WORKERS,
     &MORSEL_SIZE,
@@ -308,6 +309,27 @@ pub(super) static JOBS: Spec<usize> = Spec {
     }),
     default: |_| DEFAULT_JOBS,
     show: |jobs| Some(jobs.to_string()),
+};
+
+/// Connections over which one large file is downloaded.
+pub(super) static CONNECTIONS: Spec<Connections> = Spec {
+    names: Names {
+        name: "connections",
+        flag: Some(plan("--connections", "N", "Downloads")),
+        in_file: true,
+        help: "Connections for one large file, if its server offers ranges",
+        default_words: Some("as many as bring more, up to 8"),
+        ..NAMES
+    },
+    parse: Parse::Number(|count| match count {
+        1..=Connections::MOST => Ok(Connections::Count(count)),
+        _ => Err(format!("it must be from 1 to {}", Connections::MOST)),
+    }),
+    default: |_| Connections::Auto,
+    show: |connections| match connections {
+        Connections::Auto => None,
+        Connections::Count(count) => Some(count.to_string()),
+    },
 };
 
 /// Bytes per second; a download that stays below for 30 s is reconnected.
