@@ -48,12 +48,7 @@ fn policy() -> RetryPolicy {
 }
 
 /// Starts a run and writes its results as `run` and `pull` do, and adds the debug text of a failure to `texts`.
-async fn start_and_pull(
-    faulty: &Faulty,
-    connections: usize,
-    out: &Path,
-    texts: &mut Vec<String>,
-) -> Result<(), Error> {
+async fn start_and_pull(faulty: &Faulty, connections: usize, out: &Path, texts: &mut Vec<String>) -> Result<(), Error> {
     let options = HttpOptions::new(faulty.base.parse().expect("a URL"), Some(ApiKey::new(KEY)));
     let client = Client::new(Http::new(HttpOptions { policy: policy(), ..options }));
     let workflow = WorkflowId("w".into());

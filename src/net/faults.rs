@@ -481,8 +481,8 @@ impl Server {
             let end = last.parse::<usize>().map_or(bytes.len(), |last| bytes.len().min(last + 1));
             Some((from.parse::<usize>().ok()?, end))
         });
-        let range =
-            range.filter(|_| file.ranges && same && fault != InjectedFault::Whole && file.encoding == Compression::None);
+        let range = range
+            .filter(|_| file.ranges && same && fault != InjectedFault::Whole && file.encoding == Compression::None);
         let mut response = match range {
             None => {
                 let mut response = FaultyResponse::new(200, compressed(file.encoding, &bytes));

@@ -4,8 +4,8 @@
 //! [`Http::get_file`], and [`super::download`] decides on retries. The key is attached here and nowhere else.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use url::Url;
 use super::body::{BodyError, ResponseBody};
 use super::clients::{ClientPurpose, Clients, MAX_REDIRECTS};
 use super::error::{innermost, without_public_query};
-use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
+use super::limiter::Limiter;
 use super::recoveries::Recoveries;
 use super::request_log::{RequestLog, log_wait};
 use super::response::{content_encoding, header, json_error_text, refusal, requested_delay, seconds_ahead, undecoded};
@@ -320,7 +320,10 @@ impl Http {
     async fn acquire(&self, key: &ApiKey, method: &'static str, url: &Url) {
         let report_wait = |delay| {
             if let Some(on_wait) = &self.0.options.on_wait {
-                let text = format!("at most {REQUESTS_PER_MINUTE} requests per minute are allowed for one key");
+                let text = format!(
+                    "at most {} requests per minute are allowed for one key",
+                    self.0.options.limiter.per_minute()
+                );
                 let error = Error::new(Kind::RateLimited, method, url.as_str()).for_api_call(url).with_text(text);
                 on_wait(&error, delay);
             }

@@ -67,6 +67,8 @@ pub struct Settings {
     pub workers: Setting<usize>,
     /// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
     pub morsel_size: Setting<u64>,
+    /// Requests to the API within any minute, of all processes of the user under one key.
+    pub requests_per_minute: Setting<usize>,
     /// Wait after a 429 without a time of its own.
     pub rate_limit_wait: Setting<Duration>,
     /// Delimiter of CSV inputs; `None` infers it.
@@ -215,6 +217,7 @@ impl Settings {
             min_speed: all.shown(&table::MIN_SPEED)?,
             workers: all.shown(&table::WORKERS)?,
             morsel_size: all.shown(&table::MORSEL_SIZE)?,
+            requests_per_minute: all.shown(&table::REQUESTS_PER_MINUTE)?,
             rate_limit_wait: all.shown(&table::RATE_LIMIT_WAIT)?,
             in_delimiter: all.shown(&table::IN_DELIMITER)?,
             in_quote: all.shown(&table::IN_QUOTE)?,

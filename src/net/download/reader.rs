@@ -65,7 +65,8 @@ impl Downloads {
         let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let (opened, head) = oneshot::channel();
         let (again, asked_again) = oneshot::channel();
-        let transfer = Transfer::new(http, request, (self.window.share(slot.index), self.connections), sender, asked_again);
+        let transfer =
+            Transfer::new(http, request, (self.window.share(slot.index), self.connections), sender, asked_again);
         let (window, index) = (self.window.clone(), slot.index);
         // The task starts now but connects only when its slot is active, so starting many downloads is cheap.
         let task = tokio::spawn(async move {

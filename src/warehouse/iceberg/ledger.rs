@@ -97,7 +97,8 @@ mod tests {
     fn a_load_is_found_by_its_property_or_its_snapshot() {
         let claim = |name: &str| LoadClaim { key: CommitKey::of(&[name]), member: LoadMember::default(), set: None };
         let (a, b, c) = (claim("a"), claim("b"), claim("c"));
-        let facts = |rows, at| Recorded { facts: LoadFacts { rows, mode: "append".into(), ..LoadFacts::default() }, at };
+        let facts =
+            |rows, at| Recorded { facts: LoadFacts { rows, mode: "append".into(), ..LoadFacts::default() }, at };
         let object = |pairs: Vec<(String, String)>| -> Value {
             pairs
                 .into_iter()

@@ -79,7 +79,10 @@ impl Transfer {
         let mut since = Instant::now();
         loop {
             let begin_more = |tasks: &mut JoinSet<()>, segments: &mut VecDeque<Segment>, next: &mut u64| {
-                while *next < total && tasks.len() < climb.connections() && segments.len() < SEGMENTS_PER_CONNECTION * climb.connections() {
+                while *next < total
+                    && tasks.len() < climb.connections()
+                    && segments.len() < SEGMENTS_PER_CONNECTION * climb.connections()
+                {
                     let end = total.min(*next + segment_bytes);
                     let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
                     let segment = self.segment(*next, end, sender, &was_refused);
