@@ -116,8 +116,11 @@ impl Prepared {
         // A record to which columns are appended cannot be copied.
         let copies = source_columns.is_empty();
         let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge, copies);
-        // Nested values go into tables as their own JSON text: a null key there is not an absent one.
-        let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
+        // Nested values go into tables as their own JSON text: a null key there is not an absent one. A cell of CSV is what its
+        // column of the table makes of it, also where the table is made of files.
+        let has_tables = plan.outputs.iter().any(|output| output.format == OutputFormat::Table)
+            || type_merge == TypeMerge::Text && tables.iter().flatten().next().is_some();
+        let tables_as_read = are_records && has_tables;
         let writes_as_read = text_as_read || tables_as_read;
         let mut demands = demands(plan, &steps, typed, copies);
         match (text_as_read, tables_as_read) {
