@@ -11,15 +11,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::shared::SharedRequests;
+use self::shared::{PERIOD, SharedRequests};
 use super::Clock;
 use crate::secret::ApiKey;
 
 /// Requests per minute and key. Source: the vendor's API docs.
 pub const REQUESTS_PER_MINUTE: usize = 500;
-
-/// Length of the sliding window of the limit.
-const PERIOD: Duration = Duration::from_secs(60);
 
 /// A sliding-window rate limiter: for each key at most so many requests within any minute, in the order
 /// of their calls. Cheap to clone; clones share their counts, so a process needs one.

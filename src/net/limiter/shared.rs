@@ -13,8 +13,10 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::PERIOD;
 use crate::secret::ApiKey;
+
+/// Length of the sliding window of the limit.
+pub(super) const PERIOD: Duration = Duration::from_secs(60);
 
 /// The files of all keys, in one directory.
 #[derive(Clone, Debug)]
@@ -131,7 +133,8 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::REQUESTS_PER_MINUTE;
+
+    const REQUESTS_PER_MINUTE: usize = 500;
 
     #[test]
     fn any_minute_has_at_most_so_many_requests() {
