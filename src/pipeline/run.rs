@@ -168,15 +168,16 @@ fn attempt(
     let many_columnar = n_sources > 1 && sample.iter().any(|item| matches!(item, Item::Rows(..)));
     let auto = plan.schema.from == SchemaFrom::Auto;
     let full = mode.full || auto && (typed_text || many_columnar);
+    let (sample_bytes, workers) = (plan.limits.sample_bytes, plan.limits.worker_count());
     let seen = match reread {
         // Of all records, if that was asked for; else of those that are needed.
-        Some(_) if full && is_cut && auto => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
+        Some(_) if full && is_cut && auto => schema_of_sample(&prepared.rules, &sample, usize::MAX, workers),
         Some(reread) if full && prepared.has_limit && auto => {
             let finder = LimitFinder::new(plan, type_merge, &sample, n_sources == 1, &source_columns);
             schema_within_limit(&prepared, reread, &plan.limits, finder, control)?
         }
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
-        _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
+        _ => schema_of_sample(&prepared.rules, &sample, sample_bytes, workers),
     };
     let mut shared = ExecutionState::new(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);

@@ -32,7 +32,7 @@ fn convert<'a>(url: &'a str, table: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 /// A place whose rows need two INSERTs, because a column is first seen in the middle.
 fn place_with_late_column() -> Place {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "200");
+    let place = Place::new().morsels("200");
     place.write("people.ndjson", people(",\"late\":1"));
     place
 }
@@ -311,7 +311,7 @@ fn drawn_rows_are_read_back_as_they_were() {
     let mut rng = SeededRng::new(seed());
     let mut below = |n: usize| (rng.fraction() * n as f64) as usize;
     for round in 0..4 {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4KiB");
+        let place = Place::new().morsels("4KiB");
         // A column of each kind, which stays of this kind, and one of everything.
         let kinds: [&[&str]; 5] = [
             &["null", "true", "false"],

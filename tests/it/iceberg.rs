@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::iceberg::{CATALOG, Readers, assert_no_orphans, files};
 use crate::support::plans::{self, SeededRng};
-use crate::support::{Done, Place, exit, wait_for};
+use crate::support::{Done, Morsels as _, Place, exit, wait_for};
 
 /// Plans of kills, if all are executed.
 const KILLS: u32 = 60;
@@ -145,7 +145,7 @@ fn late_columns_and_wider_types_are_in_the_same_snapshot() {
     let early = "{\"id\":1,\"v\":1}\n".repeat(2000);
     place.write("in.ndjson", format!("{early}{{\"id\":2,\"v\":2.5,\"late\":{{\"k\":[true]}}}}\n"));
     let mut command = place.command(&["convert", "in.ndjson", "-o", CATALOG, "--into", "a.b.t"]);
-    command.env("DRAWOFF_MORSEL_SIZE", "1KiB");
+    command.morsels("1KiB");
     Done::of(command).ok();
     place.write("more.ndjson", "{\"id\":3,\"v\":7,\"late\":{\"k\":[],\"z\":\"x\"},\"new\":\"n\"}\n");
     let args = ["convert", "more.ndjson", "-o", CATALOG, "--into", "a.b.t"];
@@ -164,7 +164,7 @@ fn late_columns_and_wider_types_are_in_the_same_snapshot() {
     place.write("tail.ndjson", format!("{tail}{{\"id\":\"x\"}}\n{{\"id\":6.5}}\n{{\"id\":7.0}}\n"));
     let args = ["convert", "tail.ndjson", "-o", CATALOG, "--into", "a.b.t", "--schema-from", "sample"];
     let mut command = place.command(&[&args[..], &["--on-bad-record", "skip"]].concat());
-    command.env("DRAWOFF_MORSEL_SIZE", "1KiB").env("DRAWOFF_SAMPLE_SIZE", "1KiB");
+    command.morsels("1KiB");
     Done::of(command).code(exit::PARTIAL).says("2 rejected");
     assert_eq!(readers.state(&place, "a.b.t").rows, 4003);
     // Under a fixed schema the table stays as it is.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::plans::{self, SeededRng};
 use crate::support::values::{drawn, same};
-use crate::support::{Done, Place, exit, tool, wait_for};
+use crate::support::{Done, Morsels as _, Place, exit, tool, wait_for};
 
 /// Plans of kills, if all are executed.
 const KILLS: u32 = 100;
@@ -35,7 +35,7 @@ fn load_text(place: &Place, text: &str, table: &str, morsel: &str, more: &[&str]
     place.write("in.ndjson", text);
     let args = ["convert", "in.ndjson", "-o", "sqlite:people.db", "--into", table];
     let mut command = place.command(&args.iter().chain(more).copied().collect::<Vec<_>>());
-    command.env("DRAWOFF_MORSEL_SIZE", morsel);
+    command.morsels(morsel);
     Done::of(command)
 }
 

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::support::{Done, Place, Service, exit};
+use crate::support::{Done, Morsels as _, Place, Service, exit};
 
 /// Morsels of a few records, and of all.
 const MORSELS: [&str; 2] = ["10", "1000000"];
@@ -17,7 +17,7 @@ fn load(place: &Place, definition: &str, text: &str, morsel: &str, more: &[&str]
     place.write("in.ndjson", text);
     let args = ["convert", "in.ndjson", "-o", "sqlite:t.db", "--into", "t"];
     let mut command = place.command(&args.iter().chain(more).copied().collect::<Vec<_>>());
-    command.env("DRAWOFF_MORSEL_SIZE", morsel);
+    command.morsels(morsel);
     Done::of(command)
 }
 
