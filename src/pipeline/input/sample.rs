@@ -65,8 +65,8 @@ pub(crate) fn first_records(items: &[Item], bytes: usize) -> Vec<Cow<'_, Item>> 
     first
 }
 
-/// Reads the first items, up to `sample_bytes` of records. Where an output is live, one
-/// morsel is enough: its records must not wait for more.
+/// Reads the first items, up to `sample_bytes` of records. Where an output is live, its records do not wait for more of a
+/// source that pauses.
 fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) -> Result<Vec<Item>, Error> {
     let mut sample = Vec::new();
     let mut bytes = 0;
@@ -85,7 +85,7 @@ fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) ->
             _ => false,
         };
         sample.push(item);
-        if is_live && is_morsel {
+        if is_live && is_morsel && reader.would_wait() {
             break;
         }
     }
