@@ -322,8 +322,9 @@ fn late_columns_and_wider_types_are_in_the_same_version() {
     assert_eq!(table.columns()[0], ("id".to_owned(), json!("long")));
     // Under a fixed schema the table stays as it is.
     place.write("new.ndjson", "{\"id\":9,\"unheard\":1}\n");
-    let done = load(&place, "new.ndjson", "t", &["--schema-policy", "freeze"]).code(exit::LOAD_REFUSED);
+    let done = load(&place, "new.ndjson", "t", &["--schema-policy", "freeze"]).code(exit::BAD_DATA);
     done.says("`unheard`").says("no such column");
+    load(&place, "new.ndjson", "t", &["--schema-policy", "fail"]).code(exit::SCHEMA_CHANGED).says("`unheard`");
 }
 
 /// Text of values of several types stays JSON text in later loads.

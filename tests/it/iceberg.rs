@@ -170,7 +170,7 @@ fn late_columns_and_wider_types_are_in_the_same_snapshot() {
     // Under a fixed schema the table stays as it is.
     place.write("new.ndjson", "{\"id\":9,\"unheard\":1}\n");
     let args = ["convert", "new.ndjson", "-o", CATALOG, "--into", "a.b.t", "--schema-policy", "freeze"];
-    place.run(&args).code(exit::LOAD_REFUSED).says("`unheard`").says("no such column");
+    place.run(&args).code(exit::BAD_DATA).says("`unheard`").says("no such column");
 }
 
 /// The first values of a column without any decide what its text is.
@@ -242,8 +242,7 @@ fn tables_of_others_are_honoured_or_refused_by_name() {
     load(&place, "nulls.ndjson", "crm.narrow", &[]).ok().quiet();
     assert!(readers.columns(&place, "crm.narrow").contains(&"i int".to_owned()));
     let done = load(&place, "in.ndjson", "crm.narrow", &["--schema-policy", "freeze"]).code(exit::LOAD_REFUSED);
-    done.says("column `i` has integers, and the table has int")
-        .says("column `new` has booleans, and the table has no such column");
+    done.says("column `i` has integers, and the table has int");
     place.write("raw.ndjson", "{\"id\":3,\"raw\":\"x\",\"Name\":\"y\"}\n");
     let done = load(&place, "raw.ndjson", "crm.narrow", &[]).code(exit::LOAD_REFUSED);
     done.says("column `raw` has text, and the table has binary, which drawoff does not write")

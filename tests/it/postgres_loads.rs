@@ -123,14 +123,15 @@ fn an_existing_table_is_checked_before_the_first_row() {
         .says("column `req` is required by the table")
         .says("column `big` is computed by the table");
     assert_eq!(server.psql(&db, "SELECT count(*) FROM _drawoff_loads"), "0");
-    // A policy that forbids new columns names them.
+    // A policy that forbids new columns names the first record with one.
     server.psql(&db, "CREATE TABLE narrow (id bigint, name text)");
     load(&place, &url, "people.ndjson", "narrow", &["--schema-policy", "fail"])
-        .code(exit::LOAD_REFUSED)
-        .says("column `score` is not in the table");
+        .code(exit::SCHEMA_CHANGED)
+        .says("field `score`: the table has no such column")
+        .hints("--schema-policy evolve");
     server.psql(&db, "CREATE VIEW v AS SELECT 1 AS id");
-    load(&place, &url, "people.ndjson", "v", &[]).code(exit::USAGE).says("not a table");
-    load(&place, &url, "people.ndjson", "nowhere.people", &[]).code(exit::USAGE).hints("CREATE SCHEMA");
+    load(&place, &url, "people.ndjson", "v", &[]).code(exit::LOAD_REFUSED).says("not a table").hints("another name");
+    load(&place, &url, "people.ndjson", "nowhere.people", &[]).code(exit::LOAD_REFUSED).hints("CREATE SCHEMA");
 }
 
 #[test]

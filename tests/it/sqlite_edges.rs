@@ -104,7 +104,7 @@ fn rules_for_conflicts_lose_no_row() {
         assert_eq!(ask(&place, "SELECT v FROM t"), "2");
         // What overrides the rule would override those of triggers.
         let trigger = format!("{table}; CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END");
-        load(&place, &trigger, text, "1000", &[]).code(exit::USAGE).says("ON CONFLICT");
+        load(&place, &trigger, text, "1000", &[]).code(exit::LOAD_REFUSED).says("ON CONFLICT");
     }
     let others =
         "CREATE TABLE t (id INT PRIMARY KEY, v INT UNIQUE ON CONFLICT REPLACE); INSERT INTO t VALUES (1, 5), (2, 6)";
