@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::delta::{DeltaTable, Readers};
-use crate::support::{Done, Place, exit};
+use crate::support::{Done, Morsels as _, Place, exit};
 
 fn load(place: &Place, source: &str, table: &str, more: &[&str]) -> Done {
     let url = format!("delta:{table}");
@@ -110,7 +110,7 @@ fn numbers_inside_objects_and_lists_are_judged_one_by_one() {
             load(&place, "a.ndjson", &table, &[]).ok();
             let url = format!("delta:{table}");
             let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"]);
-            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            command.morsels(morsel);
             Done::of(command).code(exit::PARTIAL).says("2 rejected");
             let mut rows = DeltaTable::of(&place, &table).local_rows(&place, &table);
             rows.retain(|row| row["id"].as_i64() > Some(1));
@@ -140,7 +140,7 @@ fn mixed_values_in_columns_of_decimals_and_times_are_bad_records() {
             place.write("in.ndjson", format!("{ones}{bad}{ones}"));
             let url = format!("delta:{table}");
             let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"]);
-            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            command.morsels(morsel);
             Done::of(command).code(exit::PARTIAL).says("2 rejected").says("loaded 400 rows");
         }
     }

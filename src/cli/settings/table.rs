@@ -46,7 +46,7 @@ const MAX_MORSEL_SIZE: u64 = 64 << 20;
 const MAX_RECORD_SIZE: u64 = 512 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 26] = [
+pub static TABLE: [&dyn Row; 27] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -67,6 +67,7 @@ pub static TABLE: [&dyn Row; 26] = [
     &WORKERS,
     &MORSEL_SIZE,
     &REQUESTS_PER_MINUTE,
+    &SAMPLE_SIZE,
     &RATE_LIMIT_WAIT,
     &IN_DELIMITER,
     &IN_QUOTE,
@@ -370,7 +371,7 @@ pub(super) static WORKERS: Spec<usize> = Spec {
     },
 };
 
-/// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
+/// Bytes of one morsel. A row group takes 32 times as much of the input.
 pub(super) static MORSEL_SIZE: Spec<u64> = Spec {
     names: Names {
         name: "morsel_size",
@@ -401,6 +402,23 @@ pub(super) static REQUESTS_PER_MINUTE: Spec<usize> = Spec {
     }),
     default: |_| net::REQUESTS_PER_MINUTE,
     show: |requests| Some(requests.to_string()),
+};
+
+/// Bytes of the first records, of which columns and types are inferred before the first row is written. No multiple of the
+/// morsel: a result must not depend on the size at which the input is divided.
+pub(super) static SAMPLE_SIZE: Spec<u64> = Spec {
+    names: Names {
+        name: "sample_size",
+        environment: Some("DRAWOFF_SAMPLE_SIZE"),
+        help: "Bytes of the first records that columns and types are inferred from, such as 4MiB",
+        ..NAMES
+    },
+    parse: Parse::Text(|text| match parse_size(text)? {
+        size @ 1..=MAX_MORSEL_SIZE => Ok(size),
+        _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_MORSEL_SIZE))),
+    }),
+    default: |_| Limits::default().sample_bytes as u64,
+    show: |bytes| Some(human_bytes(*bytes)),
 };
 
 /// Wait after a 429 without a time of its own.
