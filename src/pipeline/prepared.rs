@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
     pub unseen: UnseenColumns,
+    /// See [`SchemaSource::is_part`](super::SchemaSource::is_part).
+    pub is_part: bool,
     /// True if text outputs beside typed ones, or tables, take values as they were read.
     writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
@@ -172,6 +174,7 @@ impl Prepared {
             unseen: UnseenColumns::new(unseen),
             writes_as_read,
             in_chunks,
+            is_part: plan.schema.is_part,
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             stops_at_misfits: plan.schema.policy == SchemaPolicy::Fail,

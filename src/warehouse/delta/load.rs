@@ -18,10 +18,10 @@ use super::ledger::{self, KEY_TABLE};
 use super::schema::{DeltaRules, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
-use crate::sink::{PutNew, UploadControl};
+use crate::sink::{DirectoryStorage, PutNew, UploadControl};
 use crate::warehouse::earlier::{Replaceable, earlier_load};
 use crate::warehouse::load_facts::LoadFacts;
-use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
+use crate::warehouse::storage::{load_error, new_attempt};
 use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
     Begun, CommitKey, Committed, DataFile, FilesAttempt, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError,
@@ -51,7 +51,7 @@ pub(super) struct KnownTable {
 
 /// A load that has begun.
 pub(super) struct DeltaLoad {
-    storage: TableStorage,
+    storage: DirectoryStorage,
     target: TableTarget,
     snapshot: Snapshot,
     /// The key, if it is known.
@@ -74,7 +74,7 @@ impl DeltaLoad {
         }
         let table = target.name();
         let failed = |error| load_error(&table, error);
-        let storage = TableStorage::open(&place).map_err(failed)?;
+        let storage = place.open().map_err(failed)?;
         let removes = target.mode == LoadMode::Replace || target.again;
         let snapshot = Snapshot::read(&storage, removes).map_err(|error| read_error(&table, error))?;
         let key = target.identity.key_before(KEY_TABLE);
@@ -364,7 +364,7 @@ pub(super) fn earlier(
 
 /// Returns an earlier load with the rows that the table has of it, if it has none any more. A table that cannot be read
 /// tells nothing.
-pub(super) fn with_rows_there(storage: &TableStorage, row: LedgerRow) -> LedgerRow {
+pub(super) fn with_rows_there(storage: &DirectoryStorage, row: LedgerRow) -> LedgerRow {
     let is_lost = row.rows > 0 && Snapshot::read(storage, true).is_ok_and(|snapshot| snapshot.has_lost(&row));
     LedgerRow { rows_there: is_lost.then_some(0), ..row }
 }
