@@ -19,7 +19,9 @@ use sha2::{Digest, Sha256};
 use super::assets::{SCRIPT, STYLE};
 use super::html::Html;
 use super::session::{cookie, has_session};
-use super::views::{self, Commands, Listing, LoginRefusal, Page, PageContext, RunView, Shown, SourceInput, WorkflowView};
+use super::views::{
+    self, Commands, Listing, LoginRefusal, Page, PageContext, RunView, Shown, SourceInput, WorkflowView,
+};
 use crate::api::{Graph, RunId, RunStatus, WorkflowId};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
