@@ -701,6 +701,15 @@ pub(super) enum RunsCommand {
         /// List the ledgers of runs and outputs on this machine, without a request to the API
         #[arg(long, conflicts_with_all = ["status", "workflow"])]
         local_state: bool,
+        /// Remove the ledgers whose outputs were all written long ago, and the starts of their runs; names of `--once` stay
+        #[arg(long, requires = "local_state")]
+        prune: bool,
+        /// Remove only what was written at least this long ago
+        #[arg(long, value_parser = parse_duration, default_value = "30d", value_name = "TIME", requires = "prune")]
+        older_than: std::time::Duration,
+        /// Count what would be removed, and remove nothing
+        #[arg(long, requires = "prune")]
+        dry_run: bool,
         /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,

@@ -368,6 +368,9 @@ pub enum SchemaChange {
     /// A column that a step flattened from objects, where later records have other values.
     #[error("column `{0}` was flattened from objects, but later records have other values there")]
     ColumnGone(String),
+    /// A record that does not fit a table, under [`SchemaPolicy::Fail`](super::SchemaPolicy::Fail).
+    #[error("{0}; the record does not fit the table, and the schema policy is `fail`")]
+    Misfit(Reject),
     /// A derived column whose type changed after rows were written, other than by widening.
     #[error("the type of column `{0}` changed after rows were written")]
     TypeChanged(String),

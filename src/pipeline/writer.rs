@@ -424,6 +424,9 @@ impl<'a> Writer<'a> {
             if ends_open && source.is_stream && i + 1 == n_rejects {
                 return Err(Error::LastLine { position, reject: rejected.reject });
             }
+            if rejected.is_misfit && self.prepared.stops_at_misfits {
+                return Err(Error::Schema { position, change: SchemaChange::Misfit(rejected.reject) });
+            }
             self.reject(position, rejected.reject, raw)?;
         }
         self.morsel_starts

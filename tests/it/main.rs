@@ -28,6 +28,8 @@ mod delta_tables;
 mod docs;
 mod failures;
 mod first_minute;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod fixed_tables;
 mod floors;
 #[cfg(feature = "iceberg")]
 mod iceberg;

@@ -181,6 +181,11 @@ impl SourceReader {
         self
     }
 
+    /// Returns true if the source that is read has nothing more for now.
+    pub(crate) fn would_wait(&self) -> bool {
+        self.current.as_ref().is_some_and(|open| open.raw.would_wait())
+    }
+
     /// Returns the merge of unlike scalars for the format of the sources so far: text for CSV, JSON otherwise.
     pub(crate) fn type_merge(&self) -> TypeMerge {
         if self.is_csv == Some(true) { TypeMerge::Text } else { TypeMerge::Json }

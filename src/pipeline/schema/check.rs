@@ -10,7 +10,7 @@ use arrow_array::cast::AsArray;
 use super::rules::SchemaRules;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
-use crate::pipeline::input::Item;
+use crate::pipeline::input::{Item, first_records};
 use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
 use crate::transform::expr;
 use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, UnknownColumn, bind};
@@ -32,8 +32,9 @@ pub(crate) fn known_columns(
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
     let mut has_rows = false;
-    for item in sample {
-        match item {
+    let mut bytes_left = KNOWN_FROM_BYTES;
+    for item in first_records(sample, limits.sample_bytes) {
+        match &*item {
             // The same in every batch of the source; others may have more.
             Item::Rows(batch, _) => {
                 schema = schema.join(&batch.schema, type_merge);
@@ -43,11 +44,11 @@ pub(crate) fn known_columns(
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
                 schema = schema.join(&info.header_columns(), type_merge);
             }
-            // The first records are enough: names that they lack are reported as unseen, not as errors.
-            Item::Morsel(morsel, info) => {
-                let seen = rules.infer_columns(&morsel.beginning(KNOWN_FROM_BYTES), info, false).schema;
+            // A part of the first records is enough: names that they lack are reported as unseen, not as errors.
+            Item::Morsel(morsel, info) if bytes_left > 0 => {
+                let seen = rules.infer_columns(&morsel.beginning(bytes_left), info, false).schema;
+                bytes_left = bytes_left.saturating_sub(morsel.len);
                 schema = schema.join(&rules.with_declared_types(seen), type_merge);
-                break;
             }
             _ => {}
         }

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 use super::actions::{Add, load_of, rows_of};
 use super::entry::{Entry, NO_LOCAL_TIMES};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
-use super::ledger::{self, KEY_TABLE, LoadFacts};
+use super::ledger::{self, KEY_TABLE};
 use super::schema::{DeltaRules, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
 use crate::sink::{DirectoryStorage, PutNew, UploadControl};
 use crate::warehouse::earlier::{Replaceable, earlier_load};
+use crate::warehouse::load_facts::LoadFacts;
 use crate::warehouse::storage::{load_error, new_attempt};
 use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
@@ -290,15 +291,7 @@ impl FilesLoad for DeltaLoad {
         let table = self.table();
         let key = self.target.identity.key_after(KEY_TABLE, end.digests.as_deref())?;
         let claims = self.target.identity.claims(KEY_TABLE, &key);
-        let facts = LoadFacts {
-            mode: self.target.mode.as_str().to_owned(),
-            plan: self.target.identity.plan_digest(),
-            rows: end.rows,
-            rejected: end.rejected,
-            digest: end.digest(),
-            writer: env!("CARGO_PKG_VERSION").to_owned(),
-            ..LoadFacts::default()
-        };
+        let facts = LoadFacts::new(&self.target, end);
         self.check_files(&files)?;
         loop {
             let before = self.snapshot.metadata.clone();
