@@ -3,6 +3,7 @@
 
 pub(super) mod bulk;
 pub(super) mod commit;
+mod commit_records;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod convert;
