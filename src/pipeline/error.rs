@@ -497,6 +497,11 @@ impl Error {
 
     /// Converts an error of a query's rows: the query was planned, and failed at a value or at its memory limit.
     pub(super) fn of_query_rows(error: BoxedError) -> Error {
+        // Rows of files of drawoff's own have errors of the engine already.
+        let error = match error.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(other) => other,
+        };
         match error.downcast::<SqlError>() {
             Ok(error) if error.exhausted => Error::QueryMemory(error.message),
             Ok(error) => Error::QueryValue { message: error.message, hint: error.hint },

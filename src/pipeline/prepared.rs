@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
     pub unseen: UnseenColumns,
+    /// See [`SchemaSource::is_part`](super::SchemaSource::is_part).
+    pub is_part: bool,
     /// True if text outputs beside typed ones, or tables, take values as they were read.
     writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
@@ -121,8 +123,11 @@ impl Prepared {
         // A record to which columns are appended cannot be copied.
         let copies = source_columns.is_empty();
         let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge, copies);
-        // Nested values go into tables as their own JSON text: a null key there is not an absent one.
-        let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
+        // Nested values go into tables as their own JSON text: a null key there is not an absent one. A cell of CSV is what its
+        // column of the table makes of it, also where the table is made of files.
+        let has_tables = plan.outputs.iter().any(|output| output.format == OutputFormat::Table)
+            || type_merge == TypeMerge::Text && tables.iter().flatten().next().is_some();
+        let tables_as_read = are_records && has_tables;
         let writes_as_read = text_as_read || tables_as_read;
         let mut demands = demands(plan, &steps, typed, copies);
         match (text_as_read, tables_as_read) {
@@ -169,6 +174,7 @@ impl Prepared {
             unseen: UnseenColumns::new(unseen),
             writes_as_read,
             in_chunks,
+            is_part: plan.schema.is_part,
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
             stops_at_misfits: plan.schema.policy == SchemaPolicy::Fail,

@@ -173,7 +173,10 @@ fn attempt(
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
-    if is_whole && let Some(error) = prepared.unseen.error_in(&sample, &plan.limits, &plan.schema, type_merge) {
+    if is_whole
+        && !plan.schema.is_part
+        && let Some(error) = prepared.unseen.error_in(&sample, &plan.limits, &plan.schema, type_merge)
+    {
         return Err(error.into());
     }
     // No record behind a row limit decides on a column or a type. A name is no mistake if one of them has it.
@@ -227,6 +230,8 @@ fn attempt(
         cells_changed: totals.sheet.cells_changed(),
         elapsed: Duration::ZERO,
         schema: finished.columns,
+        input_schema: totals.input_schema,
+        unseen_columns: totals.unseen_columns,
         files: finished.files,
         loads: finished.loads,
         rejects: finished.rejects,

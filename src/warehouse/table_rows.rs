@@ -11,10 +11,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 
-use super::cells::Reason;
+use super::cells::{Cells, Reason};
 use super::described::described;
 use super::error::{LoadError, Misfit};
-use super::narrow::{Narrowed, holds, may_hold, narrowed};
+use super::narrow::{Narrowed, holds, is_cell, may_hold, narrowed, narrowed_cells};
 use super::row_check::{NO_COLUMN, first_of_each_row};
 use super::row_encoder::{RowEncoder, UnfitRow};
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
@@ -204,7 +204,7 @@ impl<F: FormatRules> TableRows<F> {
             Place::None(reason) => valid(&reason),
             Place::New(_) => Vec::new(),
             Place::Known(_, ty) if holds(&ty, &field.ty, self.type_merge) => Vec::new(),
-            Place::Known(column, ty) => match narrowed(array, &field.ty, &ty, self.type_merge) {
+            Place::Known(column, ty) => match self.brought(batch, i, &ty) {
                 Ok(Narrowed { unfit, .. }) => {
                     unfit.into_iter().map(|row| (row, format!("the table has {}", column.shown))).collect()
                 }
@@ -271,10 +271,9 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
         let mut arrays = Vec::with_capacity(columns.fields.len());
         for field in &columns.fields {
             let Some(i) = batch.schema.position(&field.name) else { continue };
-            let (array, found) = (&batch.columns[i], &batch.schema.fields[i].ty);
-            arrays.push(match field.ty == *found {
-                true => array.clone(),
-                false => self.cast(array, found, &field.ty)?,
+            arrays.push(match field.ty == batch.schema.fields[i].ty {
+                true => batch.columns[i].clone(),
+                false => self.cast(batch, i, &field.ty)?,
             });
         }
         Ok(Batch::new(Arc::new(columns), arrays, batch.rows))
@@ -282,9 +281,19 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
 }
 
 impl<F: FormatRules> TableRows<F> {
-    fn cast(&self, array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, LoadError> {
+    /// Brings column `i` to the type `to`.
+    fn brought(&self, batch: &Batch, i: usize, to: &Type) -> Result<Narrowed, String> {
+        let found = &batch.schema.fields[i].ty;
+        let are_cells = self.type_merge == TypeMerge::Text && is_cell(to) && is_cell(found);
+        match are_cells && !holds(to, found, self.type_merge) {
+            true => Ok(narrowed_cells(&Cells::new(batch, i), batch.rows, to)),
+            false => narrowed(&batch.columns[i], found, to, self.type_merge),
+        }
+    }
+
+    fn cast(&self, batch: &Batch, i: usize, to: &Type) -> Result<ArrayRef, LoadError> {
         let bug = |what: &str| LoadError::Bug(format!("cannot bring rows to the columns of the table: {what}"));
-        match narrowed(array, from, to, self.type_merge) {
+        match self.brought(batch, i, to) {
             Ok(Narrowed { array, unfit }) if unfit.is_empty() => Ok(array),
             Ok(_) => Err(bug("a row was not rejected")),
             Err(error) => Err(bug(&error)),

@@ -70,6 +70,9 @@ mod result_file;
 mod roundtrip;
 #[cfg(any(feature = "delta", feature = "iceberg"))]
 mod sail;
+mod scale;
+#[cfg(all(feature = "postgres", feature = "delta"))]
+mod scale_kills;
 mod schedulers;
 mod schema;
 mod secrets;

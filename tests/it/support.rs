@@ -102,6 +102,7 @@ pub mod exit {
     pub const RUN_CANCELLED: i32 = 21;
     pub const RUN_TIMED_OUT: i32 = 22;
     pub const DEADLINE_PASSED: i32 = 23;
+    pub const WORK_LEFT: i32 = 24;
     pub const CANNOT_WRITE: i32 = 30;
     pub const DISK_FULL: i32 = 31;
     pub const CANNOT_READ: i32 = 32;

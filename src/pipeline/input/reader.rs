@@ -80,7 +80,7 @@ fn null_numbers(csv: &CsvDialect) -> Vec<f64> {
 }
 
 /// Converts an error of the reader of Parquet or Arrow IPC: one of the data, unless the source failed.
-fn columnar_error(name: &str, error: BoxedError) -> Error {
+pub(super) fn columnar_error(name: &str, error: BoxedError) -> Error {
     let invalid = |error: BoxedError| io::Error::new(io::ErrorKind::InvalidData, error);
     let cause = match error.downcast::<arrow_input::Error>() {
         Ok(error) => match *error {

@@ -65,10 +65,20 @@ pub(crate) fn known_columns(
     let closed = choice.enforced.is_some() && choice.policy != SchemaPolicy::Evolve;
     KnownColumns {
         schema,
-        complete: closed || has_rows || type_merge == TypeMerge::Text,
+        complete: closed || !choice.is_part && (has_rows || type_merge == TypeMerge::Text),
         type_merge,
         removed: Vec::new(),
+        is_part: choice.is_part,
     }
+}
+
+/// Returns the columns that `steps` make of `input`, in their order. `type_merge` is that of the sources.
+pub fn columns_after(steps: &[Step], input: &Schema, type_merge: TypeMerge) -> Result<Schema, Error> {
+    let mut steps = steps.to_vec();
+    let schema = input.clone();
+    bind(&mut steps, KnownColumns { schema, complete: false, type_merge, removed: Vec::new(), is_part: true })?;
+    let options = StepOptions { type_merge, typed: true, columns_fixed: true, ..StepOptions::default() };
+    Ok(Steps::new(&steps, options).output_schema(input)?)
 }
 
 /// Checks `steps` against the columns of an explicit schema alone, before anything is downloaded. Without an explicit
@@ -76,7 +86,13 @@ pub(crate) fn known_columns(
 pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
     let Some(enforced) = &choice.enforced else { return Ok(()) };
     let complete = choice.policy != SchemaPolicy::Evolve;
-    let known = KnownColumns { schema: enforced.clone(), complete, type_merge: TypeMerge::Json, removed: Vec::new() };
+    let known = KnownColumns {
+        schema: enforced.clone(),
+        complete,
+        type_merge: TypeMerge::Json,
+        removed: Vec::new(),
+        is_part: false,
+    };
     let mut steps = steps.to_vec();
     bind(&mut steps, known)?;
     // A query can only be planned against all of its columns and tables.
@@ -95,8 +111,13 @@ pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
 /// columns, of the input and of blocks, so that only a name that resembles a declared one is an error; in backticks any is
 /// accepted.
 pub fn check_steps_of_run(steps: &[Step], declared: &Schema) -> Result<(), expr::Error> {
-    let known =
-        KnownColumns { schema: declared.clone(), complete: false, type_merge: TypeMerge::Json, removed: Vec::new() };
+    let known = KnownColumns {
+        schema: declared.clone(),
+        complete: false,
+        type_merge: TypeMerge::Json,
+        removed: Vec::new(),
+        is_part: false,
+    };
     bind(&mut steps.to_vec(), known).map(|_| ())
 }
 
@@ -152,6 +173,11 @@ impl UnseenColumns {
     /// Returns the columns that had no value in any batch so far.
     pub(crate) fn never_seen(&self) -> impl Iterator<Item = &UnknownColumn> {
         self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(column, _)| column)
+    }
+
+    /// Returns the names of the columns that had no value and that are not accepted unchecked.
+    pub(crate) fn suspects(&self) -> Vec<String> {
+        self.never_seen().filter(|column| column.error.is_some()).map(|column| column.name.clone()).collect()
     }
 
     /// Returns the error of the first column that had no value and that is not accepted unchecked.
