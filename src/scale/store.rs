@@ -387,6 +387,8 @@ fn digest_of(from: &mut dyn io::Read, to: &mut dyn io::Write) -> io::Result<(Str
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::super::plan::tests::{settings, sources};
     use super::super::receipt::tests::receipt;
     use super::*;
