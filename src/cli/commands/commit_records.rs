@@ -62,6 +62,7 @@ pub(super) fn complete(
         enforced.fields.retain(|field| !is_cast(&field.name, &field.ty));
         execution.schema.enforced = Some(enforced);
     }
+    execution.schema.occurring = columns.fields.iter().map(|field| field.name.clone()).collect();
     // A step may have made another column of the name.
     let mut declared = plan.settings.declared();
     declared.fields.retain(|field| columns.position(&field.name).is_some_and(|at| columns.fields[at].ty == field.ty));
