@@ -313,6 +313,9 @@ fn what_a_killed_load_left_is_looked_for_in_one_table() {
     assert_eq!(read(), [2, 2]);
     load(&place, "a.ndjson", "lake", &["--load-key", "k"]).ok();
     let left = "lake/c=x/drawoff-0123456789abcdef-00001.parquet";
+    for directory in ["lake/c=x", "lake/other"] {
+        std::fs::create_dir_all(place.path(directory)).unwrap();
+    }
     place.write(left, "of a load that was killed");
     place.write("lake/other/drawoff-0123456789abcdef-00001.parquet", "of nothing that is known");
     place.run_line("loads gc delta:lake --older-than 0s").ok().says("removed 1 file");
@@ -330,7 +333,7 @@ fn partitions_and_bounds_are_what_readers_expect() {
     let more = ["--partition-by", "p", "--cast", "p:timestamp(local)"];
     load(&place, "a.ndjson", "t", &more).ok();
     let log = std::fs::read_to_string(place.path("t/_delta_log/00000000000000000000.json")).unwrap();
-    assert!(log.contains(r#""partitionValues":{"p":"2026-01-31 12:00:00.500000"}"#), "{log}");
+    assert!(log.contains(r#""partitionValues":{"p":"2026-01-31 12:00:00.5"}"#), "{log}");
     assert!(log.contains(r#"\"minValues\":{\"id\":1,\"o\":true}"#), "{log}");
     let Some(readers) = Readers::find() else { return };
     let mut rows = readers.rows(&place, "t");
