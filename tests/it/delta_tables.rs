@@ -27,7 +27,8 @@ fn a_number_is_judged_by_itself_wherever_it_stands() {
     ] {
         place.write("in.ndjson", &text);
         let done = load(&place, "in.ndjson", "t", &["--load-key", name]).code(exit::BAD_DATA);
-        done.says("`n`").says("the table has long");
+        // Of two columns the one that is first by its name is named.
+        done.says(if name == "first" { "field `f`: the table has double" } else { "field `n`: the table has long" });
         let skipped = load(&place, "in.ndjson", "t", &["--load-key", name, "--on-bad-record", "skip"]);
         skipped.code(exit::PARTIAL).says("1 rejected");
         let found = DeltaTable::of(&place, "t").local_rows(&place, "t");
@@ -70,7 +71,7 @@ fn cells_of_csv_are_judged_by_themselves() {
     let plain = "5,5,1,true\n".repeat(200);
     let odd = "x,6,2,true\n7,7.50,0.25,False\n8,True,3,true\n9,9,y,true\n10,10,4,1\n";
     for (name, text) in [("first", format!("{odd}{plain}")), ("late", format!("{plain}{odd}"))] {
-        place.write("in.csv", &format!("n,s,f,b\n{text}"));
+        place.write("in.csv", format!("n,s,f,b\n{text}"));
         for morsel in ["64", "1000", "1000000"] {
             let table = format!("csv-{name}-{morsel}");
             load(&place, "a.ndjson", &table, &[]).ok();
