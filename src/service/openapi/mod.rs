@@ -2,21 +2,27 @@
 //! validate every response of the service against it. It describes the service and does not drive it: the routes are
 //! in `routes::router`.
 
+mod operations;
+
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::paths::{FILES, HEALTH, METRICS, OPENAPI};
+use self::operations::operations;
+use super::bulk;
+use super::paths::FILES;
 use super::schedule_bodies::{CreateSchedule, UpdateSchedule};
 use super::schedules::Schedule;
 use crate::api::routes as paths;
 use crate::api::{
-    Balance, BlockDescription, BulkStarted, CancelRun, CreateWorkflow, DownloadLink, JobStatus, LiveStatus,
-    NewSigningSecret, RollSigningSecret, Run, RunCancelled, RunStarted, RunWorkflow, SearchDownload, SigningSecretInfo,
-    UpdateWorkflow, Uploaded, ValidationError, Workflow,
+    AddBlock, Balance, BlockAdded, BlockDescription, BlockOutput, BulkKind, BulkStarted, CancelRun, CreateWorkflow,
+    DeepSearchStarted, DeepSearchStatus, DownloadLink, Intelligence, InteractiveFinished, InteractiveStarted,
+    JobStarted, JobStatus, LiveStatus, NewSigningSecret, RollSigningSecret, Run, RunCancelled, RunStarted, RunWorkflow,
+    SaveInteractive, SearchDownload, SigningSecretInfo, StartDeepSearch, StartInteractive, UpdateWorkflow, Uploaded,
+    ValidationError, Workflow,
 };
 
 /// Types that occur in responses only. The service writes all their fields, absent values as null, so all are required.
-const RESPONSE_TYPES: [&str; 16] = [
+const RESPONSE_TYPES: [&str; 23] = [
     "Balance",
     "Schedule",
     "SearchDownload",
@@ -33,6 +39,13 @@ const RESPONSE_TYPES: [&str; 16] = [
     "BulkStarted",
     "SigningSecretInfo",
     "NewSigningSecret",
+    "JobStarted",
+    "DeepSearchStarted",
+    "DeepSearchStatus",
+    "InteractiveStarted",
+    "InteractiveFinished",
+    "BlockAdded",
+    "BlockOutput",
 ];
 
 /// Text fields with a timestamp, which get `format: date-time`.
@@ -139,6 +152,7 @@ fn error_description(status: u16) -> &'static str {
         416 => "The requested range is beyond the end of the file",
         422 => "The request is invalid",
         429 => "Too many requests",
+        501 => "This part of the hosted API is not offered",
         503 => "The service is busy or shutting down",
         _ => "Internal error of the service",
     }
@@ -205,310 +219,24 @@ fn example(name: &str) -> Option<Value> {
             "workflow_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611", "name": "Every morning",
             "cron_expression": "0 9 * * MON-FRI", "timezone": "Europe/Berlin",
         })),
+        "PeopleIntelligence" => Some(json!({
+            "lead_info": { "name": "Ada Lovelace", "company": "Kestrel Ltd" },
+            "struct": { "email": "Work email address", "age": { "description": "Age in years" } },
+        })),
+        "CompanyIntelligence" => Some(json!({
+            "target_company": { "domain": "kestrel.example" }, "struct": { "employees": "Number of employees" },
+        })),
+        "StartDeepSearch" => Some(json!({ "query": "founders of climate start-ups", "max_results": 50 })),
+        "StartInteractive" => Some(json!({
+            "block_name": "webhook", "specs": {}, "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }],
+        })),
+        "AddBlock" => Some(json!({
+            "block_name": "filter", "specs": { "filters": filters },
+            "parent_block_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611",
+        })),
         "RunWorkflow" => Some(json!({ "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }] })),
         _ => None,
     }
-}
-
-/// Describes a form with one file, and with the settings of a bulk job if `with_config`.
-fn form(with_config: bool) -> Option<Value> {
-    let mut properties = json!({
-        "file": {
-            "type": "string",
-            "contentMediaType": "application/octet-stream",
-            "description": "The file to upload; its name must end in .csv, .json, .jsonl or .ndjson",
-        }
-    });
-    let mut required = vec!["file"];
-    if with_config {
-        properties["config"] = json!({ "type": "string", "maxLength": super::bulk::MAX_CONFIG_CHARS,
-            "description": "Settings of the job, as JSON text" });
-        required.push("config");
-    }
-    let schema = json!({ "type": "object", "properties": properties, "required": required });
-    Some(json!({ "required": true, "content": { "multipart/form-data": { "schema": schema } } }))
-}
-
-fn parameter(location: &str, name: &str, required: bool, schema: Value, text: &str) -> Value {
-    json!({ "name": name, "in": location, "required": required, "schema": schema, "description": text })
-}
-
-fn text() -> Value {
-    json!({ "type": "string" })
-}
-
-/// Schema of a parameter in the path, which cannot be empty.
-fn segment() -> Value {
-    json!({ "type": "string", "minLength": 1 })
-}
-
-fn id_in_path(name: &str) -> Vec<Value> {
-    vec![parameter("path", name, true, segment(), "Id of the resource, a UUID")]
-}
-
-fn workflow_in_query() -> Value {
-    parameter("query", "workflow_id", true, text(), "Id of the workflow")
-}
-
-fn idempotency_key() -> Value {
-    parameter(
-        "header",
-        "Idempotency-Key",
-        false,
-        text(),
-        "Key that makes repeated starts return the same run, for a day",
-    )
-}
-
-/// Returns the table of all operations.
-fn operations() -> Vec<Operation> {
-    let get = |path, id, summary, errors, content| Operation {
-        method: "get",
-        path,
-        id,
-        summary,
-        parameters: Vec::new(),
-        body: None,
-        success: (200, "Success", content),
-        errors,
-        keyed: true,
-    };
-    let post =
-        |path, id, summary, errors, content| Operation { method: "post", ..get(path, id, summary, errors, content) };
-    let optional = |name: &str, schema: Value, text: &str| parameter("query", name, false, schema, text);
-    let bulk = |path, id, summary| Operation {
-        parameters: vec![
-            optional("cost_units", json!({ "type": "string", "enum": ["cents", "credits"] }), "Unit of the costs"),
-            idempotency_key(),
-        ],
-        body: form(true),
-        ..post(path, id, summary, &[400, 413, 422], one("BulkStarted"))
-    };
-    vec![
-        get(paths::LIST_WORKFLOWS, "list_workflows", "List workflows, without definitions", &[], many("Workflow")),
-        Operation {
-            body: body("CreateWorkflow", true),
-            ..post(
-                paths::CREATE_WORKFLOW,
-                "create_workflow",
-                "Create a workflow",
-                &[400, 409, 413, 422],
-                one("Workflow"),
-            )
-        },
-        Operation {
-            parameters: vec![workflow_in_query()],
-            body: body("UpdateWorkflow", false),
-            ..post(
-                paths::UPDATE_WORKFLOW,
-                "update_workflow",
-                "Update or create a workflow",
-                &[400, 413, 422],
-                one("Workflow"),
-            )
-        },
-        Operation {
-            parameters: vec![workflow_in_query()],
-            ..post(
-                paths::DELETE_WORKFLOW,
-                "delete_workflow",
-                "Delete a workflow; its runs are kept",
-                &[404, 422],
-                one("Workflow"),
-            )
-        },
-        get(paths::LIST_BLOCKS, "list_blocks", "List the block types", &[], many("BlockDescription")),
-        Operation {
-            parameters: id_in_path("workflow_id"),
-            ..get(
-                paths::GET_WORKFLOW,
-                "get_workflow",
-                "Get a workflow with its definition",
-                &[404, 422],
-                one("Workflow"),
-            )
-        },
-        Operation {
-            parameters: vec![
-                workflow_in_query(),
-                optional("save_json", json!({ "type": "boolean", "default": false }), "Also write results as JSON"),
-                optional(
-                    "result_formats",
-                    json!({ "type": ["array", "null"], "items": text() }),
-                    "Result formats besides CSV: csv, json, ndjson",
-                ),
-                idempotency_key(),
-            ],
-            body: body("RunWorkflow", false),
-            ..post(paths::RUN_WORKFLOW, "run_workflow", "Start a run", &[400, 404, 413, 422], one("RunStarted"))
-        },
-        Operation {
-            parameters: vec![
-                optional(
-                    "status",
-                    json!({ "type": ["string", "null"] }),
-                    "Filter by state; `active` is queued and running",
-                ),
-                optional("workflow_id", json!({ "type": ["string", "null"] }), "Filter by workflow"),
-                optional(
-                    "limit",
-                    json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 100 }),
-                    "Maximum number of runs",
-                ),
-            ],
-            ..get(paths::LIST_RUNS, "list_runs", "List runs, newest first", &[404, 422], many("Run"))
-        },
-        Operation {
-            parameters: id_in_path("run_id"),
-            ..get(
-                paths::LIVE_STATUS,
-                "live_status",
-                "Get the state and progress of a run",
-                &[404, 422],
-                one("LiveStatus"),
-            )
-        },
-        Operation {
-            parameters: vec![optional(
-                "job_id",
-                json!({ "type": ["string", "null"] }),
-                "Id of the run; overrides the body",
-            )],
-            body: body("CancelRun", false),
-            ..post(paths::CANCEL_RUN, "cancel_run", "Cancel a run", &[400, 404, 413, 422], one("RunCancelled"))
-        },
-        Operation {
-            parameters: {
-                let mut parameters = id_in_path("run_id");
-                let format = json!({ "type": "string", "default": "csv" });
-                parameters.push(optional("format", format, "Format of the files: csv, json or ndjson; others are 400"));
-                parameters
-            },
-            ..get(
-                paths::DOWNLOAD_LINKS,
-                "download_links",
-                "List signed links to a run's result files, one per block",
-                &[400, 404, 422],
-                many("DownloadLink"),
-            )
-        },
-        Operation {
-            body: form(false),
-            ..post(paths::UPLOAD_FILE, "upload_file", "Upload an input file", &[400, 413, 422], one("Uploaded"))
-        },
-        bulk(paths::BULK_PEOPLE, "bulk_people", "Enrich every person of a file in one bulk job"),
-        bulk(paths::BULK_COMPANY, "bulk_company", "Enrich every company of a file in one bulk job"),
-        Operation {
-            parameters: id_in_path("task_id"),
-            ..get(paths::JOB_STATUS, "job_status", "Get the state of a bulk job", &[404, 422], one("JobStatus"))
-        },
-        get(paths::CHECK_BALANCE, "check_balance", "Get the balance, which never changes here", &[], one("Balance")),
-        Operation {
-            parameters: vec![parameter("query", "resource_handle_id", true, text(), "Handle of an upload")],
-            ..get(
-                paths::SEARCH_DOWNLOAD,
-                "search_download",
-                "Get a signed link to an uploaded file",
-                &[404, 422],
-                one("SearchDownload"),
-            )
-        },
-        get(paths::SCHEDULES, "list_schedules", "List schedules, oldest first", &[], many("Schedule")),
-        Operation {
-            body: body("CreateSchedule", true),
-            ..post(
-                paths::SCHEDULES,
-                "create_schedule",
-                "Create a schedule, which starts runs by the service's clock",
-                &[400, 404, 413, 422],
-                one("Schedule"),
-            )
-        },
-        Operation {
-            parameters: id_in_path("schedule_id"),
-            ..get(paths::SCHEDULE, "get_schedule", "Get a schedule", &[404, 422], one("Schedule"))
-        },
-        Operation {
-            method: "patch",
-            parameters: id_in_path("schedule_id"),
-            body: body("UpdateSchedule", true),
-            ..get(paths::SCHEDULE, "update_schedule", "Change a schedule", &[400, 404, 413, 422], one("Schedule"))
-        },
-        Operation {
-            method: "delete",
-            parameters: id_in_path("schedule_id"),
-            ..get(
-                paths::SCHEDULE,
-                "delete_schedule",
-                "Delete a schedule; its runs are kept",
-                &[404, 422],
-                one("Schedule"),
-            )
-        },
-        get(
-            paths::SIGNING_SECRET,
-            "signing_secret",
-            "Get information about the signing secret of webhooks",
-            &[],
-            one("SigningSecretInfo"),
-        ),
-        Operation {
-            success: (201, "The secret, returned only once", one("NewSigningSecret")),
-            ..post(paths::SIGNING_SECRET, "create_signing_secret", "Create the signing secret", &[409], None)
-        },
-        Operation {
-            method: "delete",
-            success: (204, "Deliveries are no longer signed", None),
-            ..get(paths::SIGNING_SECRET, "delete_signing_secret", "Delete the signing secret", &[404], None)
-        },
-        Operation {
-            body: body("RollSigningSecret", false),
-            ..post(
-                paths::ROLL_SIGNING_SECRET,
-                "roll_signing_secret",
-                "Replace the signing secret; both secrets sign for the overlap",
-                &[400, 404, 413, 422],
-                one("NewSigningSecret"),
-            )
-        },
-        Operation {
-            parameters: vec![
-                parameter("path", "run_id", true, segment(), "Id of the run"),
-                parameter("path", "filename", true, segment(), "Name of the result file"),
-                parameter("query", "expires", false, text(), "Expiry of the link, in seconds since 1970"),
-                parameter("query", "sig", false, text(), "Signature of the link, in hex"),
-            ],
-            keyed: false,
-            ..get(
-                FILES,
-                "download_file",
-                "Download a result file by its signed link",
-                &[403, 404, 416],
-                Some(json!({ "text/csv": {}, "application/x-ndjson": {}, "application/json": {} })),
-            )
-        },
-        Operation { keyed: false, ..get(HEALTH, "health", "Check the health of the service", &[], one("Health")) },
-        Operation {
-            keyed: false,
-            ..get(
-                METRICS,
-                "metrics",
-                "Get metrics for Prometheus; needs the key, also as a bearer token, of a service that has one",
-                &[401],
-                Some(json!({ "text/plain": { "schema": { "type": "string" } } })),
-            )
-        },
-        Operation {
-            keyed: false,
-            ..get(
-                OPENAPI,
-                "openapi",
-                "Get this OpenAPI description",
-                &[],
-                Some(content_of(json!({ "type": "object" }))),
-            )
-        },
-    ]
 }
 
 /// Builds the schemas of all types, with the constraints that Rust's types do not express.
@@ -537,6 +265,22 @@ fn schemas() -> Value {
     add::<CreateSchedule>(&mut schemas);
     add::<UpdateSchedule>(&mut schemas);
     add::<ValidationError>(&mut schemas);
+    add::<Intelligence>(&mut schemas);
+    add::<JobStarted>(&mut schemas);
+    add::<StartDeepSearch>(&mut schemas);
+    add::<DeepSearchStarted>(&mut schemas);
+    add::<DeepSearchStatus>(&mut schemas);
+    add::<StartInteractive>(&mut schemas);
+    add::<InteractiveStarted>(&mut schemas);
+    add::<AddBlock>(&mut schemas);
+    add::<BlockAdded>(&mut schemas);
+    add::<InteractiveFinished>(&mut schemas);
+    add::<BlockOutput>(&mut schemas);
+    add::<SaveInteractive>(&mut schemas);
+    for kind in [BulkKind::People, BulkKind::Company] {
+        let (name, schema) = single_request(kind);
+        schemas.insert(name.to_owned(), schema);
+    }
     for name in RESPONSE_TYPES {
         let fields: Vec<Value> =
             schemas[name]["properties"].as_object().into_iter().flatten().map(|(field, _)| json!(field)).collect();
@@ -554,7 +298,10 @@ fn schemas() -> Value {
     let part = json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] });
     constrain(&mut schemas, "ValidationError", "loc", "items", part);
     let rows = json!([{ "type": "array", "items": { "type": "object" } }, { "type": "object" }, { "type": "null" }]);
-    constrain(&mut schemas, "RunWorkflow", "webhook_payload", "anyOf", rows);
+    constrain(&mut schemas, "RunWorkflow", "webhook_payload", "anyOf", rows.clone());
+    constrain(&mut schemas, "StartInteractive", "webhook_payload", "anyOf", rows);
+    constrain(&mut schemas, "StartDeepSearch", "mode", "enum", json!(["people", "company", null]));
+    constrain(&mut schemas, "StartDeepSearch", "output_mode", "enum", json!(["csv", null]));
     constrain(&mut schemas, "BlockDescription", "specs_schema", "type", json!("object"));
     let states = json!(["pending", "running", "completed", "failed"]);
     constrain(&mut schemas, "BlockLiveStatus", "status", "enum", states);
@@ -579,6 +326,43 @@ fn schemas() -> Value {
         json!({ "type": "object", "required": ["status"], "properties": { "status": { "const": "ok" } } }),
     );
     Value::Object(schemas)
+}
+
+/// Returns the name and the schema of the body of a request about one person or company, which are the settings of a bulk job
+/// with the row itself.
+fn single_request(kind: BulkKind) -> (&'static str, Value) {
+    let (name, row, text) = match kind {
+        BulkKind::People => ("PeopleIntelligence", "lead_info", "What is known of the person, by column"),
+        BulkKind::Company => ("CompanyIntelligence", "target_company", "What is known of the company, by column"),
+    };
+    let described = json!({
+        "type": "object",
+        "properties": { "description": { "type": "string" }, "type": { "type": "string" } },
+    });
+    let fields = json!({ "anyOf": [{ "type": "string" }, described] });
+    let is_company = kind == BulkKind::Company;
+    let mut properties = json!({
+        "struct": {
+            "type": if is_company { json!("object") } else { json!(["object", "null"]) },
+            "additionalProperties": fields,
+            "description": "Fields to find: for each a description, or an object with description and type",
+        },
+        "research_plan": { "type": ["string", "null"], "description": "Plan of the research, for an endpoint" },
+        "tier": { "enum": bulk::tiers(kind), "description": "Tier of the research, for an endpoint" },
+        "field_confidence": { "type": ["boolean", "null"], "description": "Whether each field has a confidence" },
+        "webhook_url": {
+            "type": ["string", "null"], "format": "uri",
+            "description": "URL that gets the result of a job that is not waited for",
+        },
+    });
+    properties[row] = json!({ "type": "object", "description": text });
+    let mut required = vec![row];
+    if is_company {
+        required.push("struct");
+        properties["find_people"] =
+            json!({ "type": ["boolean", "null"], "description": "Whether people are found too" });
+    }
+    (name, json!({ "type": "object", "required": required, "properties": properties }))
 }
 
 /// Adds the schemas of `T` and of all types in it.
