@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::api_error::ApiError;
 use super::location::Location;
 use super::rows::ResultFormat;
+use super::single::LEADS;
 use crate::api::{Block, BulkKind, Edge, Graph, ValidationError};
 
 /// Most characters of the `config` part of the form.
@@ -22,9 +23,6 @@ pub(super) fn tiers(kind: BulkKind) -> Value {
     let tiers = if kind == BulkKind::Company { &TIERS[..4] } else { &TIERS[..] };
     tiers.iter().map(|tier| json!(tier)).chain([Value::Null]).collect()
 }
-
-/// Field with the people of a company.
-pub(super) const LEADS: &str = "leads";
 
 /// Keys of the settings of both kinds of jobs.
 const KEYS: [&str; 8] =

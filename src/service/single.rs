@@ -1,21 +1,22 @@
 //! Response to a request about one person or company, made of its completed run.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 
 use serde_json::{Map, Value, json};
 
-use super::api_error::ApiError;
-use super::bulk::LEADS;
 use super::directories::Directories;
 use super::private_files;
 use super::rows::{BlockRow, ResultFormat, RunRow};
 use super::store::Store;
 use crate::api::Intelligence;
 
+/// Field with the people of a company.
+pub(super) const LEADS: &str = "leads";
+
 /// Returns the response to the request of a completed run. Blocks.
-pub(super) fn result(store: &Store, directories: &Directories, run: &RunRow) -> Result<Intelligence, ApiError> {
-    let Some(block) = run.blocks.last() else { return Err(ApiError::not_found("Job not found")) };
-    let job = store.job(&run.id)?;
+pub(super) fn result(store: &Store, directories: &Directories, run: &RunRow) -> io::Result<Intelligence> {
+    let Some(block) = run.blocks.last() else { return Err(io::Error::other("the run has no block")) };
+    let job = store.job(&run.id).map_err(io::Error::other)?;
     let graph = job.map(|job| job.graph).unwrap_or_default();
     let specs = graph.blocks.into_iter().find(|block| block.sequence_number == 2).map(|block| block.specs);
     let specs = specs.unwrap_or_default();
@@ -50,7 +51,7 @@ pub(super) fn result(store: &Store, directories: &Directories, run: &RunRow) -> 
 }
 
 /// Returns the row of a block of a run; empty if there is none.
-fn row_of(directories: &Directories, run: &RunRow, block: Option<&BlockRow>) -> Result<Map<String, Value>, ApiError> {
+fn row_of(directories: &Directories, run: &RunRow, block: Option<&BlockRow>) -> io::Result<Map<String, Value>> {
     let file = block.and_then(|block| block.files.iter().find(|file| file.format == ResultFormat::Ndjson));
     let Some(file) = file else { return Ok(Map::new()) };
     let directory = directories.run(&run.id);

@@ -146,7 +146,10 @@ fn a_page_with_a_rebound_name_reaches_nothing() {
             let script = format!("fetch({path:?}, {options}).then(async (r) => [r.status, await r.text()])");
             let response = browser.eval(&script);
             assert_eq!(response[0], expected, "{path}");
-            assert_eq!(response[1].as_str().unwrap().contains("of-a-row"), expected == 200 && path == link, "{path}");
+            let text = response[1].as_str().unwrap();
+            assert!(expected == 200 || !text.contains("of-a-row"), "{path}: {text}");
+            // The same page reads the rows where its name is allowed, so that it is the refusal that keeps them.
+            assert!(expected == 403 || path != link || text.contains("of-a-row"), "{path}: {text}");
         }
         assert_eq!(service.call("GET", "/workflows", None), before);
     }

@@ -66,8 +66,7 @@ fn times_are_local_numbers_are_spelled_in_one_way_and_graphs_fit() {
     let place = Place::new();
     let service = Service::start(&place, "data", &["--admin"]);
     // Names as long as they come, more than fit one line.
-    let names =
-        ["webhook", "company_enrichment", "leads_to_company", "deduplicate", "company_enrichment", "deduplicate"];
+    let names = ["webhook", "company_enrichment", "deduplicate", "company_enrichment", "deduplicate"];
     let blocks: Vec<(&str, Value)> = names.iter().map(|name| (*name, json!({}))).collect();
     let workflow = service.chain(&blocks);
     let run = start(&service, &workflow, 1200);

@@ -1,11 +1,170 @@
-//! Table of the operations of the service.
+//! Operations of the service: their table, and the description of one.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Operation, body, content_of, many, one};
 use crate::api::routes as paths;
 use crate::service::bulk::MAX_CONFIG_CHARS;
 use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
+
+/// One operation: a method of a path.
+pub(super) struct Operation {
+    pub method: &'static str,
+    pub path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    /// Status, description and content of success.
+    success: (u16, &'static str, Option<Value>),
+    /// Statuses of its errors, besides those that every operation has.
+    errors: &'static [u16],
+    /// False for an operation that needs no key and has no rate limit.
+    keyed: bool,
+}
+
+impl Operation {
+    /// Builds the operation object.
+    pub(super) fn describe(&self) -> Value {
+        let (status, text, content) = &self.success;
+        let mut responses = Map::new();
+        let mut success = json!({ "description": text });
+        if let Some(content) = content {
+            success["content"] = content.clone();
+        }
+        if self.keyed {
+            success["headers"] = rate_headers(false);
+        }
+        responses.insert(status.to_string(), success);
+        // Result files are the only responses with ranges.
+        if self.path == FILES {
+            let mut part = responses["200"].clone();
+            part["description"] = json!("The byte range that the Range header requests");
+            responses.insert("206".to_owned(), part);
+        }
+        let common: &[u16] = if self.keyed { &[401, 408, 429, 500, 503] } else { &[408, 500, 503] };
+        let mut errors: Vec<u16> = self.errors.iter().chain(common).copied().collect();
+        errors.sort_unstable();
+        for status in errors {
+            let schema = if status == 422 { "ValidationErrors" } else { "Error" };
+            let mut error =
+                json!({ "description": error_description(status), "content": content_of(reference(schema)) });
+            if status == 429 {
+                error["headers"] = rate_headers(true);
+            }
+            responses.insert(status.to_string(), error);
+        }
+        let mut operation = json!({
+            "operationId": self.id,
+            "summary": self.summary,
+            "parameters": self.parameters,
+            "responses": responses,
+            "security": if self.keyed { json!([{ "key": [] }]) } else { json!([]) },
+        });
+        if let Some(body) = &self.body {
+            operation["requestBody"] = body.clone();
+        }
+        operation
+    }
+}
+
+fn error_description(status: u16) -> &'static str {
+    match status {
+        400 => "The request violates a rule of this operation",
+        401 => "The API key is missing or invalid",
+        403 => "The link has an invalid signature or has expired",
+        404 => "The requested resource does not exist",
+        408 => "The request timed out",
+        409 => "The resource already exists",
+        413 => "The request body is too large",
+        416 => "The requested range is beyond the end of the file",
+        422 => "The request is invalid",
+        429 => "Too many requests",
+        501 => "This part of the hosted API is not offered",
+        503 => "The service is busy or shutting down",
+        _ => "Internal error of the service",
+    }
+}
+
+/// Describes the headers of the rate limit, with `Retry-After` for a 429. A service without a limit omits them all.
+fn rate_headers(with_retry_after: bool) -> Value {
+    let header = |text: &str| json!({ "description": text, "schema": { "type": "integer", "minimum": 0 } });
+    let mut headers = json!({
+        "X-RateLimit-Limit": header("Requests per minute for this key"),
+        "X-RateLimit-Remaining": header("Requests remaining in the current window"),
+        "X-RateLimit-Reset": header("End of the current window, in seconds since 1970"),
+    });
+    if with_retry_after {
+        headers["Retry-After"] = header("Seconds until the end of the current window");
+    }
+    headers
+}
+
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn content_of(schema: Value) -> Value {
+    json!({ "application/json": { "schema": schema } })
+}
+
+fn one(name: &str) -> Option<Value> {
+    Some(content_of(reference(name)))
+}
+
+fn many(name: &str) -> Option<Value> {
+    Some(content_of(json!({ "type": "array", "items": reference(name) })))
+}
+
+fn body(name: &str, required: bool) -> Option<Value> {
+    let mut content = content_of(reference(name));
+    if let Some(example) = example(name) {
+        content["application/json"]["example"] = example;
+    }
+    Some(json!({ "required": required, "content": content }))
+}
+
+/// Returns an example of a valid body, where the schema alone is not enough to write one.
+pub(super) fn example(name: &str) -> Option<Value> {
+    let filters = json!([{ "column": "employees", "operator": "greater", "value": 50 }]);
+    let definition = json!({
+        "blocks": [
+            { "sequence_number": 1, "block_type": "io", "block_name": "webhook", "block_id": "in",
+              "specs": { "input_schema": { "company": "string", "employees": "int" } } },
+            { "sequence_number": 2, "block_type": "data", "block_name": "filter", "block_id": "large",
+              "specs": { "filters": filters } },
+        ],
+        "edges": [{ "from_block_id": "in", "to_block_id": "large" }],
+    });
+    match name {
+        "CreateWorkflow" => Some(json!({
+            "workflow_name": "Large companies",
+            "workflow_description": "Companies with more than 50 employees",
+            "workflow_definition": definition,
+        })),
+        "UpdateWorkflow" => Some(json!({ "workflow_name": "Larger companies", "workflow_definition": definition })),
+        "CreateSchedule" => Some(json!({
+            "workflow_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611", "name": "Every morning",
+            "cron_expression": "0 9 * * MON-FRI", "timezone": "Europe/Berlin",
+        })),
+        "PeopleIntelligence" => Some(json!({
+            "lead_info": { "name": "Ada Lovelace", "company": "Kestrel Ltd" },
+            "struct": { "email": "Work email address", "age": { "description": "Age in years" } },
+        })),
+        "CompanyIntelligence" => Some(json!({
+            "target_company": { "domain": "kestrel.example" }, "struct": { "employees": "Number of employees" },
+        })),
+        "StartDeepSearch" => Some(json!({ "query": "founders of climate start-ups", "max_results": 50 })),
+        "StartInteractive" => Some(json!({
+            "block_name": "webhook", "specs": {}, "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }],
+        })),
+        "AddBlock" => Some(json!({
+            "block_name": "filter", "specs": { "filters": filters },
+            "parent_block_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611",
+        })),
+        "RunWorkflow" => Some(json!({ "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }] })),
+        _ => None,
+    }
+}
 
 /// Describes a form with one file, and with the settings of a bulk job if `with_config`.
 fn form(with_config: bool) -> Option<Value> {

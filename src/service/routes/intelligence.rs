@@ -52,7 +52,7 @@ async fn respond(State(app): State<Arc<App>>, kind: BulkKind, body: SingleBody) 
     let response = blocking(move || {
         let row = find(&app, &id.0)?;
         let text = match row.status {
-            RunStatus::Completed => return result(&app.store, &app.directories, &row),
+            RunStatus::Completed => return Ok(result(&app.store, &app.directories, &row)?),
             RunStatus::Queued | RunStatus::Running => {
                 let text = "the service is stopping".to_owned();
                 return Err(ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, text, 1));
