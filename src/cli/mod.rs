@@ -33,6 +33,7 @@ mod page_commands;
 mod parse;
 mod period;
 mod place_names;
+mod plan_place;
 mod print;
 mod report;
 #[cfg(feature = "serve")]
@@ -41,6 +42,7 @@ mod result_file;
 mod resume;
 mod run_selection;
 mod run_source;
+mod scale_args;
 mod serve_flags;
 mod serve_settings;
 pub mod settings;
@@ -54,6 +56,7 @@ mod stored_sources;
 mod table;
 mod table_url;
 mod tables;
+mod test_stop;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -45,7 +45,8 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
         SchemaFromArg::Auto => SchemaFrom::Sample,
         from => from.into(),
     };
-    let choice = SchemaSource { declared, enforced, extra_column: None, from, policy: args.schema_policy.into() };
+    let choice =
+        SchemaSource { declared, enforced, from, policy: args.schema_policy.into(), ..SchemaSource::default() };
     let (limits, sources) = (context.settings.limits(), opened.sources);
     let work = move |control: &Control| describe_schema(sources, &choice, &limits, control);
     let described =

@@ -80,7 +80,7 @@ fn null_numbers(csv: &CsvDialect) -> Vec<f64> {
 }
 
 /// Converts an error of the reader of Parquet or Arrow IPC: one of the data, unless the source failed.
-fn columnar_error(name: &str, error: BoxedError) -> Error {
+pub(super) fn columnar_error(name: &str, error: BoxedError) -> Error {
     let invalid = |error: BoxedError| io::Error::new(io::ErrorKind::InvalidData, error);
     let cause = match error.downcast::<arrow_input::Error>() {
         Ok(error) => match *error {
@@ -179,6 +179,11 @@ impl SourceReader {
     pub(crate) fn digesting(mut self, digests: SourceDigests, whole_files: bool) -> Self {
         (self.digests, self.digests_whole_files) = (Some(digests), whole_files);
         self
+    }
+
+    /// Returns true if the source that is read has nothing more for now.
+    pub(crate) fn would_wait(&self) -> bool {
+        self.current.as_ref().is_some_and(|open| open.raw.would_wait())
     }
 
     /// Returns the merge of unlike scalars for the format of the sources so far: text for CSV, JSON otherwise.
@@ -330,7 +335,11 @@ impl SourceReader {
     fn open(&self, index: usize, source: Source) -> Result<Opened, Error> {
         let name = source.name.clone();
         let cannot_read = |cause: io::Error| Error::Read { name: name.to_string(), cause };
-        let is_stream = matches!(source.input, Input::Stream(_));
+        let is_stream = match &source.input {
+            Input::Stream(_) => true,
+            Input::Kept(stream) => !stream.is_stdin(),
+            _ => false,
+        };
         let info = SourceInfo::of_source(index, &source, is_stream);
         let path = match &source.input {
             Input::File(path) if path.is_file() => Some(path.clone()),
@@ -341,6 +350,7 @@ impl SourceReader {
             Input::Member(member) => Box::new(member.open(self.limits.max_expansion).map_err(cannot_read)?),
             Input::Stdin => Box::new(StdinSource::open().map_err(cannot_read)?),
             Input::Stream(stream) => stream,
+            Input::Kept(stream) => stream.open().map_err(cannot_read)?,
             Input::Rows(_) => unreachable!("rows are not opened as bytes"),
         };
         let declared_format = match source.format {
