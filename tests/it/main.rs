@@ -54,6 +54,7 @@ mod one_meaning;
 mod output_names;
 mod page;
 mod page_guard;
+mod page_parts;
 mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]
