@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum as _;
+use clap::error::ErrorKind;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::args::{Args, BulkCommand, Command, GlobalArgs, PipelineArgs, TopCommand};
 use super::context::{Context, ResumeHint};
+use super::corrected::after_failure;
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
+use super::parse::Refused;
 use super::print::{self, Screen};
 use super::result_file::ResultFile;
 use super::serve_flags::LogFormat;
@@ -35,7 +38,7 @@ pub fn main() -> ExitCode {
     }
     let args = match parse::parse(std::env::args_os()) {
         Ok(args) => args,
-        Err(error) => return print_usage(&error),
+        Err(refused) => return print_usage(&refused),
     };
     // Two threads: one may be busy with a socket's bytes while the other drives timers. Records are processed on the
     // engine's own threads.
@@ -54,8 +57,24 @@ pub fn main() -> ExitCode {
 
 /// Prints help, a version or an error of the command line, and returns its exit code: help that cannot be written, to a
 /// full disk for example, is no success.
-fn print_usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print().and_then(|()| std::io::stdout().flush());
+fn print_usage(Refused { error, corrected }: &Refused) -> ExitCode {
+    let printed = match error.kind() {
+        // Through a pager, where it is longer than the terminal.
+        ErrorKind::DisplayHelp => print::write_paged(&match color::of_stdout() {
+            true => error.render().ansi().to_string(),
+            false => error.render().to_string(),
+        }),
+        _ => match corrected {
+            Some(corrected) => {
+                let text = color::styled_for_stderr(&error.render());
+                // clap ends with a line on `--help`.
+                let text = text.rfind("\nFor more information").map_or(&*text, |end| &text[..end]);
+                print::write_stderr(&format!("{}\n\n{}", text.trim_end(), color::corrected_line(corrected)));
+                Ok(())
+            }
+            None => error.print().and_then(|()| std::io::stdout().flush()),
+        },
+    };
     let exit = match printed {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
             return ExitCode::from(
@@ -183,10 +202,24 @@ async fn run_command(
         TopCommand::Man { dir } => return commands::completions::man(dir.as_deref()).map(|()| Exit::Success),
     };
     let typed = typed_settings(&args.global, &command);
-    let settings = Settings::resolve(&typed).map_err(|error| match (&command, &error) {
+    let resolved = match (Settings::resolve(&typed), &command) {
+        // It says what is wrong, also with its settings.
+        (Err(error), Command::Doctor(list)) => {
+            let screen = Screen::new(args.global.quiet);
+            return commands::doctor::doctor_without_settings(&screen, error.into(), list.output);
+        }
+        (resolved, _) => resolved,
+    };
+    let settings = resolved.map_err(|error| match (&command, &error) {
         // `bulk` used to take the configuration of its job by this flag.
         (Command::Bulk(_), settings::Error::Malformed { .. }) if typed.get(CONFIG.names.name).is_some() => {
             Failure::new(error, "specify the JSON configuration of the bulk job with `--fields FILE`")
+    // Words that are no text, or that a terminal must not receive, are none of a corrected line.
+    let words: Option<Vec<String>> = std::env::args_os().map(|word| word.into_string().ok()).collect();
+    let words = words.filter(|words| words.iter().all(|word| escape_for_terminal(word) == *word));
+    if let Some(corrected) = words.and_then(|words| after_failure(&words, failure)) {
+        print::write_stderr(&color::corrected_line(&corrected));
+    }
         }
         _ => error.into(),
     })?;

@@ -11,6 +11,7 @@ mod commands;
 mod context;
 #[cfg_attr(not(feature = "object-store"), path = "no_copy_into.rs")]
 mod copy_into;
+mod corrected;
 mod dialect;
 mod dispatch;
 mod engine;

@@ -34,7 +34,7 @@ pub use error::{Error, Kind};
 pub use http::{ApiRequest, ApiResponse, Body, Http, HttpOptions, OnWait, key_problem};
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
 pub use link::{FreshLink, Link};
-pub use proxy::proxy_problem;
+pub use proxy::{ProxyVariable, proxy_of, proxy_problem};
 pub use recoveries::{Recovered, Recoveries};
 pub use retry::{
     FOREIGN_REFUSAL_TRIES, RULES, Repeatability, RetryAdvice, RetryBudget, RetryCause, RetryPolicy, RetryRule,
