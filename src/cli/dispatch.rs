@@ -33,6 +33,11 @@ pub fn main() -> ExitCode {
     forbid_core_dumps();
     color::init(std::env::args_os().skip(1));
     if std::env::args_os().len() <= 1 {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == commands::complete_values::WORD) {
+        commands::complete_values::complete_values(words.map(|word| word.to_string_lossy().into_owned()).collect());
+        return ExitCode::SUCCESS;
+    }
         print::write_stderr(mistakes::START.trim_end());
         return ExitCode::from(Exit::Usage.code());
     }

@@ -59,4 +59,5 @@ mod tables;
 mod tests;
 mod values;
 
+mod typed_words;
 pub use dispatch::main;

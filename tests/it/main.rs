@@ -12,6 +12,7 @@ mod clickhouse_edges;
 mod clickhouse_loads;
 mod columnar_input;
 mod commands;
+mod completions;
 mod contract;
 mod convert;
 #[cfg(feature = "object-store")]

@@ -2,6 +2,7 @@
 //! engine, and returns an exit code. Modules without a command of their own are shared by several.
 
 pub(super) mod bulk;
+pub(super) mod complete_values;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod convert;
