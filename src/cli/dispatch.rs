@@ -22,7 +22,9 @@ use super::print::{self, Screen};
 use super::result_file::ResultFile;
 use super::serve_flags::LogFormat;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
-use super::{color, commands, logger, mistakes, parse, serve_settings};
+use super::telemetry::Telemetry;
+use super::typed_words::command_path;
+use super::{color, commands, help, logger, mistakes, parse, serve_settings};
 use crate::sink::{TargetKind, remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
@@ -31,13 +33,13 @@ use crate::unwind;
 pub fn main() -> ExitCode {
     install_panic_hook();
     forbid_core_dumps();
-    color::init(std::env::args_os().skip(1));
-    if std::env::args_os().len() <= 1 {
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == commands::complete_values::WORD) {
         commands::complete_values::complete_values(words.map(|word| word.to_string_lossy().into_owned()).collect());
         return ExitCode::SUCCESS;
     }
+    color::init(std::env::args_os().skip(1));
+    if std::env::args_os().len() <= 1 {
         print::write_stderr(mistakes::START.trim_end());
         return ExitCode::from(Exit::Usage.code());
     }
@@ -50,7 +52,12 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let exit = match runtime {
         Ok(runtime) => {
-            let exit = runtime.block_on(run_in_time(args));
+            let exit = runtime.block_on(async {
+                let telemetry = telemetry_of(&args);
+                let exit = run_in_time(args).await;
+                telemetry.end(exit).await;
+                exit
+            });
             // Not a plain drop, which would wait for a thread that is blocked in a read of a pipe.
             runtime.shutdown_background();
             exit
@@ -58,6 +65,14 @@ pub fn main() -> ExitCode {
         Err(_) => Exit::Bug,
     };
     ExitCode::from(exit.code())
+}
+
+/// Begins the export of spans, if the build has it and the environment names a collector.
+fn telemetry_of(args: &Args) -> Telemetry {
+    let mut root = help::command();
+    root.build();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    Telemetry::begin(&command_path(&root, &words), args.global.quiet)
 }
 
 /// Prints help, a version or an error of the command line, and returns its exit code: help that cannot be written, to a
@@ -191,6 +206,12 @@ fn write_result(result_file: &ResultFile, exit: Exit, failure: Option<&Failure>)
 /// Prints an error with its hint, and returns its exit code.
 fn print_failure(failure: &Failure) -> Exit {
     failure.lines().iter().for_each(|line| print::write_stderr(&color::error_line(line)));
+    // Words that are no text, or that a terminal must not receive, are none of a corrected line.
+    let words: Option<Vec<String>> = std::env::args_os().map(|word| word.into_string().ok()).collect();
+    let words = words.filter(|words| words.iter().all(|word| escape_for_terminal(word) == *word));
+    if let Some(corrected) = words.and_then(|words| after_failure(&words, failure)) {
+        print::write_stderr(&color::corrected_line(&corrected));
+    }
     failure.exit()
 }
 
@@ -219,12 +240,6 @@ async fn run_command(
         // `bulk` used to take the configuration of its job by this flag.
         (Command::Bulk(_), settings::Error::Malformed { .. }) if typed.get(CONFIG.names.name).is_some() => {
             Failure::new(error, "specify the JSON configuration of the bulk job with `--fields FILE`")
-    // Words that are no text, or that a terminal must not receive, are none of a corrected line.
-    let words: Option<Vec<String>> = std::env::args_os().map(|word| word.into_string().ok()).collect();
-    let words = words.filter(|words| words.iter().all(|word| escape_for_terminal(word) == *word));
-    if let Some(corrected) = words.and_then(|words| after_failure(&words, failure)) {
-        print::write_stderr(&color::corrected_line(&corrected));
-    }
         }
         _ => error.into(),
     })?;

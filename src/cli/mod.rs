@@ -55,9 +55,11 @@ mod stored_sources;
 mod table;
 mod table_url;
 mod tables;
+#[cfg_attr(not(feature = "opentelemetry"), path = "no_telemetry.rs")]
+mod telemetry;
 #[cfg(test)]
 mod tests;
+mod typed_words;
 mod values;
 
-mod typed_words;
 pub use dispatch::main;

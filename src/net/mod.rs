@@ -21,6 +21,7 @@ mod response;
 mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub mod spans;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -40,7 +41,7 @@ pub use retry::{
     FOREIGN_REFUSAL_TRIES, RULES, Repeatability, RetryAdvice, RetryBudget, RetryCause, RetryPolicy, RetryRule,
     TransportFailure, retry_after,
 };
-#[cfg(feature = "serve")]
+#[cfg(any(feature = "serve", feature = "opentelemetry"))]
 pub(crate) use tls::client_builder;
 #[cfg(any(feature = "object-store", feature = "clickhouse", feature = "iceberg"))]
 pub(crate) use tls::http1_client_builder;

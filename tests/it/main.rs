@@ -99,6 +99,8 @@ mod stores;
 #[cfg(feature = "sqlite")]
 mod sync;
 mod targets;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 mod tls;
 mod tree;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
