@@ -43,6 +43,7 @@
 //! | row group | Parquet's unit: encoded parts of many morsels, joined by the writer, closed by bytes |
 //! | record, field, path | one NDJSON line or CSV row; one value in it; its path (`contacts[0].email`) |
 //! | workflow, block, edge, run, link | the API's terms |
+//! | work item, attempt, receipt | a result file that one of several machines processes; one try at it; the proof that it is done |
 //! | plan, execution | sources, steps and outputs, resolved; one pass of the plan over its sources |
 //! | enforced schema | column types that are given and never widen; a value that does not fit rejects its record |
 //! | schema mismatch | a value or key that the inferred schema does not hold; the schema widens |
@@ -55,7 +56,7 @@
 //! 0. [`position`], [`secret`], [`api`], `text`, `unwind`: values, and panics of decoders as errors.
 //! 1. [`mod@column`], [`mod@format`]: pure computation; no tokio, files, sockets or clock.
 //! 2. [`net`], [`source`], [`transform`], [`sink`], [`warehouse`], `pipe`: transport, inputs, steps, outputs.
-//! 3. [`pipeline`]: the plan and its execution.
+//! 3. [`pipeline`]: the plan and its execution; [`scale`]: work that several machines share.
 //! 4. [`client`], [`service`]: the two sides of the API; they meet only in [`api`].
 //! 5. `cli`: the command line.
 //!
@@ -79,6 +80,7 @@ pub mod net;
 mod pipe;
 pub mod pipeline;
 pub mod position;
+pub mod scale;
 pub mod secret;
 #[cfg(feature = "serve")]
 pub mod service;

@@ -22,6 +22,7 @@ use super::load_args::LoadArgs;
 use super::look::{HEAD_EXAMPLES, HeadArgs, STATS_EXAMPLES, StatsArgs};
 use super::period::Period;
 use super::run_selection::{PULL_EXAMPLES, RunSelectionArgs};
+use super::scale_args::{COMMIT_EXAMPLES, CommitArgs, PLAN_EXAMPLES, PlanArgs, WORK_EXAMPLES, WorkArgs};
 use super::serve_flags::{EngineFlags, HostedFlags, LimitFlags, LogFormat, SeedFlags};
 use super::settings::{SettingArgs, TABLE};
 use super::sinks::{OutputArgs, SinkArgs};
@@ -126,6 +127,15 @@ pub(super) enum Command {
     /// Write every completed run of a workflow that the target does not have yet
     #[command(after_help = SYNC_EXAMPLES)]
     Sync(Box<SyncArgs>),
+    /// Write the result files of runs as work items, which several machines share, and list which are done
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<PlanArgs>),
+    /// Do work items of a plan: download, apply its steps, write parts and receipts into it
+    #[command(after_help = WORK_EXAMPLES)]
+    Work(WorkArgs),
+    /// Put the rows of all items of a plan into a target, once
+    #[command(after_help = COMMIT_EXAMPLES)]
+    Commit(Box<CommitArgs>),
     /// Enrich every row of a file in one bulk job, without a workflow
     #[command(
         subcommand,
@@ -691,6 +701,15 @@ pub(super) enum RunsCommand {
         /// List the ledgers of runs and outputs on this machine, without a request to the API
         #[arg(long, conflicts_with_all = ["status", "workflow"])]
         local_state: bool,
+        /// Remove the ledgers whose outputs were all written long ago, and the starts of their runs; names of `--once` stay
+        #[arg(long, requires = "local_state")]
+        prune: bool,
+        /// Remove only what was written at least this long ago
+        #[arg(long, value_parser = parse_duration, default_value = "30d", value_name = "TIME", requires = "prune")]
+        older_than: std::time::Duration,
+        /// Count what would be removed, and remove nothing
+        #[arg(long, requires = "prune")]
+        dry_run: bool,
         /// Format of the printed list.
         #[command(flatten)]
         list: ListArgs,

@@ -84,6 +84,18 @@ pub(super) fn require_valid_proxy(url: &url::Url) -> Result<(), Failure> {
     }
 }
 
+/// Returns the limiter of requests, which all processes with one state directory share. A service on this machine is its
+/// user's own: its limit is shared only if one is set.
+fn limiter_of(settings: &Settings) -> Limiter {
+    let per_minute = &settings.requests_per_minute;
+    let limiter = Limiter::new(per_minute.value);
+    let is_shared = !is_loopback(&settings.endpoint.value) || per_minute.origin != Origin::Default;
+    match settings.state_dir.as_ref().filter(|_| is_shared) {
+        Some(state_dir) => limiter.shared_in(&state_dir.value.join("requests")),
+        None => limiter,
+    }
+}
+
 impl Context {
     /// Creates the context of one command. Its hints for an interruption are set in `resume`.
     pub(super) fn new(
@@ -95,11 +107,12 @@ impl Context {
     ) -> Self {
         let recoveries = Recoveries::default();
         result_file.count(&recoveries);
+        let limiter = limiter_of(&settings);
         Context {
             settings,
             screen: Arc::new(screen),
             interrupt,
-            limiter: Limiter::default(),
+            limiter,
             recoveries,
             resume,
             result_file,
@@ -115,8 +128,8 @@ impl Context {
     /// Returns the download pool of this command, bounded by `jobs` and by the memory.
     pub(super) fn downloads(&self) -> Downloads {
         let limits = self.settings.limits();
-        Downloads::new(self.settings.jobs.value, limits.download_window_bytes())
-            .with_max_expansion(limits.max_expansion)
+        let (jobs, connections) = (self.settings.jobs.value, self.settings.connections.value);
+        Downloads::over(connections, jobs, limits.download_window_bytes()).with_max_expansion(limits.max_expansion)
     }
 
     /// Returns true if the endpoint would get the key over an unencrypted connection to another machine, without the

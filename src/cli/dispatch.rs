@@ -292,8 +292,13 @@ fn with_serve_settings(args: Args) -> Result<Args, Failure> {
 /// Returns the flags of settings that were typed, those of every command and those of `command`.
 fn typed_settings(global: &GlobalArgs, command: &Command) -> TypedSettings {
     // Only the commands that write records have further flags of settings.
-    let plan = plan_of(command).map(|(_, plan)| plan);
-    global.settings.0.clone().with(&plan.map(|plan| plan.settings.0.clone()).unwrap_or_default())
+    let settings = match command {
+        Command::Plan(plan) => Some(&plan.settings),
+        Command::Work(work) => Some(&work.settings),
+        Command::Commit(commit) => Some(&commit.settings),
+        other => plan_of(other).map(|(_, plan)| &plan.settings),
+    };
+    global.settings.0.clone().with(&settings.map(|settings| settings.0.clone()).unwrap_or_default())
 }
 
 /// Returns the name and the flags of a command that writes records; `None` for the others.
@@ -311,6 +316,9 @@ fn plan_of(command: &Command) -> Option<(&'static str, &PipelineArgs)> {
 /// Returns the result file that was asked for, with the name of the command and the files that it reads.
 fn asked_result_file(args: &Args) -> Option<(&'static str, &Path, Vec<&Path>)> {
     let TopCommand::WithSettings(command) = &args.command else { return None };
+    if let Command::Commit(commit) = command {
+        return Some(("commit", commit.result_file.as_deref()?, Vec::new()));
+    }
     let (name, plan) = plan_of(command)?;
     Some((name, plan.result_file.as_deref()?, inputs_of(command)))
 }
@@ -351,6 +359,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Run(args) => commands::run::run(context, *args).await,
         Command::Pull(args) => commands::pull::pull(context, *args).await,
         Command::Sync(args) => commands::sync::sync(context, *args).await,
+        Command::Plan(args) => commands::plan::plan(context, *args).await,
+        Command::Work(args) => commands::work::work(context, args).await,
+        Command::Commit(args) => commands::commit::commit(context, *args).await,
         Command::Loads(command) => commands::loads::dispatch(context, command).await,
         Command::Bulk(command) => commands::bulk::bulk(context, command).await,
         Command::Convert(args) => commands::convert::convert(context, *args).await,

@@ -43,7 +43,7 @@ exits! {
     SchemaChanged = 6, "schema changed", No, "a column appeared or changed where the output could not follow";
     NoKey = 10, "no key", AfterRepair, "no API key is set";
     KeyRefused = 11, "key refused", AfterRepair, "the API refused the key";
-    NotFound = 12, "not found", No, "there is no such workflow, run, block or result";
+    NotFound = 12, "not found", No, "there is no such workflow, run, block, result or plan";
     Refused = 13, "refused", No, "the API, or the server of a URL, refused the request";
     Unreachable = 14, "unreachable", Helps, "the API cannot be reached, or keeps failing";
     DownloadBroken = 15, "download broken", Helps, "a download broke and could not be resumed";
@@ -54,6 +54,7 @@ exits! {
     RunCancelled = 21, "run cancelled", StartsNewRun, "the run was cancelled";
     RunTimedOut = 22, "run timed out", StartsNewRun, "the service stopped the run for taking too long";
     DeadlinePassed = 23, "deadline passed", Helps, "the run was still active when --deadline passed";
+    WorkLeft = 24, "work left", Helps, "items of the plan are not done yet; `drawoff work` does them";
     CannotWrite = 30, "cannot write", AfterRepair, "an output cannot be written";
     DiskFull = 31, "disk full", AfterRepair, "the disk or the quota is full";
     CannotRead = 32, "cannot read", AfterRepair, "an input cannot be read";
@@ -138,6 +139,7 @@ mod tests {
                 (21, "run cancelled"),
                 (22, "run timed out"),
                 (23, "deadline passed"),
+                (24, "work left"),
                 (30, "cannot write"),
                 (31, "disk full"),
                 (32, "cannot read"),

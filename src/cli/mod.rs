@@ -34,6 +34,7 @@ mod page_commands;
 mod parse;
 mod period;
 mod place_names;
+mod plan_place;
 mod print;
 mod report;
 #[cfg(feature = "serve")]
@@ -42,6 +43,7 @@ mod result_file;
 mod resume;
 mod run_selection;
 mod run_source;
+mod scale_args;
 mod serve_flags;
 mod serve_settings;
 pub mod settings;
@@ -57,6 +59,7 @@ mod table_url;
 mod tables;
 #[cfg_attr(not(feature = "opentelemetry"), path = "no_telemetry.rs")]
 mod telemetry;
+mod test_stop;
 #[cfg(test)]
 mod tests;
 mod typed_words;

@@ -278,6 +278,8 @@ mod tests {
     #[test]
     fn the_report_formats_counts_and_rates() {
         let report = Report {
+            input_schema: Schema::default(),
+            unseen_columns: Vec::new(),
             rows_in: 5000,
             rows_written: 4990,
             rows_there_before: 0,

@@ -13,6 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use super::dialect::InputDialect;
 use super::error::{Error, Failure};
 use super::steps_file;
+use crate::scale::PlannedStep;
 use crate::source::Source;
 use crate::transform::{ArgumentForm, Grammar, OnBadCast, RESULTS, Step};
 
@@ -27,9 +28,17 @@ pub(super) struct StepArgs {
 
 #[derive(Clone, Debug, PartialEq)]
 enum TypedStep {
-    Step { flag: &'static str, text: String },
+    Step {
+        flag: &'static str,
+        text: String,
+    },
     File(PathBuf),
+    /// The contents of a file, which a plan keeps.
+    Contents(String),
 }
+
+/// The name of a steps file whose contents are in a plan, for messages.
+const FILE_OF_PLAN: &str = "of the plan";
 
 const HEADING: &str = "Steps (in the order given)";
 
@@ -183,6 +192,9 @@ impl StepArgs {
         for typed in &self.typed {
             match typed {
                 TypedStep::File(path) => steps.extend(steps_file::read(path, self.seed)?.steps),
+                TypedStep::Contents(text) => {
+                    steps.extend(steps_file::read_text(text, FILE_OF_PLAN, self.seed)?.steps);
+                }
                 TypedStep::Step { flag, text } => {
                     let grammar = Grammar::of(flag.trim_start_matches('-')).expect("every flag has a step of its name");
                     let made = grammar.parse(text, self.seed.unwrap_or(0));
@@ -219,7 +231,7 @@ impl StepArgs {
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let steps = self.typed.iter().filter_map(|typed| match typed {
             TypedStep::File(path) => Some(path.as_path()),
-            TypedStep::Step { .. } => None,
+            TypedStep::Step { .. } | TypedStep::Contents(_) => None,
         });
         steps.chain(self.tables.iter().map(|(_, path)| path.as_path()))
     }
@@ -227,20 +239,59 @@ impl StepArgs {
     /// Returns the steps in a written form, for a digest: the flags as they were typed, a file of steps by its place. The
     /// contents of [`StepArgs::files`] are not in it.
     pub(super) fn written_form(&self) -> serde_json::Value {
-        let StepArgs { typed, seed, on_bad_cast, tables } = self;
+        let StepArgs { typed, seed, on_bad_cast: _, tables } = self;
         let typed: Vec<serde_json::Value> = typed
             .iter()
             .map(|typed| match typed {
                 TypedStep::Step { flag, text } => serde_json::json!([flag, text]),
                 TypedStep::File(_) => serde_json::json!(["--steps"]),
+                TypedStep::Contents(text) => serde_json::json!(["--steps", text]),
             })
             .collect();
-        let on_bad_cast = on_bad_cast.map(|on_bad_cast| match on_bad_cast {
-            OnBadCast::Reject => "reject",
-            OnBadCast::Null => "null",
-        });
+        let on_bad_cast = self.on_bad_cast_word();
         let tables: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
         serde_json::json!([typed, seed, on_bad_cast, tables])
+    }
+
+    /// Returns the steps as a plan keeps them: with the contents of steps files. Fails if a file cannot be read.
+    pub(super) fn planned(&self) -> Result<Vec<PlannedStep>, Failure> {
+        let planned = |typed: &TypedStep| -> Result<PlannedStep, Failure> {
+            Ok(match typed {
+                TypedStep::Step { flag, text } => {
+                    PlannedStep::Step(flag.trim_start_matches('-').to_owned(), text.clone())
+                }
+                TypedStep::Contents(text) => PlannedStep::File(text.clone()),
+                TypedStep::File(path) => {
+                    let text = std::fs::read_to_string(path);
+                    PlannedStep::File(text.map_err(|cause| Error::Read { path: path.clone(), cause })?)
+                }
+            })
+        };
+        self.typed.iter().map(planned).collect()
+    }
+
+    /// Returns the word of `--on-bad-cast`; `None` without the flag.
+    pub(super) fn on_bad_cast_word(&self) -> Option<&'static str> {
+        self.on_bad_cast.map(|on_bad_cast| match on_bad_cast {
+            OnBadCast::Reject => "reject",
+            OnBadCast::Null => "null",
+        })
+    }
+
+    /// Makes the steps that a plan keeps. The error is the step or policy that this version does not have.
+    pub(super) fn of_plan(steps: &[PlannedStep], on_bad_cast: Option<&str>) -> Result<Self, String> {
+        let typed = |step: &PlannedStep| match step {
+            PlannedStep::File(text) => Ok(TypedStep::Contents(text.clone())),
+            PlannedStep::Step(word, text) => match flags().find(|(_, grammar, _)| grammar.word == word) {
+                Some((flag, ..)) => Ok(TypedStep::Step { flag, text: text.clone() }),
+                None => Err(word.clone()),
+            },
+        };
+        Ok(StepArgs {
+            typed: steps.iter().map(typed).collect::<Result<_, _>>()?,
+            on_bad_cast: on_bad_cast.map(|word| word.parse().map_err(|_| word.to_owned())).transpose()?,
+            ..StepArgs::default()
+        })
     }
 
     /// Returns the `--table` sources with their names, in the dialect of the command's inputs if they are CSV.
@@ -258,9 +309,12 @@ impl StepArgs {
     pub(super) fn on_bad_cast(&self) -> Result<OnBadCast, Failure> {
         let mut in_files = OnBadCast::default();
         for typed in &self.typed {
-            if let TypedStep::File(path) = typed {
-                in_files = steps_file::read(path, self.seed)?.on_bad_cast.unwrap_or(in_files);
-            }
+            let file = match typed {
+                TypedStep::File(path) => steps_file::read(path, self.seed)?,
+                TypedStep::Contents(text) => steps_file::read_text(text, FILE_OF_PLAN, self.seed)?,
+                TypedStep::Step { .. } => continue,
+            };
+            in_files = file.on_bad_cast.unwrap_or(in_files);
         }
         Ok(self.on_bad_cast.unwrap_or(in_files))
     }

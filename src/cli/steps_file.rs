@@ -35,8 +35,13 @@ pub(super) struct StepsFile {
 /// Reads the steps file at `path`; `seed` is the seed of samples that have none of their own.
 pub(super) fn read(path: &Path, seed: Option<u64>) -> Result<StepsFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-    parse(&text, seed).map_err(|StepsFileError { what, hint }| {
-        let error = Error::Usage(format!("the steps file {}: {what}", path.display()));
+    read_text(&text, &path.display().to_string(), seed)
+}
+
+/// Reads the text of a steps file; `name` is that of the file in messages.
+pub(super) fn read_text(text: &str, name: &str, seed: Option<u64>) -> Result<StepsFile, Failure> {
+    parse(text, seed).map_err(|StepsFileError { what, hint }| {
+        let error = Error::Usage(format!("the steps file {name}: {what}"));
         match hint {
             Some(hint) => Failure::new(error, hint),
             None => error.into(),

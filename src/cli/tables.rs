@@ -256,6 +256,16 @@ pub(super) fn set_sources(outputs: &mut [Output], source: &str, again: bool) -> 
     Ok(())
 }
 
+/// Sets the origin of the rows of all loads among `outputs`, and the names of their sources.
+pub(super) fn set_origin(outputs: &mut [Output], origin: &str, source: &str) -> Result<(), Failure> {
+    for output in &mut *outputs {
+        if let Target::Table(target) = &mut output.target {
+            target.identity.origin = Some(origin.to_owned());
+        }
+    }
+    set_sources(outputs, source, false)
+}
+
 /// Sets the runs whose rows all loads among `outputs` get, in their order. A load that the command line identifies is not
 /// known by its runs.
 pub(super) fn set_runs(outputs: &mut [Output], runs: &[LoadMember], again: bool) -> Result<(), Failure> {

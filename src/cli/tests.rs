@@ -12,7 +12,7 @@ use crate::api::{RunId, WorkflowId};
 use crate::client::{BlockSelection, Client, IdempotencyKey, PollPace, ResultFormat, StartOptions, WatchOptions};
 use crate::format::{Compression, OutputFormat};
 use crate::net::faults::{Defect, Faulty, Framing, InjectedFault, MARK, Plan, RUN, rows_of};
-use crate::net::{Downloads, Http, HttpOptions, RetryPolicy};
+use crate::net::{Connections, Downloads, Http, HttpOptions, RetryPolicy};
 use crate::pipeline::{self, Control, Limits, Output, Target};
 use crate::secret::ApiKey;
 use crate::source::Source;
@@ -41,12 +41,14 @@ fn policy() -> RetryPolicy {
         // Longer than the pauses of a loaded machine, and short enough for a test.
         stall_time: Duration::from_millis(1000),
         idle_timeout: Duration::from_secs(10),
+        // Some files have several segments then.
+        min_segment_bytes: 4 << 10,
         ..RetryPolicy::fast()
     }
 }
 
 /// Starts a run and writes its results as `run` and `pull` do, and adds the debug text of a failure to `texts`.
-async fn start_and_pull(faulty: &Faulty, out: &Path, texts: &mut Vec<String>) -> Result<(), Error> {
+async fn start_and_pull(faulty: &Faulty, connections: usize, out: &Path, texts: &mut Vec<String>) -> Result<(), Error> {
     let options = HttpOptions::new(faulty.base.parse().expect("a URL"), Some(ApiKey::new(KEY)));
     let client = Client::new(Http::new(HttpOptions { policy: policy(), ..options }));
     let workflow = WorkflowId("w".into());
@@ -63,7 +65,7 @@ async fn start_and_pull(faulty: &Faulty, out: &Path, texts: &mut Vec<String>) ->
     let status = client.watch(&run, &watch, |_| ()).await?;
     client.require_completed(&status).await?;
     let results = client.result_links(&run, &[ResultFormat::Ndjson], BlockSelection::All).await?;
-    let downloads = Downloads::new(2, 1 << 20);
+    let downloads = Downloads::over(Connections::Count(connections), 2, 8 << 20);
     let mut sources = Vec::new();
     for (link, open) in results.links.iter().zip(client.download_requests(&run, &results)) {
         let mut source = Source::stream(link.filename.as_str(), Box::new(downloads.start(client.http(), open)));
@@ -92,7 +94,7 @@ async fn judge(plan: Plan) -> Result<Exit, String> {
     let out = folder.path().join("out.ndjson");
     let faulty = Faulty::start(plan.clone()).await;
     let mut texts = Vec::new();
-    let done = start_and_pull(&faulty, &out, &mut texts);
+    let done = start_and_pull(&faulty, plan.connections, &out, &mut texts);
     let done = tokio::time::timeout(Duration::from_secs(120), done).await.map_err(|_| "it does not end".to_owned())?;
     let outcome = match done {
         Ok(()) => Outcome::Written(std::fs::read(&out).map_err(|error| error.to_string())?),

@@ -33,8 +33,8 @@ pub use resolve::ResolvedWorkflow;
 pub use results::{BlockSelection, ResultFormat, Results, select_links};
 pub use state::{
     CompletedOutput, EarlierFormStart, FileProgress, FilePulled, Ledger, OpenLedger, OpenParts, OpenStart,
-    OpenWorkflow, OutputRecord, PartsIdentity, RecordedParts, RecordedStart, RecordedWorkflow, RejectsRecord, SeenLink,
-    StartIdentity, StartSubject, StateDir, StateError, age_at,
+    OpenWorkflow, OutputRecord, PartsIdentity, Pruned, RecordedParts, RecordedStart, RecordedWorkflow, RejectsRecord,
+    SeenLink, StartIdentity, StartSubject, StateDir, StateError, age_at,
 };
 pub use upload::{UPLOAD_EXTENSIONS, Upload};
 pub use watch::{PollPace, WatchOptions};

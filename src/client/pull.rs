@@ -5,7 +5,7 @@ use super::{BlockSelection, Client, Error, ResultFormat, WatchOptions, declared_
 use crate::api::{DownloadLink, RunId, WorkflowId};
 use crate::column::Schema;
 use crate::format::Format;
-use crate::net::{Download, Downloads};
+use crate::net::{Connections, Download, Downloads};
 use crate::pipeline::{ExecutionPlan, Limits, SchemaSource};
 use crate::source::{ByteSource, Source};
 
@@ -21,6 +21,8 @@ pub struct PullOptions {
     pub limits: Limits,
     /// Downloads that are active at a time. Default: 4.
     pub jobs: usize,
+    /// Connections over which one large file comes. Default: as many as bring more.
+    pub connections: Connections,
 }
 
 impl Default for PullOptions {
@@ -30,6 +32,7 @@ impl Default for PullOptions {
             blocks: BlockSelection::Final,
             limits: Limits::default(),
             jobs: 4,
+            connections: Connections::Auto,
         }
     }
 }
@@ -95,7 +98,7 @@ impl Client {
         self.require_completed(&status).await?;
         let results = self.result_links(run, &options.formats, options.blocks).await?;
         let declared = self.declared_types_of(&status.workflow_id).await;
-        let downloads = Downloads::new(options.jobs, options.limits.download_window_bytes())
+        let downloads = Downloads::over(options.connections, options.jobs, options.limits.download_window_bytes())
             .with_max_expansion(options.limits.max_expansion);
         let opens = self.download_requests(run, &results).into_iter();
         let sources = opens

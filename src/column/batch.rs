@@ -51,14 +51,12 @@ impl Morsel {
         Morsel::from_vec(self.records()[..end].to_vec(), self.byte_offset, self.source_index)
     }
 
-    /// Copies the first records that fit into `bytes`, or the first record if that is longer.
-    /// Assumes that records end at line feeds.
+    /// Copies the records that begin before byte `bytes`, at least the first; the last of them is whole. Where a record begins
+    /// does not depend on the division of the input into morsels. Assumes that records end at line feeds.
     pub fn beginning(&self, bytes: usize) -> Self {
-        let records = self.records();
-        let whole = memchr::memrchr(b'\n', &records[..bytes.min(self.len)]);
-        let end = whole.or_else(|| memchr::memchr(b'\n', records)).map_or(self.len, |at| at + 1);
-        let end = if self.len <= bytes { self.len } else { end };
-        Morsel::from_vec(records[..end].to_vec(), self.byte_offset, self.source_index)
+        let from = bytes.saturating_sub(1).min(self.len);
+        let end = memchr::memchr(b'\n', &self.records()[from..]).map_or(self.len, |at| from + at + 1);
+        self.first(end)
     }
 
     /// Returns the records without the padding.

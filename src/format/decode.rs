@@ -1,6 +1,7 @@
 //! Results and rules of decoding one morsel, shared by the formats: a batch with its rejects, or the
 //! wider schema that the morsel needs first. The decoders are in [`super::csv`] and [`super::ndjson`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Reject;
@@ -51,6 +52,8 @@ pub struct RejectedRecord {
     pub line: u64,
     /// Records before it in the morsel, rejected ones included.
     pub record: u64,
+    /// True if the record is valid, and an output whose columns stay as they are cannot hold it.
+    pub is_misfit: bool,
 }
 
 /// A value or key that the schema does not hold, positioned relative to its morsel.
@@ -117,6 +120,12 @@ impl EnforcedColumns<'_> {
     }
 }
 
+/// The columns of outputs that stay as they are.
+pub trait OutputColumns: std::fmt::Debug + Send + Sync {
+    /// Returns the reason for which no record can have a value in the column `name`; `None` if it can.
+    fn refusal(&self, name: &str) -> Option<Cow<'static, str>>;
+}
+
 /// Rules for the records of a morsel besides the schema.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordRules<'a> {
@@ -133,6 +142,8 @@ pub struct RecordRules<'a> {
     pub cell_kinds: bool,
     /// Columns whose values are kept as they were read, too, where their type forgets something of them.
     pub as_read: AsReadColumns<'a>,
+    /// Records with a value in another column are rejected; `None` if columns may be added.
+    pub output_columns: Option<&'a dyn OutputColumns>,
 }
 
 /// Columns by name.

@@ -151,6 +151,8 @@ pub(crate) struct Plan {
     pub starts: Vec<InjectedFault>,
     pub polls: Vec<InjectedFault>,
     pub links: Vec<InjectedFault>,
+    /// Connections over which the client may download a file.
+    pub connections: usize,
 }
 
 impl Plan {
@@ -167,6 +169,7 @@ impl Plan {
             starts: api(&mut rng, &[InjectedFault::Cut(500), InjectedFault::Reset(0)]),
             polls: api(&mut rng, &[InjectedFault::NotYet, InjectedFault::Cut(300)]),
             links: api(&mut rng, &[InjectedFault::Unsigned, InjectedFault::Cut(300)]),
+            connections: 1 + rng.below(5),
         }
     }
 }
@@ -473,11 +476,14 @@ impl Server {
         };
         let named = tag.as_ref().map(|(_, value)| value.as_str());
         let same = file.ignores_if_range || seen.header("if-range").is_none_or(|asked| Some(asked) == named);
-        let from =
-            seen.header("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-        let from =
-            from.filter(|_| file.ranges && same && fault != InjectedFault::Whole && file.encoding == Compression::None);
-        let mut response = match from {
+        let range = seen.header("range").and_then(|range| {
+            let (from, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            let end = last.parse::<usize>().map_or(bytes.len(), |last| bytes.len().min(last + 1));
+            Some((from.parse::<usize>().ok()?, end))
+        });
+        let range = range
+            .filter(|_| file.ranges && same && fault != InjectedFault::Whole && file.encoding == Compression::None);
+        let mut response = match range {
             None => {
                 let mut response = FaultyResponse::new(200, compressed(file.encoding, &bytes));
                 match file.encoding {
@@ -487,20 +493,23 @@ impl Server {
                 }
                 response
             }
-            Some(from) if from >= bytes.len() => {
+            Some((from, _)) if from >= bytes.len() => {
                 let mut response = FaultyResponse::new(416, "");
                 response.headers.push(("Content-Range", format!("bytes */{}", bytes.len())));
                 response
             }
-            Some(mut from) => {
+            Some((mut from, end)) => {
                 if fault == InjectedFault::WrongRange {
                     from -= from.min(7);
                 }
-                let mut response = FaultyResponse::new(206, &bytes[from..]);
-                response.headers.push(("Content-Range", format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())));
+                let mut response = FaultyResponse::new(206, &bytes[from..end]);
+                response.headers.push(("Content-Range", format!("bytes {from}-{}/{}", end - 1, bytes.len())));
                 response
             }
         };
+        if file.ranges {
+            response.headers.push(("Accept-Ranges", "bytes".to_owned()));
+        }
         response.headers.extend(tag);
         response.framing = file.framing;
         response.fault = fault;

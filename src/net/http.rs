@@ -4,35 +4,33 @@
 //! [`Http::get_file`], and [`super::download`] decides on retries. The key is attached here and nowhere else.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::multipart::Form;
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect};
+use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout;
 use url::Url;
 
 use super::body::{BodyError, ResponseBody};
+use super::clients::{ClientPurpose, Clients, MAX_REDIRECTS};
 use super::error::{innermost, without_public_query};
-use super::limiter::{Limiter, REQUESTS_PER_MINUTE};
+use super::limiter::Limiter;
 use super::recoveries::Recoveries;
 use super::request_log::{RequestLog, log_wait};
 use super::response::{content_encoding, header, json_error_text, refusal, requested_delay, seconds_ahead, undecoded};
 use super::retry::{FOREIGN_REFUSAL_TRIES, Repeatability, RetryAdvice, RetryBudget, RetryPolicy, TransportFailure};
-use super::tls::{bad_certificate, client_builder, http1_client_builder};
-use super::trust::{TrustedHost, is_downgrade, is_loopback};
+use super::tls::bad_certificate;
+use super::trust::{TrustedHost, is_downgrade};
 use super::{Error, Kind};
 use crate::api;
 use crate::secret::{ApiKey, SecretUrl};
 
 /// Callback before each wait: the error that caused it, and the delay.
 pub type OnWait = Arc<dyn Fn(&Error, Duration) + Send + Sync>;
-
-/// Redirects followed per request; one more is an error.
-const MAX_REDIRECTS: usize = 10;
 
 /// Idle timeouts that may pass between the last byte of an upload and the response: the server reads the whole file
 /// before it responds. 10 times 30 s by default.
@@ -47,10 +45,6 @@ const BODY_PIECE_BYTES: usize = 16 << 10;
 
 /// UTF-8's byte order mark, which some servers put before JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Interval of HTTP/2 keep-alive pings on idle API connections. Without them the pool would hand out a dead connection
-/// again and again.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A client for one base URL and one key. Cheap to clone.
 ///
@@ -68,8 +62,7 @@ struct Inner {
     verified: AtomicBool,
     /// Seconds by which the server's clock is ahead of this machine's, by its last response; 0 until one names its time.
     seconds_ahead: AtomicI64,
-    /// One client per purpose and proxy use, created on first use; see [`Http::client`] for the index.
-    clients: [OnceLock<Client>; 4],
+    clients: Clients,
 }
 
 /// Configuration of an [`Http`].
@@ -114,15 +107,6 @@ struct Failed {
     named_delay: Option<Duration>,
     /// The server may have processed the request all the same.
     maybe_processed: bool,
-}
-
-/// The purpose of a client, which decides its redirects and its connection pool.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ClientPurpose {
-    /// API calls: HTTP/2, pooled connections, redirects within one origin.
-    Calls,
-    /// Files behind links: HTTP/1.1, one connection per request, redirects followed by [`Http::get_file`].
-    Files,
 }
 
 /// The body of a request.
@@ -233,7 +217,7 @@ impl Http {
             responded: AtomicBool::new(false),
             verified: AtomicBool::new(false),
             seconds_ahead: AtomicI64::new(0),
-            clients: Default::default(),
+            clients: Clients::default(),
         }))
     }
 
@@ -336,7 +320,10 @@ impl Http {
     async fn acquire(&self, key: &ApiKey, method: &'static str, url: &Url) {
         let report_wait = |delay| {
             if let Some(on_wait) = &self.0.options.on_wait {
-                let text = format!("at most {REQUESTS_PER_MINUTE} requests per minute are allowed for one key");
+                let text = format!(
+                    "at most {} requests per minute are allowed for one key",
+                    self.0.options.limiter.per_minute()
+                );
                 let error = Error::new(Kind::RateLimited, method, url.as_str()).for_api_call(url).with_text(text);
                 on_wait(&error, delay);
             }
@@ -406,6 +393,15 @@ impl Http {
         &self.0.options.recoveries
     }
 
+    fn client(&self, url: &Url, purpose: ClientPurpose) -> Result<&reqwest::Client, Error> {
+        self.0.clients.get(url, purpose, self.policy().connect_timeout)
+    }
+
+    /// Returns true if requests for `url` carry the key, and so count towards its rate limit.
+    pub(super) fn sends_key_to(&self, url: &Url) -> bool {
+        self.key_for(url).is_some()
+    }
+
     /// Returns the key, if `url` is of the API's own origin or of a trusted host.
     fn key_for(&self, url: &Url) -> Option<&ApiKey> {
         let options = &self.0.options;
@@ -421,6 +417,7 @@ impl Http {
         &self,
         link: &SecretUrl,
         headers: &HeaderMap,
+        purpose: ClientPurpose,
     ) -> Result<FileResponse, (Error, TransportFailure)> {
         let fail = |url: &str, text: &str| {
             (Error::new(Kind::BadResponse, "GET", url).with_text(text), TransportFailure::Unsendable)
@@ -435,8 +432,7 @@ impl Http {
                 return Err(fail(url.as_str(), "the scheme of the link is neither http nor https"));
             }
             let key = self.key_for(&url);
-            let mut request =
-                self.client(&url, ClientPurpose::Files).map_err(fatal)?.get(url.clone()).headers(headers.clone());
+            let mut request = self.client(&url, purpose).map_err(fatal)?.get(url.clone()).headers(headers.clone());
             // Requests without the key do not count towards its rate limit.
             if let Some(key) = key {
                 self.acquire(key, "GET", &url).await;
@@ -693,32 +689,6 @@ impl Http {
             }
         }
     }
-
-    /// Returns the client for `url`, created on first use. Loopback addresses never go through a proxy.
-    fn client(&self, url: &Url, purpose: ClientPurpose) -> Result<&Client, Error> {
-        // Two bits: purpose and proxy use.
-        let loopback = is_loopback(url);
-        let slot = &self.0.clients[usize::from(purpose == ClientPurpose::Files) + 2 * usize::from(loopback)];
-        if let Some(client) = slot.get() {
-            return Ok(client);
-        }
-        let builder = match purpose {
-            ClientPurpose::Calls => for_calls(client_builder()),
-            ClientPurpose::Files => for_files(http1_client_builder()),
-        };
-        let builder = builder
-            .user_agent(concat!("drawoff/", env!("CARGO_PKG_VERSION")))
-            .referer(false)
-            // Retries are decided by the table in `retry`, not by the client library.
-            .retry(reqwest::retry::never())
-            .connect_timeout(self.policy().connect_timeout);
-        let builder = if loopback { builder.no_proxy() } else { builder };
-        let client = builder.build().map_err(|error| {
-            Error::from_reqwest(error, "GET", url.as_str()).with_text("cannot create an HTTP client")
-        })?;
-        // If another thread was faster, its client is used and this one dropped.
-        Ok(slot.get_or_init(|| client))
-    }
 }
 
 /// Returns a body that counts in `sent` the bytes that the connection took.
@@ -734,41 +704,6 @@ fn counted_body(json: Bytes, sent: Arc<AtomicU64>) -> reqwest::Body {
 fn timeout_error(waited: Duration, method: &'static str, url: &Url) -> Error {
     Error::new(Kind::Unreachable, method, url.as_str())
         .with_text(format!("timed out: no data for {} s", waited.as_secs()))
-}
-
-/// Configures a client for API calls. They carry the key, so redirects are followed within their origin only. Responses may
-/// be compressed; their limit counts decoded bytes.
-fn for_calls(builder: ClientBuilder) -> ClientBuilder {
-    let policy = redirect::Policy::custom(move |attempt| {
-        // A redirect to another origin is not followed but returned: `send_once` makes it an error that names the
-        // target.
-        let Some(from) = attempt.previous().last() else { return attempt.stop() };
-        let elsewhere = from.origin() != attempt.url().origin();
-        if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many redirects")
-        } else if elsewhere {
-            attempt.stop()
-        } else {
-            attempt.follow()
-        }
-    });
-    builder
-        .redirect(policy)
-        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, br"))]))
-        // See [`super::body`].
-        .no_gzip()
-        .zstd(true)
-        .brotli(true)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .http2_keep_alive_timeout(KEEP_ALIVE_INTERVAL / 2)
-        .http2_keep_alive_while_idle(true)
-}
-
-/// Configures a client for files. Each request has a connection of its own, so that the attempt after a stall does not
-/// reuse the stalled one, as HTTP/2 would. Redirects are followed by [`Http::get_file`]. Nothing is decoded here: offsets,
-/// lengths and the end of a file count in the bytes that were sent.
-fn for_files(builder: ClientBuilder) -> ClientBuilder {
-    builder.redirect(redirect::Policy::none()).pool_max_idle_per_host(0).no_gzip().no_zstd().no_brotli().no_deflate()
 }
 
 /// The response to a request for a file, of any status that is not a redirect.

@@ -4,6 +4,7 @@
 //! terminal. The API key goes only to the API's own origin and to trusted hosts, and every URL in an error is redacted.
 
 mod body;
+mod clients;
 mod clock;
 mod download;
 mod error;
@@ -21,6 +22,8 @@ mod response;
 mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;
+#[cfg(test)]
+mod segment_tests;
 pub mod spans;
 #[cfg(test)]
 mod tests;
@@ -30,7 +33,7 @@ mod trust;
 pub use clock::Clock;
 #[cfg(test)]
 pub(crate) use clock::manual::Manual;
-pub use download::{Download, DownloadRequest, Downloads, Stopper};
+pub use download::{Connections, Download, DownloadRequest, Downloads, Stopper};
 pub use error::{Error, Kind};
 pub use http::{ApiRequest, ApiResponse, Body, Http, HttpOptions, OnWait, key_problem};
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};

@@ -221,11 +221,17 @@ pub struct RetryPolicy {
     pub stall_time: Duration,
     /// Maximum size of an API response; a longer one is an error. Default 64 MiB: some hold rows.
     pub max_response_bytes: usize,
+    /// Smallest range of a file that is requested over several connections. Default 512 KiB: below, requests cost more than
+    /// they bring.
+    pub min_segment_bytes: usize,
     /// Source of jitter: returns a number in 0..1.
     pub jitter: fn() -> f64,
     /// Clock of the delays between attempts. Timeouts on sockets use the system's clock.
     pub clock: Clock,
 }
+
+/// Default of [`RetryPolicy::min_segment_bytes`].
+pub(super) const MIN_SEGMENT_BYTES: usize = 512 << 10;
 
 impl Default for RetryPolicy {
     fn default() -> Self {
@@ -239,6 +245,7 @@ impl Default for RetryPolicy {
             min_bytes_per_second: 1 << 10,
             stall_time: Duration::from_secs(30),
             max_response_bytes: 64 << 20,
+            min_segment_bytes: MIN_SEGMENT_BYTES,
             jitter,
             clock: Clock::System,
         }

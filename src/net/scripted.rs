@@ -29,6 +29,12 @@ impl Reply {
         self
     }
 
+    /// Omits a response header.
+    pub(crate) fn without_header(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Closes the connection after `bytes` bytes of the body, and keeps the announced length.
     pub(crate) fn cut_at(mut self, bytes: usize) -> Self {
         self.body.truncate(bytes);

@@ -368,6 +368,9 @@ pub enum SchemaChange {
     /// A column that a step flattened from objects, where later records have other values.
     #[error("column `{0}` was flattened from objects, but later records have other values there")]
     ColumnGone(String),
+    /// A record that does not fit a table, under [`SchemaPolicy::Fail`](super::SchemaPolicy::Fail).
+    #[error("{0}; the record does not fit the table, and the schema policy is `fail`")]
+    Misfit(Reject),
     /// A derived column whose type changed after rows were written, other than by widening.
     #[error("the type of column `{0}` changed after rows were written")]
     TypeChanged(String),
@@ -494,6 +497,11 @@ impl Error {
 
     /// Converts an error of a query's rows: the query was planned, and failed at a value or at its memory limit.
     pub(super) fn of_query_rows(error: BoxedError) -> Error {
+        // Rows of files of drawoff's own have errors of the engine already.
+        let error = match error.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(other) => other,
+        };
         match error.downcast::<SqlError>() {
             Ok(error) if error.exhausted => Error::QueryMemory(error.message),
             Ok(error) => Error::QueryValue { message: error.message, hint: error.hint },

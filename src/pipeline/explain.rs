@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::cell_kinds::{ColumnKinds, TextColumn};
 use super::error::Error;
-use super::input::{Item, SourceReader, can_be_reread, set_columns_read, source_columns, take_sample_on_thread};
+use super::input::{
+    Item, SourceReader, can_be_reread, first_records, set_columns_read, source_columns, take_sample_on_thread,
+};
 use super::plan::{Limits, SchemaSource};
 use super::progress::Control;
 use super::schema::{HeaderNotes, SchemaRules, known_columns};
@@ -68,7 +70,8 @@ pub fn explain_steps(
     let mut cell_kinds = ColumnKinds::default();
     // Lines of each source before its next morsel.
     let mut lines_before = BTreeMap::new();
-    for item in &sample {
+    for item in first_records(&sample, limits.sample_bytes) {
+        let item = &*item;
         if let Item::Morsel(morsel, info) = item {
             let inferred = rules.infer_columns(morsel, info, true);
             let header_lines = info.csv.as_ref().map_or(0, |csv| csv.header.lines);

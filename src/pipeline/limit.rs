@@ -85,7 +85,7 @@ impl LimitFinder {
         let columns = source_columns.to_vec();
         let mut prepared = Prepared::new(&plan, type_merge, sample, is_one_source, vec![None], columns).ok()?;
         prepared.rules.demands.record_spans = true;
-        let seen = schema_of_sample(&prepared.rules, sample, plan.limits.worker_count());
+        let seen = schema_of_sample(&prepared.rules, sample, plan.limits.sample_bytes, plan.limits.worker_count());
         let shared = ExecutionState::new(prepared, seen).ok()?;
         let steps = shared.prepared.writer_steps()?;
         let pool = BufferPool::new(plan.limits.morsel_bytes, 1);

@@ -57,13 +57,14 @@ pub use cut::{Cutter, Part, PartFormat, PartLimits};
 pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionError, PlanError, SchemaChange};
 pub use execute::execute;
 pub use explain::{Explained, explain_steps};
+pub use input::TypedPart;
 pub use output::{DirectoryConflict, SUCCESS, SharedName, check_results_replaceable, is_result, may_continue_in};
 pub use plan::{Directory, ExecutionPlan, Limits, OnBadRecord, Output, SchemaFrom, SchemaPolicy, SchemaSource, Target};
 pub use progress::Control;
 pub use read::{BatchReader, TypedReader, read_batches};
 pub use rejects::is_rejects_file;
 pub use report::Report;
-pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, describe_schema};
+pub use schema::{DescribedSchema, SetBy, TypeFrom, check_steps, check_steps_of_run, columns_after, describe_schema};
 pub use statistics::{CollectedStatistics, collect_statistics};
 
 #[cfg(test)]

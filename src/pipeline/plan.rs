@@ -170,6 +170,9 @@ pub struct SchemaSource {
     pub from: SchemaFrom,
     /// The policy for a late change.
     pub policy: SchemaPolicy,
+    /// True if other executions read further records under the same steps, which were checked before: a column that no record
+    /// of this one has is then no error, and the report names it.
+    pub is_part: bool,
 }
 
 /// The records that column names and types are inferred from before the first one is written.

@@ -2,6 +2,7 @@
 //! outputs as workers know them. Decides which steps run in workers and which in the writer; never reads a record by
 //! itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::error::{Error, PlanError};
@@ -11,6 +12,7 @@ use super::plan::{ExecutionPlan, Limits, OnBadRecord, Output, SchemaPolicy, Targ
 use super::schema::{AsReadDemand, Demands, SchemaRegistry, SchemaRules, UnseenColumns, known_columns};
 use super::sequencer::Sequencer;
 use crate::column::{Batch, Schema, TypeMerge};
+use crate::format::decode::OutputColumns;
 use crate::format::ndjson::ValueTypes;
 use crate::format::{OutputFormat, RowForm};
 use crate::transform::{
@@ -33,6 +35,8 @@ pub(super) struct Prepared {
     on_bad_cast: OnBadCast,
     /// Columns that steps name and the sample did not have.
     pub unseen: UnseenColumns,
+    /// See [`SchemaSource::is_part`](super::SchemaSource::is_part).
+    pub is_part: bool,
     /// True if text outputs beside typed ones, or tables, take values as they were read.
     writes_as_read: bool,
     /// True if a step ends the execution after a number of rows.
@@ -42,6 +46,8 @@ pub(super) struct Prepared {
     pub in_chunks: bool,
     /// The policy for a bad record.
     pub on_bad_record: OnBadRecord,
+    /// True if a record that does not fit a table ends the execution, whatever the policy for bad records.
+    pub stops_at_misfits: bool,
     /// True if rejects keep their raw records, for a rejects file.
     pub keep_rejects: bool,
     /// True if an output is live, so that rows are sent as soon as possible.
@@ -106,7 +112,8 @@ impl Prepared {
             }
         };
         let are_records = !has_query && !are_rows;
-        let opaque_except = match are_records && takes_opaque(plan, type_merge) {
+        let is_judged = are_judged_by_tables(plan, &tables);
+        let opaque_except = match are_records && takes_opaque(plan, type_merge, is_judged) {
             true => columns_opened(&steps),
             false => None,
         };
@@ -116,8 +123,11 @@ impl Prepared {
         // A record to which columns are appended cannot be copied.
         let copies = source_columns.is_empty();
         let text_as_read = are_records && writes_as_read(plan, &steps, typed, type_merge, copies);
-        // Nested values go into tables as their own JSON text: a null key there is not an absent one.
-        let tables_as_read = are_records && plan.outputs.iter().any(|output| output.format == OutputFormat::Table);
+        // Nested values go into tables as their own JSON text: a null key there is not an absent one. A cell of CSV is what its
+        // column of the table makes of it, also where the table is made of files.
+        let has_tables = plan.outputs.iter().any(|output| output.format == OutputFormat::Table)
+            || type_merge == TypeMerge::Text && tables.iter().flatten().next().is_some();
+        let tables_as_read = are_records && has_tables;
         let writes_as_read = text_as_read || tables_as_read;
         let mut demands = demands(plan, &steps, typed, copies);
         match (text_as_read, tables_as_read) {
@@ -137,7 +147,15 @@ impl Prepared {
         demands.record_spans |= in_chunks;
         let rules = SchemaRules::new(&plan.schema, demands, type_merge, &plan.limits);
         let maps = tables.iter().flatten().flat_map(|table| table.encoder.columns_with_maps().fields).collect();
-        let rules = rules.with_source_columns(source_columns).with_maps(Schema::new(maps));
+        let mut rules = rules.with_source_columns(source_columns).with_maps(Schema::new(maps));
+        if is_judged {
+            rules.leave_to_tables();
+            // Steps may make other columns of those of the records.
+            let encoders: Vec<_> = tables.iter().flatten().map(|table| table.encoder.clone()).collect();
+            if plan.steps.is_empty() && type_merge == TypeMerge::Json {
+                rules.output_columns = Some(Arc::new(TableColumns(encoders)));
+            }
+        }
         let is_json = |item: &Item| matches!(item, Item::Morsel(_, info) if info.csv.is_none());
         if sample.iter().any(is_json) {
             rules.require_types_of_json()?;
@@ -156,8 +174,10 @@ impl Prepared {
             unseen: UnseenColumns::new(unseen),
             writes_as_read,
             in_chunks,
+            is_part: plan.schema.is_part,
             has_limit: steps.iter().any(|step| step.properties().has_limit),
             on_bad_record: plan.on_bad_record,
+            stops_at_misfits: plan.schema.policy == SchemaPolicy::Fail,
             keep_rejects: plan.rejects.is_some(),
             is_live: plan.outputs.iter().any(|output| output.is_live(plan.whole_streams)),
             limits: plan.limits.clone(),
@@ -251,8 +271,31 @@ struct TableCheck(Arc<dyn RowEncoder>);
 impl RowCheck for TableCheck {
     fn bad_rows(&self, batch: &Batch) -> Vec<FailedRow> {
         let unfit = self.0.unfit(batch).into_iter();
-        unfit.map(|UnfitRow { row, path, reason }| FailedRow { row, path, reason: reason.into() }).collect()
+        let failed = |UnfitRow { row, path, reason }| FailedRow { row, path, reason: reason.into(), is_misfit: true };
+        unfit.map(failed).collect()
     }
+}
+
+/// The columns of tables that stay as they are.
+#[derive(Debug)]
+struct TableColumns(Vec<Arc<dyn RowEncoder>>);
+
+impl OutputColumns for TableColumns {
+    fn refusal(&self, name: &str) -> Option<Cow<'static, str>> {
+        self.0.iter().find_map(|encoder| encoder.refusal(name))
+    }
+}
+
+/// Returns true if nothing but tables with columns that stay as they are decides which records fit: no explicit schema, and
+/// no other output, whose columns and types are those of the first records.
+fn are_judged_by_tables(plan: &ExecutionPlan, tables: &[Option<TableRows>]) -> bool {
+    let schema = &plan.schema;
+    let is_fixed = |table: &Option<TableRows>| table.as_ref().is_some_and(|table| table.encoder.has_fixed_columns());
+    schema.policy != SchemaPolicy::Evolve
+        && schema.enforced.is_none()
+        && schema.extra_column.is_none()
+        && !tables.is_empty()
+        && tables.iter().all(is_fixed)
 }
 
 /// Rejects combinations of outputs that exclude each other.
@@ -272,11 +315,11 @@ fn check_outputs(plan: &ExecutionPlan) -> Result<(), PlanError> {
 
 /// Returns true if nothing but steps looks into nested values of records: all outputs are tables, which take their text,
 /// and no rule of the schema depends on what is inside.
-fn takes_opaque(plan: &ExecutionPlan, type_merge: TypeMerge) -> bool {
+fn takes_opaque(plan: &ExecutionPlan, type_merge: TypeMerge, is_judged: bool) -> bool {
     let schema = &plan.schema;
     type_merge == TypeMerge::Json
         && plan.outputs.iter().all(|output| output.format == OutputFormat::Table)
-        && schema.policy == SchemaPolicy::Evolve
+        && (schema.policy == SchemaPolicy::Evolve || is_judged)
         && schema.enforced.is_none()
         && schema.extra_column.is_none()
 }

@@ -41,6 +41,11 @@ pub struct Report {
     pub elapsed: Duration,
     /// The final columns of the outputs.
     pub schema: Schema,
+    /// The final columns of the records, before all steps, of an execution that reads a part of the records; else empty.
+    pub input_schema: Schema,
+    /// Columns that steps refer to and no record had, of an execution that reads [a part](super::SchemaSource::is_part) of the
+    /// records; elsewhere they are an error.
+    pub unseen_columns: Vec<String>,
     /// Path and bytes of each file that was made.
     pub files: Vec<(PathBuf, u64)>,
     /// The name of each table that was loaded, and the outcome.

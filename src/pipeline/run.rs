@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::budget::Sizes;
-use super::error::{Error, PlanError};
+use super::error::{Error, PlanError, SchemaChange};
 use super::input::{
     Item, SourceDigests, SourceReader, can_be_reread, reopen, set_columns_read, source_columns, take_sample_on_thread,
 };
@@ -16,10 +16,10 @@ use super::prepared::{ExecutionState, Prepared};
 use super::progress::{CANCEL_POLL, Control};
 use super::rejects::RejectsFile;
 use super::report::Report;
-use super::schema::{SchemaRegistry, full_schema, schema_of_sample};
+use super::schema::{full_schema, schema_of_sample};
 use super::threads::with_workers;
 use super::writer::Writer;
-use crate::column::{Field, Schema, Type, TypeMerge};
+use crate::column::TypeMerge;
 use crate::format::frame::BufferPool;
 use crate::sink::TargetKind;
 use crate::source::Source;
@@ -156,7 +156,10 @@ fn attempt(
     // Where the sample is the whole input, a column that steps refer to and no record has is an error before any is
     // written; else the writer finds it at the end, before an output appears.
     let is_whole = n_sources == sample.iter().filter(|item| matches!(item, Item::SourceEnd(_))).count();
-    if is_whole && let Some(error) = prepared.unseen.error_in(&sample, &plan.limits, &plan.schema, type_merge) {
+    if is_whole
+        && !plan.schema.is_part
+        && let Some(error) = prepared.unseen.error_in(&sample, &plan.limits, &plan.schema, type_merge)
+    {
         return Err(error.into());
     }
     // No record behind a row limit decides on a column or a type. A name is no mistake if one of them has it.
@@ -168,23 +171,21 @@ fn attempt(
     let many_columnar = n_sources > 1 && sample.iter().any(|item| matches!(item, Item::Rows(..)));
     let auto = plan.schema.from == SchemaFrom::Auto;
     let full = mode.full || auto && (typed_text || many_columnar);
+    let (sample_bytes, workers) = (plan.limits.sample_bytes, plan.limits.worker_count());
     let seen = match reread {
         // Of all records, if that was asked for; else of those that are needed.
-        Some(_) if full && is_cut && auto => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
+        Some(_) if full && is_cut && auto => schema_of_sample(&prepared.rules, &sample, usize::MAX, workers),
         Some(reread) if full && prepared.has_limit && auto => {
             let finder = LimitFinder::new(plan, type_merge, &sample, n_sources == 1, &source_columns);
             schema_within_limit(&prepared, reread, &plan.limits, finder, control)?
         }
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
-        _ => schema_of_sample(&prepared.rules, &sample, plan.limits.worker_count()),
+        _ => schema_of_sample(&prepared.rules, &sample, sample_bytes, workers),
     };
-    let mut shared = ExecutionState::new(prepared, seen)?;
+    let may_start_over = mode.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
+    let shared = ExecutionState::new(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let notes = check_columns(&shared, &mut outputs)?;
-    if let Some(columns) = columns_with_table(&shared, &outputs) {
-        // No worker has begun.
-        shared.registry = Arc::new(SchemaRegistry::new(columns));
-    }
     let mut writer = Writer::new(&shared, outputs, rejects, n_sources, digests, may_start_over && !full, control);
     writer.add_notes(notes);
     if is_cut {
@@ -192,7 +193,7 @@ fn attempt(
     }
     let (totals, finished) =
         match with_workers(&shared, reader, sample, &pool, |group_results| writer.run(group_results))? {
-            Err(error @ (Error::Schema { .. } | Error::Load(LoadError::SpellingLost { .. }))) if may_start_over => {
+            Err(error) if may_start_over && can_be_avoided(&error) => {
                 return Err(AttemptEnd::StartOver(error));
             }
             result => result?,
@@ -212,6 +213,8 @@ fn attempt(
         cells_changed: totals.sheet.cells_changed(),
         elapsed: Duration::ZERO,
         schema: finished.columns,
+        input_schema: totals.input_schema,
+        unseen_columns: totals.unseen_columns,
         files: finished.files,
         loads: finished.loads,
         rejects: finished.rejects,
@@ -223,33 +226,21 @@ fn attempt(
     })
 }
 
+/// Returns true for an error that a schema inferred from all records may avoid.
+fn can_be_avoided(error: &Error) -> bool {
+    match error {
+        Error::Schema { change, .. } => !matches!(change, SchemaChange::Misfit(_)),
+        Error::Load(LoadError::SpellingLost { .. }) => true,
+        _ => false,
+    }
+}
+
 /// Checks the columns that are known so far against the tables among the outputs. Returns sentences for the report.
 fn check_columns(shared: &ExecutionState, outputs: &mut [OutputWriter]) -> Result<Vec<String>, Error> {
     // Steps that fail on these columns report a better error when they are applied.
     let Ok(columns) = shared.prepared.columns_after_steps(&shared.registry.current()) else { return Ok(Vec::new()) };
     let notes = outputs.iter_mut().map(|output| output.check_columns(&columns)).collect::<Result<Vec<_>, _>>()?;
     Ok(notes.into_iter().flatten().collect())
-}
-
-/// Returns the columns that are known with those of the table that is the only output, under a policy by which the columns
-/// stay as they are: records may have them wherever they are first seen. The table judges their values one by one, so that they
-/// are of all types. `None` where an explicit schema names the columns, and where steps change them.
-fn columns_with_table(shared: &ExecutionState, outputs: &[OutputWriter]) -> Option<Schema> {
-    let rules = &shared.prepared.rules;
-    let known = shared.registry.current();
-    let is_bound = rules.policy == SchemaPolicy::Evolve || rules.contract.is_some() || rules.extra_column.is_some();
-    if is_bound || outputs.len() != 1 || rules.type_merge != TypeMerge::Json {
-        return None;
-    }
-    let names = |schema: &Schema| schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
-    let mut joined = (*known).clone();
-    for name in outputs[0].columns_of_table() {
-        if joined.position(&name).is_none() && joined.fields.len() < rules.max_columns {
-            joined.fields.push(Field::new(name, Type::Json));
-        }
-    }
-    let after = |columns: &Schema| shared.prepared.columns_after_steps(columns).ok().map(|columns| names(&columns));
-    (after(&known)? == names(&known) && after(&joined)? == names(&joined)).then_some(joined)
 }
 
 /// Opens all outputs of `plan` under temporary names. Files that rows are appended to are locked in the order of their

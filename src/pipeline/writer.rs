@@ -45,6 +45,10 @@ pub(super) struct Totals {
     pub sheet: SheetCounts,
     /// Sentences for the user, such as one about a renamed column.
     pub notes: Vec<String>,
+    /// See [`Report::input_schema`](super::report::Report::input_schema).
+    pub input_schema: Schema,
+    /// See [`Report::unseen_columns`](super::report::Report::unseen_columns).
+    pub unseen_columns: Vec<String>,
     /// See [`Report::other_delimiter`](super::report::Report::other_delimiter).
     pub other_delimiter: Option<u8>,
     /// See [`Report::text_columns`](super::report::Report::text_columns).
@@ -420,6 +424,9 @@ impl<'a> Writer<'a> {
             if ends_open && source.is_stream && i + 1 == n_rejects {
                 return Err(Error::LastLine { position, reject: rejected.reject });
             }
+            if rejected.is_misfit && self.prepared.stops_at_misfits {
+                return Err(Error::Schema { position, change: SchemaChange::Misfit(rejected.reject) });
+            }
             self.reject(position, rejected.reject, raw)?;
         }
         self.morsel_starts
@@ -751,6 +758,7 @@ impl<'a> Writer<'a> {
         // A name that no record has is a mistake, and rows that a step kept or left out by it are wrong. Without records
         // nothing is known of it.
         if t.rows_in > t.rows_rejected
+            && !self.prepared.is_part
             && let Some(error) = self.prepared.unseen.error()
         {
             return Err(error);
@@ -765,6 +773,10 @@ impl<'a> Writer<'a> {
         // Now it is certain that a column without values stays without: its type is final.
         let columns = self.prepared.columns_after_steps_if(true, &schema)?;
         self.require_types_kept(&columns)?;
+        if self.prepared.is_part {
+            self.totals.unseen_columns = self.prepared.unseen.suspects();
+            self.totals.input_schema = (*schema).clone();
+        }
         // All outputs get the same rows; a difference would be a lost batch.
         let all_rows = self.totals.rows_written;
         if let Some(output) = self.outputs.iter().find(|output| !output.is_abandoned() && output.rows() != all_rows) {

@@ -8,6 +8,9 @@ use chrono_tz::Tz;
 /// Years that are searched for the next time. A 29 February that is also a certain weekday is at most 40 years away.
 const MAX_YEARS: u32 = 41;
 
+/// Set of all hours of a day.
+const ALL_HOURS: u64 = (1 << 24) - 1;
+
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
@@ -19,7 +22,8 @@ pub(super) struct Cron {
     days: u64,
     months: u64,
     weekdays: u64,
-    /// True if the field of hours is `*`: then an hour that a change of the clock repeats is not left out.
+    /// True if the expression is for all hours, however it is written: then an hour that a change of the clock repeats is
+    /// not left out.
     is_every_hour: bool,
     /// True if both the days and the weekdays are restricted: then either suffices.
     is_either_day: bool,
@@ -34,13 +38,14 @@ impl Cron {
             return Err(format!("a cron expression has 5 fields, not {}", fields.len()));
         };
         let of_weekdays = field("weekday", weekdays, 0, 7, &WEEKDAYS, 0)?;
+        let hours = field("hour", hours, 0, 23, &[], 0)?;
         let cron = Cron {
             minutes: field("minute", minutes, 0, 59, &[], 0)?,
-            hours: field("hour", hours, 0, 23, &[], 0)?,
+            hours,
             days: field("day", days, 1, 31, &[], 0)?,
             months: field("month", months, 1, 12, &MONTHS, 1)?,
             weekdays: (of_weekdays | of_weekdays >> 7) & 0x7f,
-            is_every_hour: hours == "*",
+            is_every_hour: hours == ALL_HOURS,
             is_either_day: !days.starts_with('*') && !weekdays.starts_with('*'),
         };
         let start = DateTime::<Utc>::UNIX_EPOCH;
@@ -217,6 +222,14 @@ mod tests {
             times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2),
             ["2026-10-25T00:30", "2026-10-26T01:30"]
         );
+        // However all hours are written.
+        for hours in ["*/1", "0-23", "0-11,12-23", "0/1"] {
+            assert_eq!(
+                times(&format!("0 {hours} * * *"), "Europe/Berlin", "2026-10-24T23:45:00Z", 3),
+                ["2026-10-25T00:00", "2026-10-25T01:00", "2026-10-25T02:00"],
+                "{hours}"
+            );
+        }
         assert_eq!(
             times("0,30 * * * *", "Europe/Berlin", "2026-10-24T23:45:00Z", 6),
             [

@@ -33,7 +33,8 @@ const MAX_TEXT_BYTES: usize = 1 << 10;
 /// One request with the head of its response.
 #[derive(Clone, Debug, Serialize)]
 pub struct RequestRecord {
-    /// Number of the request since the start of the service, from 1 in the order of responses.
+    /// Number of the request since the start of the service, in the order of responses. Those that are not kept, such as
+    /// those of the page, have numbers too.
     pub number: u64,
     /// Time of the request by the service's clock.
     #[serde(serialize_with = "as_timestamp")]
@@ -177,7 +178,7 @@ impl Journal {
 }
 
 /// Returns true for paths by which people and tests observe the service.
-fn is_observation(path: &str) -> bool {
+pub(super) fn is_observation(path: &str) -> bool {
     path == HEALTH || path == METRICS || path == "/" || path.starts_with("/ui/") || path.starts_with("/admin/")
 }
 

@@ -80,13 +80,12 @@ impl PendingFile {
         Ok(PendingFile { temp, flusher: Flusher::default(), target, mode, no_clobber, appended: None, synced: false })
     }
 
-    /// Creates the temporary file for `target`. If there is no file yet, only its owner can read the new one.
+    /// Creates the temporary file for `target`, which its owner alone can read, whatever the mode of a file that is there.
     pub fn create_private(target: FileTarget) -> io::Result<Self> {
-        let pending = Self::create(target, false)?;
-        if pending.mode.is_none() {
-            // It has no contents yet.
-            attributes::set_mode(pending.temp.as_file(), attributes::PRIVATE_MODE);
-        }
+        let mut pending = Self::create(target, false)?;
+        // It has no contents yet.
+        attributes::set_mode(pending.temp.as_file(), attributes::PRIVATE_MODE);
+        pending.mode = pending.mode.map(|_| attributes::PRIVATE_MODE);
         Ok(pending)
     }
 

@@ -38,7 +38,7 @@ impl Sink {
         }
     }
 
-    /// Opens the target at `path` as [`Sink::file`] does, but a new file can be read by its owner only.
+    /// Opens the target at `path` as [`Sink::file`] does, but the file can be read by its owner only, also if it replaces another one.
     pub fn private_file(path: &Path) -> io::Result<Self> {
         match TargetKind::of(path)? {
             TargetKind::File(file) => PendingFile::create_private(file).map(Sink::pending),

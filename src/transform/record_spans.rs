@@ -38,6 +38,7 @@ impl RecordSpans {
             record += 1;
         }
         let reject = Reject { offset: 0, path: bad.path.clone(), reason: bad.reason.clone() };
-        RejectedRecord { reject, byte: start, len: span.len as usize, line: at.1, record }
+        let (len, is_misfit) = (span.len as usize, bad.is_misfit);
+        RejectedRecord { reject, byte: start, len, line: at.1, record, is_misfit }
     }
 }

@@ -78,8 +78,12 @@ impl RowTracker<'_> {
         bad: Vec<(u32, EvalError)>,
         path: &FieldPath,
     ) -> Result<(Batch, BooleanArray), Error> {
-        let failed =
-            bad.into_iter().map(|(row, reason)| FailedRow { row, path: path.clone(), reason: reason.into_reason() });
+        let failed = bad.into_iter().map(|(row, reason)| FailedRow {
+            row,
+            path: path.clone(),
+            reason: reason.into_reason(),
+            is_misfit: false,
+        });
         let good = self.note_rejected(batch.rows, failed.collect());
         Ok((keep_rows(batch, &good)?, good))
     }

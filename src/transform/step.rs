@@ -309,6 +309,7 @@ mod tests {
                 complete: true,
                 type_merge: TypeMerge::Json,
                 removed: Vec::new(),
+                is_part: false,
             };
             let after = |step: &Step| {
                 let mut columns = Binding::new(known.clone());

@@ -26,6 +26,8 @@ pub struct FailedRow {
     pub path: FieldPath,
     /// Reason, without the value.
     pub reason: Cow<'static, str>,
+    /// True if an output cannot hold the row, and no step failed.
+    pub is_misfit: bool,
 }
 
 impl StepCounts {

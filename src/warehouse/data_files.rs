@@ -40,6 +40,14 @@ pub struct FilesPlace {
     pub store: Option<ObjectLocation>,
 }
 
+impl FilesPlace {
+    /// Opens the directory. Sends no request.
+    #[cfg(any(feature = "delta", feature = "iceberg"))]
+    pub(super) fn open(&self) -> std::io::Result<crate::sink::DirectoryStorage> {
+        crate::sink::DirectoryStorage::open(&self.path, self.store.as_ref())
+    }
+}
+
 /// A data file under its final name, complete and durable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataFile {

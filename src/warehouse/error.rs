@@ -169,6 +169,13 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Creates the error of a table, or of a place for one, that no load can write as it is.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+    pub(super) fn refused(table: &str, cause: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (table, cause, hint) = (table.to_owned(), cause.into(), Some(hint.into()));
+        LoadError::Refused { table, cause, hint, is_transient: false }
+    }
+
     /// Returns true if the same load may succeed later, without a change.
     pub fn is_transient(&self) -> bool {
         matches!(self, LoadError::Connect { is_transient: true, .. } | LoadError::Refused { is_transient: true, .. })

@@ -192,11 +192,6 @@ pub trait TableLoad: Send {
     /// Returns the encoder of its rows, for workers.
     fn encoder(&self) -> Arc<dyn RowEncoder>;
 
-    /// Returns the columns of an existing table that rows may have, also if they are first seen behind the first rows.
-    fn columns_of_table(&self) -> Vec<Arc<str>> {
-        Vec::new()
-    }
-
     /// Checks the columns that are known against the table before the first row. `first` are those that were known before
     /// the first row of the whole load, which differ for a later chunk. Fails with all columns that do not fit. Returns
     /// sentences for the report.

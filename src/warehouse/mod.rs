@@ -19,7 +19,7 @@
 //!
 //! One directory or file per system; none knows another. Adding one is a file that implements the traits.
 
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
 mod cells;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod claims;
@@ -42,11 +42,13 @@ mod error;
 #[cfg(feature = "iceberg")]
 pub mod iceberg;
 mod identity;
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
 mod json_text;
 mod ledger;
 mod load;
 mod load_end;
+#[cfg(any(feature = "delta", feature = "iceberg"))]
+mod load_facts;
 mod modes;
 mod names;
 #[cfg(any(feature = "delta", feature = "iceberg"))]

@@ -10,12 +10,14 @@ use arrow_array::builder::Decimal128Builder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, ListArray, MapArray, StructArray, UInt32Array, new_null_array,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, MapArray, StringViewArray, StructArray,
+    UInt32Array, new_null_array,
 };
 use arrow_schema::DataType;
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 
+use super::cells::{Cell, Cells};
 use crate::column::{Field, Fixed, MAX_PRECISION, Morsel, Schema, Type, TypeMerge, Unit, cast_array};
 use crate::format::decode::Outcome;
 use crate::format::ndjson::{self, DecodeOptions, UnknownKey, ValueTypes};
@@ -42,8 +44,8 @@ pub(super) fn holds(ty: &Type, found: &Type, type_merge: TypeMerge) -> bool {
         || is_time_of_other_unit(ty, found)
 }
 
-/// Returns true if values of `found` are values of `ty`, except that some numbers may not fit: each is judged by itself then,
-/// as `2.0` is an integer.
+/// Returns true if values of `found` are values of `ty`, except that some numbers, and some values of several types, may not
+/// fit: each is judged by itself then, as `2.0` is an integer.
 pub(super) fn may_hold(ty: &Type, found: &Type, type_merge: TypeMerge) -> bool {
     let inner = |ty: &Type, found: &Type| may_hold(ty, found, TypeMerge::Json);
     holds(ty, found, type_merge)
@@ -54,8 +56,61 @@ pub(super) fn may_hold(ty: &Type, found: &Type, type_merge: TypeMerge) -> bool {
             }),
             (Type::Map(value), Type::Struct(fields)) => fields.iter().all(|field| inner(value, &field.ty)),
             (Type::List(ty), Type::List(found)) | (Type::Map(ty), Type::Map(found)) => inner(ty, found),
+            // Values of several types, of which some may be of this one.
+            (_, Type::Json) => true,
+            _ if type_merge == TypeMerge::Text && is_cell(ty) && is_cell(found) => true,
             _ => is_number(ty) && is_number(found),
         }
+}
+
+/// Returns true for types that the cells of a column of CSV have when nothing is declared, and that a cell may become by
+/// itself.
+pub(super) fn is_cell(ty: &Type) -> bool {
+    is_number(ty) || matches!(ty, Type::Bool | Type::Text | Type::Number(_))
+}
+
+/// Brings cells of CSV to the type of a column that [`is_cell`], each for what it is by itself.
+pub(super) fn narrowed_cells(cells: &Cells<'_>, rows: usize, to: &Type) -> Narrowed {
+    let valid = |row: usize| (!cells.is_null(row)).then_some(row);
+    let cell = |row: usize| cells.get(valid(row)?).ok();
+    let rows = 0..rows;
+    let array: ArrayRef = match to {
+        Type::Bool => Arc::new(
+            rows.clone()
+                .map(|row| match cell(row)? {
+                    Cell::Bool(value) => Some(value),
+                    _ => None,
+                })
+                .collect::<BooleanArray>(),
+        ),
+        Type::Int { .. } => Arc::new(rows.clone().map(|row| cell(row)?.whole()).collect::<Int64Array>()),
+        Type::Float => {
+            Arc::new(rows.clone().map(|row| cell(row)?.double(DOUBLE_DIGITS).ok()).collect::<Float64Array>())
+        }
+        Type::Decimal => {
+            let mut builder = Decimal128Builder::with_capacity(rows.len()).with_data_type(Type::Decimal.to_arrow());
+            let whole = |row: usize| match cell(row)? {
+                Cell::Big(digits) => digits.parse().ok().filter(has_place),
+                cell => cell.whole().map(i128::from),
+            };
+            rows.clone().for_each(|row| builder.append_option(whole(row)));
+            Arc::new(builder.finish())
+        }
+        _ => {
+            let texts = rows.clone().map(|row| cells.text(valid(row)?).ok());
+            Arc::new(texts.collect::<StringViewArray>())
+        }
+    };
+    let unfit = rows.filter(|&row| array.is_null(row) && !cells.is_null(row)).map(|row| row as u32).collect();
+    Narrowed { array, unfit }
+}
+
+/// Digits that a number of CSV with a fraction may have in a column of doubles, unless it is what a double is written as.
+const DOUBLE_DIGITS: usize = 17;
+
+/// Returns true for integers that a decimal of the most digits holds.
+fn has_place(value: &i128) -> bool {
+    value.unsigned_abs() < 10u128.pow(MAX_PRECISION.into())
 }
 
 fn is_number(ty: &Type) -> bool {
@@ -280,9 +335,8 @@ fn numbers(array: &dyn Array, to: &Type, number: impl Fn(usize) -> Option<Number
         Type::Int { .. } => Arc::new(values.map(|value| i64::try_from(value?.whole()?).ok()).collect::<Int64Array>()),
         Type::Float => Arc::new(values.map(|value| value?.double()).collect::<Float64Array>()),
         _ => {
-            let fits = |value: &i128| value.unsigned_abs() < 10u128.pow(MAX_PRECISION.into());
             let mut builder = Decimal128Builder::with_capacity(array.len()).with_data_type(Type::Decimal.to_arrow());
-            values.for_each(|value| builder.append_option(value.and_then(Number::whole).filter(fits)));
+            values.for_each(|value| builder.append_option(value.and_then(Number::whole).filter(has_place)));
             Arc::new(builder.finish())
         }
     };

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::cells::Reason;
-use super::row_encoder::UnfitRow;
+use super::cells::{Cells, Reason};
+use super::row_encoder::{RowEncoder, UnfitRow};
+use crate::column::{Batch, Type};
 use crate::position::FieldPath;
 
 /// One column of the rows, with the column of the table that takes it.
@@ -23,14 +24,36 @@ pub(super) trait CheckedColumn {
     fn check(&self, row: usize, scratch: &mut Vec<u8>) -> Result<(), Reason>;
 }
 
-/// Returns those of the first `rows` rows that the table cannot hold, ascending, each once. `without_values` are required
-/// columns of which no row has a value.
+/// The reason for a value in a column that the table does not have.
+pub(super) const NO_COLUMN: &str = "the table has no such column";
+
+/// The reason for a value in a column that the system fills by itself.
+pub(super) const COMPUTED: &str = "the column is computed by the table";
+
+/// Returns the rows with a value in a column that `encoder` refuses.
+pub(super) fn refused_rows(encoder: &dyn RowEncoder, batch: &Batch) -> Vec<UnfitRow> {
+    let mut refused = Vec::new();
+    if !encoder.has_fixed_columns() {
+        return refused;
+    }
+    for (index, field) in batch.schema.fields.iter().enumerate() {
+        let Some(reason) = encoder.refusal(&field.name).filter(|_| field.ty != Type::Null) else { continue };
+        let cells = Cells::new(batch, index);
+        let valid = (0..batch.rows).filter(|&row| !cells.is_null(row));
+        let path = FieldPath::root().field(&field.name);
+        refused.extend(valid.map(|row| UnfitRow { row: row as u32, path: path.clone(), reason: reason.to_string() }));
+    }
+    refused
+}
+
+/// Returns those of the first `rows` rows that the table cannot hold, ascending, each once. `unfit` are known already, in any
+/// order; `without_values` are required columns of which no row has a value.
 pub(super) fn unfit_rows<'a>(
     rows: usize,
+    mut unfit: Vec<UnfitRow>,
     without_values: impl Iterator<Item = &'a Arc<str>>,
     columns: &[impl CheckedColumn],
 ) -> Vec<UnfitRow> {
-    let mut unfit: Vec<UnfitRow> = Vec::new();
     let mut scratch = Vec::new();
     for name in without_values {
         unfit.extend((0..rows).map(|row| null_row(row, name)));
@@ -50,9 +73,15 @@ pub(super) fn unfit_rows<'a>(
             }
         }
     }
-    unfit.sort_by_key(|unfit| unfit.row);
-    unfit.dedup_by_key(|unfit| unfit.row);
+    first_of_each_row(&mut unfit);
     unfit
+}
+
+/// Sorts by row, and keeps of each row the column that is first by its name: the order of the columns of a batch depends on the
+/// records around the row.
+pub(super) fn first_of_each_row(unfit: &mut Vec<UnfitRow>) {
+    unfit.sort_by(|a, b| (a.row, a.path.as_str()).cmp(&(b.row, b.path.as_str())));
+    unfit.dedup_by_key(|unfit| unfit.row);
 }
 
 fn null_row(row: usize, column: &Arc<str>) -> UnfitRow {

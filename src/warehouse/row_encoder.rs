@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::cells::Reason;
 use super::error::LoadError;
 use crate::column::{Batch, Schema};
 use crate::position::FieldPath;
@@ -20,6 +21,18 @@ pub trait RowEncoder: Send + Sync + Debug {
     /// Returns `columns` with the types that data files have for them. The load of the files agrees with it.
     fn file_columns(&self, columns: &Schema) -> Schema {
         columns.clone()
+    }
+
+    /// Returns true if the table exists and its columns stay as they are: a row with a value in any other does not fit, and every
+    /// value is judged by itself.
+    fn has_fixed_columns(&self) -> bool {
+        false
+    }
+
+    /// Returns the reason for which no row that fits has a value in the column `name` of rows, where the columns stay as they
+    /// are; `None` if rows can have one.
+    fn refusal(&self, _name: &str) -> Option<Reason> {
+        None
     }
 
     /// Returns the columns of the table that have objects with open-ended keys, or have such objects in them.

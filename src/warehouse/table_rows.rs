@@ -11,9 +11,11 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 
+use super::cells::{Cells, Reason};
 use super::described::described;
 use super::error::{LoadError, Misfit};
-use super::narrow::{Narrowed, holds, may_hold, narrowed};
+use super::narrow::{Narrowed, holds, is_cell, may_hold, narrowed, narrowed_cells};
+use super::row_check::{NO_COLUMN, first_of_each_row};
 use super::row_encoder::{RowEncoder, UnfitRow};
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::position::FieldPath;
@@ -94,6 +96,11 @@ impl<F: FormatRules> TableRows<F> {
         }
     }
 
+    /// Returns true if the columns of the table stay as they are.
+    fn is_fixed(&self) -> bool {
+        self.exists && !self.may_widen
+    }
+
     fn place(&self, field: &Field) -> Place<'_> {
         if let Some(column) = self.columns.iter().find(|column| column.name == field.name) {
             return match &column.ty {
@@ -108,8 +115,8 @@ impl<F: FormatRules> TableRows<F> {
         if let Some(reason) = F::unfit_name(field) {
             return Place::None(reason);
         }
-        match self.exists && !self.may_widen {
-            true => Place::None("the table has no such column".to_owned()),
+        match self.is_fixed() {
+            true => Place::None(NO_COLUMN.to_owned()),
             false => match F::new_type(&field.ty) {
                 Ok(ty) => Place::New(ty),
                 Err(reason) => Place::None(format!("it {reason}")),
@@ -158,6 +165,8 @@ impl<F: FormatRules> TableRows<F> {
                     misfit(&field.name, format!("{}, and the table has {}", has(), column.shown));
                 }
                 Place::Known(..) | Place::New(_) => {}
+                // No row that fits has a value there.
+                Place::None(_) if self.refusal(&field.name).is_some() => {}
                 Place::None(reason) => misfit(&field.name, format!("{}, and {reason}", has())),
             }
             if self.partition_by.contains(&field.name) && !F::can_partition(&field.ty) {
@@ -195,7 +204,7 @@ impl<F: FormatRules> TableRows<F> {
             Place::None(reason) => valid(&reason),
             Place::New(_) => Vec::new(),
             Place::Known(_, ty) if holds(&ty, &field.ty, self.type_merge) => Vec::new(),
-            Place::Known(column, ty) => match narrowed(array, &field.ty, &ty, self.type_merge) {
+            Place::Known(column, ty) => match self.brought(batch, i, &ty) {
                 Ok(Narrowed { unfit, .. }) => {
                     unfit.into_iter().map(|row| (row, format!("the table has {}", column.shown))).collect()
                 }
@@ -217,23 +226,29 @@ impl<F: FormatRules> TableRows<F> {
 
 impl<F: FormatRules> RowEncoder for TableRows<F> {
     fn unfit(&self, batch: &Batch) -> Vec<UnfitRow> {
-        // The first reason of a row counts.
-        let mut unfit: BTreeMap<u32, (FieldPath, String)> = BTreeMap::new();
+        let mut unfit = Vec::new();
         let path = |name: &str| FieldPath::root().field(name);
         for (i, field) in batch.schema.fields.iter().enumerate() {
-            for (row, reason) in self.unfit_in(batch, i) {
-                unfit.entry(row).or_insert_with(|| (path(&field.name), reason));
-            }
+            let rows = self.unfit_in(batch, i).into_iter();
+            unfit.extend(rows.map(|(row, reason)| UnfitRow { row, path: path(&field.name), reason }));
         }
         for column in self.columns.iter().filter(|column| !column.nullable) {
             let array = batch.schema.position(&column.name).map(|i| &batch.columns[i]);
-            for row in (0..batch.rows).filter(|&row| array.is_none_or(|array| array.is_null(row))) {
-                unfit
-                    .entry(row as u32)
-                    .or_insert_with(|| (path(&column.name), "the table takes no null there".to_owned()));
-            }
+            let nulls = (0..batch.rows).filter(|&row| array.is_none_or(|array| array.is_null(row)));
+            let reason = || "the table takes no null there".to_owned();
+            unfit.extend(nulls.map(|row| UnfitRow { row: row as u32, path: path(&column.name), reason: reason() }));
         }
-        unfit.into_iter().map(|(row, (path, reason))| UnfitRow { row, path, reason }).collect()
+        first_of_each_row(&mut unfit);
+        unfit
+    }
+
+    fn has_fixed_columns(&self) -> bool {
+        self.is_fixed()
+    }
+
+    fn refusal(&self, name: &str) -> Option<Reason> {
+        let is_there = || self.columns.iter().any(|column| column.name.to_lowercase() == name.to_lowercase());
+        (self.is_fixed() && !is_there()).then_some(Reason::from(NO_COLUMN))
     }
 
     fn columns_with_maps(&self) -> Schema {
@@ -256,10 +271,9 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
         let mut arrays = Vec::with_capacity(columns.fields.len());
         for field in &columns.fields {
             let Some(i) = batch.schema.position(&field.name) else { continue };
-            let (array, found) = (&batch.columns[i], &batch.schema.fields[i].ty);
-            arrays.push(match field.ty == *found {
-                true => array.clone(),
-                false => self.cast(array, found, &field.ty)?,
+            arrays.push(match field.ty == batch.schema.fields[i].ty {
+                true => batch.columns[i].clone(),
+                false => self.cast(batch, i, &field.ty)?,
             });
         }
         Ok(Batch::new(Arc::new(columns), arrays, batch.rows))
@@ -267,9 +281,19 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
 }
 
 impl<F: FormatRules> TableRows<F> {
-    fn cast(&self, array: &ArrayRef, from: &Type, to: &Type) -> Result<ArrayRef, LoadError> {
+    /// Brings column `i` to the type `to`.
+    fn brought(&self, batch: &Batch, i: usize, to: &Type) -> Result<Narrowed, String> {
+        let found = &batch.schema.fields[i].ty;
+        let are_cells = self.type_merge == TypeMerge::Text && is_cell(to) && is_cell(found);
+        match are_cells && !holds(to, found, self.type_merge) {
+            true => Ok(narrowed_cells(&Cells::new(batch, i), batch.rows, to)),
+            false => narrowed(&batch.columns[i], found, to, self.type_merge),
+        }
+    }
+
+    fn cast(&self, batch: &Batch, i: usize, to: &Type) -> Result<ArrayRef, LoadError> {
         let bug = |what: &str| LoadError::Bug(format!("cannot bring rows to the columns of the table: {what}"));
-        match narrowed(array, from, to, self.type_merge) {
+        match self.brought(batch, i, to) {
             Ok(Narrowed { array, unfit }) if unfit.is_empty() => Ok(array),
             Ok(_) => Err(bug("a row was not rejected")),
             Err(error) => Err(bug(&error)),
@@ -514,12 +538,13 @@ mod tests {
             [
                 "column `t` has integers, and the table has integer, which drawoff does not write",
                 "column `case` has integers, and the table has `Case`, and Delta ignores case; rename it",
-                "column `more` has booleans, and the table has no such column",
-                "column `p` has lists, and the table has no such column",
                 "column `p` has lists, which cannot name a partition",
                 "column `n` takes no null in the table, and the rows do not have it",
             ]
         );
+        // Rows with a value there do not fit, whatever the columns of the first are.
+        let refusal = |name: &str| check.refusal(name).is_some();
+        assert_eq!(["more", "p", "t", "case", "n"].map(refusal), [true, true, false, false, false]);
     }
 
     #[test]

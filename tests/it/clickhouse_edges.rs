@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::support::clickhouse::ClickHouseShim;
 use crate::support::tls::TlsProxy;
-use crate::support::{Done, Place, Service, exit};
+use crate::support::{Done, Morsels as _, Place, Service, exit};
 
 /// The number of loads so far.
 static LOADS: AtomicUsize = AtomicUsize::new(0);
@@ -25,7 +25,7 @@ fn load(shim: &ClickHouseShim, place: &Place, definition: &str, text: &str, mors
     let (url, key) = (shim.url(), LOADS.fetch_add(1, Ordering::Relaxed).to_string());
     let args = ["convert", "in.ndjson", "-o", &url, "--into", "t", "--load-key", &key];
     let mut command = place.command(&args.iter().chain(more).copied().collect::<Vec<_>>());
-    command.env("DRAWOFF_MORSEL_SIZE", morsel);
+    command.morsels(morsel);
     Done::of(command)
 }
 

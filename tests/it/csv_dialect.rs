@@ -8,7 +8,7 @@ const PRICES: &str = "id;price;note\n1;1.234,50;'a;b'\n2;-7,25;x\n3;10;'it''s'\n
 fn another_quote_and_a_decimal_comma_are_read() {
     let flags = "--in-delimiter ; --in-quote ' --in-decimal , --in-thousands .";
     for size in ["10", "1MiB"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+        let place = Place::new().morsels(size);
         place.write("in.csv", PRICES);
         let rows = "{\"id\":1,\"price\":1234.50,\"note\":\"a;b\"}\n{\"id\":2,\"price\":-7.25,\"note\":\"x\"}\n\
                     {\"id\":3,\"price\":10,\"note\":\"it's\"}\n";
@@ -60,7 +60,7 @@ fn a_text_column_keeps_the_cells_and_steps_see_the_numbers() {
 #[test]
 fn without_quotes_every_line_is_a_record() {
     for size in ["3", "1MiB"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+        let place = Place::new().morsels(size);
         place.write("in.csv", "a,b\n\"x,1\n5\",\"\"\n\"\",\"y\n");
         let done = place.run_line("convert in.csv -o - --in-quote none").ok();
         let rows = "{\"a\":\"\\\"x\",\"b\":\"1\"}\n{\"a\":\"5\\\"\",\"b\":\"\\\"\\\"\"}\n{\"a\":\"\\\"\\\"\",\"b\":\"\\\"y\"}\n";
@@ -174,7 +174,7 @@ fn numbers_beyond_doubles_are_decimals() {
     let rows = "{\"p\":10.50,\"q\":1}\n{\"p\":12345678901234567.25,\"q\":20000000000000000000}\n\
                 {\"p\":null,\"q\":3}\n{\"p\":0.1,\"q\":-4}\n";
     for size in ["5", "1MiB"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+        let place = Place::new().morsels(size);
         place.write("in.csv", input);
         assert_eq!(place.run_line("convert in.csv -o - --schema-from full").ok().text(), rows);
         assert_eq!(place.run_line("convert in.csv -o - --to csv").ok().text(), input);
@@ -228,7 +228,7 @@ fn numbers_beyond_doubles_are_decimals() {
 #[test]
 fn the_report_names_columns_that_few_cells_made_text() {
     for size in ["100", "1MiB"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+        let place = Place::new().morsels(size);
         let rows: String = (0..1000)
             .map(|i| match i {
                 400 => "secret,1,\"1.234,5\",x400,true\n".to_owned(),

@@ -124,7 +124,7 @@ fn the_delimiter_does_not_depend_on_sizes_and_outputs() {
         (format!("a;b;c\n{}1\n", "1;2;3\n".repeat(50)), 1),
     ] {
         for morsel in ["10", "100", "64KiB"] {
-            let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel);
+            let place = Place::new().morsels(morsel);
             place.write("in.csv", &input);
             for output in ["x.csv", "x.ndjson", "x.parquet"] {
                 place.run_line(&format!("convert in.csv -o {output}")).ok();
@@ -168,7 +168,7 @@ fn words_for_null_are_null_and_leave_numbers_numbers() {
         place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).ok()
     };
     for size in ["10", "1MiB"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+        let place = Place::new().morsels(size);
         place.write("in.csv", input);
         assert_eq!(run(&place, &["convert", "in.csv", "-o", "-"]).text(), rows);
         // Null in every output; what is text stays apart from it.
@@ -228,7 +228,7 @@ fn lines_before_the_header_and_the_header_itself_can_be_named() {
         &["--in-skip-lines", "3", "--in-header", "2", "--in-delimiter", ";"],
     ] {
         for size in ["10", "1MiB"] {
-            let place = Place::new().env("DRAWOFF_MORSEL_SIZE", size);
+            let place = Place::new().morsels(size);
             place.write("in.csv", input);
             let done = place.run(&[&["convert", "in.csv", "-o", "-"], flags, &bad].concat()).code(exit::PARTIAL);
             assert_eq!(done.text(), rows, "{flags:?}");
@@ -341,7 +341,7 @@ fn numbers_with_zeros_at_the_end_are_numbers_of_typed_outputs() {
 /// A late cell that is no number must not leave respelled numbers behind in a column of text.
 #[test]
 fn a_column_of_prices_that_becomes_text_late_keeps_its_spelling_or_is_refused() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "64");
+    let place = Place::new().morsels("64");
     let prices = "10.50,1\n".repeat(400);
     place.write("in.csv", format!("price,n\n{prices}007,1\n"));
     let done = place.run_line("convert in.csv -o x.csv").ok();
@@ -370,7 +370,7 @@ fn other_readers_find_the_same_cells_in_every_dialect() {
 /// A pipe cannot be read again for the spelling of cells that were written as numbers.
 #[test]
 fn late_text_in_a_pipe_of_csv_says_what_helps() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4");
+    let place = Place::new().morsels("4");
     let done = place.run_with_stdin(&["convert", "-", "-o", "out.parquet"], b"a\n1.5\n1.5\n1.5\n1.5\n1.5\n1.5\nx\n");
     assert_eq!(done.code, exit::SCHEMA_CHANGED, "{}", done.stderr);
     done.hints("--schema FILE");

@@ -79,7 +79,7 @@ fn a_spreadsheet_changes_no_value_silently() {
 
 #[test]
 fn a_late_column_keeps_the_dialect() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4KiB");
+    let place = Place::new().morsels("4KiB");
     let rows: String = (0..2000).map(|i| format!("{{\"a\":\"x{i}\",\"b\":null}}\n")).collect();
     // From a pipe, and behind the sample: the columns are not known before.
     let input = rows.repeat(150) + "{\"a\":null,\"late\":\"y;z\"}\n";

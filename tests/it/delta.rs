@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::delta::{DeltaTable, Readers};
 use crate::support::plans::{self, SeededRng};
-use crate::support::{Done, Place, Service, exit, wait_for};
+use crate::support::{Done, Morsels as _, Place, Service, exit, wait_for};
 
 /// Plans of kills, if all are executed.
 const KILLS: u32 = 100;
@@ -283,7 +283,7 @@ fn late_columns_and_wider_types_are_in_the_same_version() {
     let early = "{\"id\":1,\"v\":1}\n".repeat(2000);
     place.write("in.ndjson", format!("{early}{{\"id\":2,\"v\":2.5,\"late\":{{\"k\":[true]}}}}\n"));
     let mut command = place.command(&["convert", "in.ndjson", "-o", "delta:t"]);
-    command.env("DRAWOFF_MORSEL_SIZE", "1KiB");
+    command.morsels("1KiB");
     Done::of(command).ok();
     let table = DeltaTable::of(&place, "t");
     assert_eq!(table.columns()[1], ("v".to_owned(), json!("double")));
@@ -310,7 +310,7 @@ fn late_columns_and_wider_types_are_in_the_same_version() {
     let run = |more: &[&str]| {
         let args = ["convert", "tail.ndjson", "-o", "delta:t", "--schema-from", "sample"];
         let mut command = place.command(&[&args[..], more].concat());
-        command.env("DRAWOFF_MORSEL_SIZE", "1KiB").env("DRAWOFF_SAMPLE_SIZE", "1KiB");
+        command.morsels("1KiB");
         Done::of(command)
     };
     let done = run(&["--on-bad-record", "skip", "--rejects", "bad.ndjson"]).code(exit::PARTIAL);
@@ -322,8 +322,9 @@ fn late_columns_and_wider_types_are_in_the_same_version() {
     assert_eq!(table.columns()[0], ("id".to_owned(), json!("long")));
     // Under a fixed schema the table stays as it is.
     place.write("new.ndjson", "{\"id\":9,\"unheard\":1}\n");
-    let done = load(&place, "new.ndjson", "t", &["--schema-policy", "freeze"]).code(exit::LOAD_REFUSED);
+    let done = load(&place, "new.ndjson", "t", &["--schema-policy", "freeze"]).code(exit::BAD_DATA);
     done.says("`unheard`").says("no such column");
+    load(&place, "new.ndjson", "t", &["--schema-policy", "fail"]).code(exit::SCHEMA_CHANGED).says("`unheard`");
 }
 
 /// Text of values of several types stays JSON text in later loads.
@@ -549,7 +550,7 @@ fn objects_that_become_maps_are_refused() {
     place.run_line("convert a.ndjson -o delta:t").ok();
     for morsel in ["64", "256", "4000", "1000000"] {
         let mut command = place.command(&["convert", "b.ndjson", "-o", "delta:t"]);
-        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        command.morsels(morsel);
         let done = crate::support::Done::of(command);
         assert!([exit::LOAD_REFUSED, exit::BAD_DATA].contains(&done.code), "{morsel}: {}", done.stderr);
     }

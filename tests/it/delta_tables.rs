@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::delta::{DeltaTable, Readers};
-use crate::support::{Done, Place, exit};
+use crate::support::{Done, Morsels as _, Place, exit};
 
 fn load(place: &Place, source: &str, table: &str, more: &[&str]) -> Done {
     let url = format!("delta:{table}");
@@ -40,6 +40,55 @@ fn a_number_is_judged_by_itself_wherever_it_stands() {
     load(&place, "text.ndjson", "t", &[]).code(exit::LOAD_REFUSED).says("column `n` has text, and the table has long");
 }
 
+/// Text beside numbers is a bad record, in the first records as behind them.
+#[test]
+fn text_beside_numbers_is_judged_by_itself() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1,\"n\":1}\n");
+    let good = "{\"id\":2,\"n\":5}\n".repeat(200);
+    let bad = "{\"id\":3,\"n\":\"x\"}\n";
+    for (name, text) in [("first", format!("{bad}{good}")), ("late", format!("{good}{bad}"))] {
+        place.write("in.ndjson", &text);
+        for morsel in ["64", "1000", "1000000"] {
+            let table = format!("{name}-{morsel}");
+            load(&place, "a.ndjson", &table, &[]).ok();
+            let url = format!("delta:{table}");
+            let args = ["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"];
+            let mut command = place.command(&args);
+            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            Done::of(command).code(exit::PARTIAL).says("1 rejected");
+            assert_eq!(DeltaTable::of(&place, &table).local_rows(&place, &table).len(), 201, "{table}");
+        }
+    }
+}
+
+/// A cell of CSV is what its column makes of it: digits are text in a column of text, and a word is no number.
+#[test]
+fn cells_of_csv_are_judged_by_themselves() {
+    let place = Place::new();
+    place.write("a.ndjson", "{\"n\":1,\"s\":\"x\",\"f\":0.5,\"b\":true}\n");
+    let plain = "5,5,1,true\n".repeat(200);
+    let odd = "x,6,2,true\n7,7.50,0.25,False\n8,True,3,true\n9,9,y,true\n10,10,4,1\n";
+    for (name, text) in [("first", format!("{odd}{plain}")), ("late", format!("{plain}{odd}"))] {
+        place.write("in.csv", &format!("n,s,f,b\n{text}"));
+        for morsel in ["64", "1000", "1000000"] {
+            let table = format!("csv-{name}-{morsel}");
+            load(&place, "a.ndjson", &table, &[]).ok();
+            let url = format!("delta:{table}");
+            let args = ["convert", "in.csv", "-o", &url, "--on-bad-record", "skip"];
+            let mut command = place.command(&args);
+            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            Done::of(command).code(exit::PARTIAL).says("3 rejected");
+            let rows = DeltaTable::of(&place, &table).local_rows(&place, &table);
+            let of = |n: i64| rows.iter().find(|row| row["n"] == n).map(|row| json!([row["s"], row["f"], row["b"]]));
+            assert_eq!(of(7), Some(json!(["7.50", 0.25, false])), "{table}");
+            assert_eq!(of(8), Some(json!(["True", 3.0, true])), "{table}");
+            assert_eq!(of(5), Some(json!(["5", 1.0, true])), "{table}");
+            assert_eq!((rows.len(), of(9), of(10)), (203, None, None), "{table}");
+        }
+    }
+}
+
 /// The same inside objects and lists, whatever comes beside it and however the records are cut.
 #[test]
 fn numbers_inside_objects_and_lists_are_judged_one_by_one() {
@@ -61,7 +110,7 @@ fn numbers_inside_objects_and_lists_are_judged_one_by_one() {
             load(&place, "a.ndjson", &table, &[]).ok();
             let url = format!("delta:{table}");
             let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"]);
-            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            command.morsels(morsel);
             Done::of(command).code(exit::PARTIAL).says("2 rejected");
             let mut rows = DeltaTable::of(&place, &table).local_rows(&place, &table);
             rows.retain(|row| row["id"].as_i64() > Some(1));
@@ -91,7 +140,7 @@ fn mixed_values_in_columns_of_decimals_and_times_are_bad_records() {
             place.write("in.ndjson", format!("{ones}{bad}{ones}"));
             let url = format!("delta:{table}");
             let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--on-bad-record", "skip"]);
-            command.env("DRAWOFF_MORSEL_SIZE", morsel);
+            command.morsels(morsel);
             Done::of(command).code(exit::PARTIAL).says("2 rejected").says("loaded 400 rows");
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::iceberg::{CATALOG, Readers, assert_no_orphans, files};
 use crate::support::plans::{self, SeededRng};
-use crate::support::{Done, Place, exit, wait_for};
+use crate::support::{Done, Morsels as _, Place, exit, wait_for};
 
 /// Plans of kills, if all are executed.
 const KILLS: u32 = 60;
@@ -145,7 +145,7 @@ fn late_columns_and_wider_types_are_in_the_same_snapshot() {
     let early = "{\"id\":1,\"v\":1}\n".repeat(2000);
     place.write("in.ndjson", format!("{early}{{\"id\":2,\"v\":2.5,\"late\":{{\"k\":[true]}}}}\n"));
     let mut command = place.command(&["convert", "in.ndjson", "-o", CATALOG, "--into", "a.b.t"]);
-    command.env("DRAWOFF_MORSEL_SIZE", "1KiB");
+    command.morsels("1KiB");
     Done::of(command).ok();
     place.write("more.ndjson", "{\"id\":3,\"v\":7,\"late\":{\"k\":[],\"z\":\"x\"},\"new\":\"n\"}\n");
     let args = ["convert", "more.ndjson", "-o", CATALOG, "--into", "a.b.t"];
@@ -164,13 +164,13 @@ fn late_columns_and_wider_types_are_in_the_same_snapshot() {
     place.write("tail.ndjson", format!("{tail}{{\"id\":\"x\"}}\n{{\"id\":6.5}}\n{{\"id\":7.0}}\n"));
     let args = ["convert", "tail.ndjson", "-o", CATALOG, "--into", "a.b.t", "--schema-from", "sample"];
     let mut command = place.command(&[&args[..], &["--on-bad-record", "skip"]].concat());
-    command.env("DRAWOFF_MORSEL_SIZE", "1KiB").env("DRAWOFF_SAMPLE_SIZE", "1KiB");
+    command.morsels("1KiB");
     Done::of(command).code(exit::PARTIAL).says("2 rejected");
     assert_eq!(readers.state(&place, "a.b.t").rows, 4003);
     // Under a fixed schema the table stays as it is.
     place.write("new.ndjson", "{\"id\":9,\"unheard\":1}\n");
     let args = ["convert", "new.ndjson", "-o", CATALOG, "--into", "a.b.t", "--schema-policy", "freeze"];
-    place.run(&args).code(exit::LOAD_REFUSED).says("`unheard`").says("no such column");
+    place.run(&args).code(exit::BAD_DATA).says("`unheard`").says("no such column");
 }
 
 /// The first values of a column without any decide what its text is.
@@ -242,8 +242,7 @@ fn tables_of_others_are_honoured_or_refused_by_name() {
     load(&place, "nulls.ndjson", "crm.narrow", &[]).ok().quiet();
     assert!(readers.columns(&place, "crm.narrow").contains(&"i int".to_owned()));
     let done = load(&place, "in.ndjson", "crm.narrow", &["--schema-policy", "freeze"]).code(exit::LOAD_REFUSED);
-    done.says("column `i` has integers, and the table has int")
-        .says("column `new` has booleans, and the table has no such column");
+    done.says("column `i` has integers, and the table has int");
     place.write("raw.ndjson", "{\"id\":3,\"raw\":\"x\",\"Name\":\"y\"}\n");
     let done = load(&place, "raw.ndjson", "crm.narrow", &[]).code(exit::LOAD_REFUSED);
     done.says("column `raw` has text, and the table has binary, which drawoff does not write")

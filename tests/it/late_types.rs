@@ -9,7 +9,7 @@ use crate::support::{Place, exit};
 
 /// Text that looks like a number, plain text, and late a number: the column is then JSON text.
 fn place() -> Place {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "10");
+    let place = Place::new().morsels("10");
     place.write("in.ndjson", "{\"x\":\"12\"}\n".to_owned() + &"{\"x\":\"a\"}\n".repeat(5) + "{\"x\":12}\n");
     place
 }

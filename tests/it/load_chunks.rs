@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::postgres::Postgres;
 use crate::support::relay::{Cut, CuttingRelay};
-use crate::support::{Done, Place, exit, wait_for};
+use crate::support::{Done, Morsels as _, Place, exit, wait_for};
 
 /// A system with a database of its own, and the table `t` in it.
 struct Target<'a> {
@@ -84,7 +84,7 @@ fn args<'a>(source: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 /// Starts a load from a pipe, and sends it `text`. The pipe stays open.
 fn start(place: &Place, url: &str, text: &str, more: &[&str]) -> (Child, ChildStdin) {
     let mut command = place.command(&args("-", url, more));
-    command.env("DRAWOFF_MORSEL_SIZE", "300");
+    command.morsels("300");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(text.as_bytes()).unwrap();
@@ -126,7 +126,7 @@ fn a_load_that_was_killed_between_chunks_goes_on_at_the_record() {
                 .says("not complete")
                 .hints("go on with it by the command that began it");
             let mut resume = place.command(&args("all.ndjson", &target.url, &["--commit-every", "70"]));
-            resume.env("DRAWOFF_MORSEL_SIZE", "1000");
+            resume.morsels("1000");
             let there = format!("went on behind {there} rows");
             Done::of(resume).code(exit::PARTIAL).says(&there).says("loaded 900 rows");
             assert_eq!(target.ids(), ALL);
@@ -148,7 +148,7 @@ fn loads_in_chunks_at_once_have_each_row_once() {
         place.write("all.ndjson", records(0, 1000));
         let command = |every: &str| {
             let mut command = place.command(&args("all.ndjson", &target.url, &["--commit-every", every]));
-            command.env("DRAWOFF_MORSEL_SIZE", "1000");
+            command.morsels("1000");
             command.spawn().unwrap()
         };
         let started = ["50", "70", "400"].map(command);
@@ -240,7 +240,7 @@ fn a_load_of_other_records_does_not_go_on_behind_those_that_are_there() {
             let more = ["--into", "t", "--load-key", "k", "--commit-every", "100"];
             let sources: Vec<&str> = source.split(' ').collect();
             let mut command = place.command(&[&["convert"], &sources[..], &["-o", &target.url], &more[..]].concat());
-            command.env("DRAWOFF_MORSEL_SIZE", "300");
+            command.morsels("300");
             Done::of(command)
         };
         place.write("all.ndjson", text(0, 1000));

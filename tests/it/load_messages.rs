@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::clickhouse::ClickHouseShim;
 use crate::support::postgres::Postgres;
-use crate::support::{Done, Place, exit, wait_for};
+use crate::support::{Done, Morsels as _, Place, exit, wait_for};
 
 fn load(place: &Place, url: &str, source: &str, table: &str, more: &[&str]) -> Done {
     let args = ["convert", source, "-o", url, "--into", table];
@@ -133,7 +133,7 @@ fn a_column_that_comes_late_gives_no_row_the_default() {
     place.write("never.ndjson", "{\"w\":1}\n{\"w\":2}\n");
     let run = |url: &str, source: &str, table: &str| {
         let mut command = place.command(&["convert", source, "-o", url, "--into", table]);
-        command.env("DRAWOFF_MORSEL_SIZE", "10");
+        command.morsels("10");
         Done::of(command)
     };
     if let Some(server) = Postgres::shared() {

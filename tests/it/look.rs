@@ -10,7 +10,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, Loopback};
-use crate::support::{Done, Place, Service, exit, rows};
+use crate::support::{Done, Morsels as _, Place, Service, exit, rows};
 
 const PEOPLE: &str = r#"{"name":"Ada","born":1815,"score":0.5,"hq":{"city":"London"},"tags":["a","b"]}
 {"name":"Alan\nT","born":1912,"score":1.25,"hq":null,"tags":[]}
@@ -150,7 +150,7 @@ fn stats_are_the_same_for_every_source_and_every_number_of_workers() {
     for (workers, morsel) in [(1, "1MiB"), (3, "10KiB"), (4, "100KiB")] {
         place.write("workers.toml", format!("workers = {workers}\n"));
         let mut command = place.command(&["stats", "rows.ndjson", "-o", "ndjson", "--config", "workers.toml"]);
-        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        command.morsels(morsel);
         let found = Done::of(command).ok();
         assert_eq!(found.text(), expected.text(), "{workers} workers, {morsel}");
     }

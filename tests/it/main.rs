@@ -29,6 +29,8 @@ mod delta_tables;
 mod docs;
 mod failures;
 mod first_minute;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod fixed_tables;
 mod floors;
 #[cfg(feature = "iceberg")]
 mod iceberg;
@@ -69,6 +71,9 @@ mod result_file;
 mod roundtrip;
 #[cfg(any(feature = "delta", feature = "iceberg"))]
 mod sail;
+mod scale;
+#[cfg(all(feature = "postgres", feature = "delta"))]
+mod scale_kills;
 mod schedulers;
 mod schema;
 mod secrets;

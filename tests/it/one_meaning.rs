@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, rows};
+use crate::support::{Morsels as _, Place, rows};
 
 /// Objects that gain a key late; the first and the last are the same.
 const OBJECTS: &str = concat!(
@@ -15,7 +15,7 @@ const OBJECTS: &str = concat!(
 fn every_output(input: &str, text: &str, steps: &[&str]) -> Vec<(String, Vec<Value>)> {
     let mut read = Vec::new();
     for morsel_bytes in ["10", "1048576"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_bytes);
+        let place = Place::new().morsels(morsel_bytes);
         place.write(input, text);
         for output in ["out.ndjson", "out.csv", "out.parquet"] {
             place.run(&[&["convert", input, "-o", output], steps].concat()).ok();
@@ -83,7 +83,7 @@ fn mixed_values_have_one_text_wherever_they_met() {
         (objects, &["{\"a\":1}", "{\"a\":2}", "{\"a\":3}", "{\"a\":4}", "\"s\""]),
     ] {
         for morsel_bytes in ["10", "60", "1048576"] {
-            let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_bytes);
+            let place = Place::new().morsels(morsel_bytes);
             place.write("in.ndjson", text);
             place.run(&["convert", "in.ndjson", "-o", "out.parquet"]).ok();
             let found = rows::parquet(place.read("out.parquet"));
@@ -107,7 +107,7 @@ fn text_beside_parquet_keeps_its_digits() {
 
 #[test]
 fn a_late_type_in_csv_meets_a_selection_of_columns() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4");
+    let place = Place::new().morsels("4");
     place.write("in.csv", "n,b\n1,x\n2,x\n3,x\n4,x\n5,x\n6,x\n7,x\n8,x\n9.5,x\n");
     place.run(&["convert", "in.csv", "-o", "out.parquet", "--select", "n"]).ok();
     let found = rows::parquet(place.read("out.parquet"));
@@ -161,7 +161,7 @@ fn a_null_in_a_mixed_list_is_null() {
 /// The schema and the rows of each output, which must be the same for all sizes of morsels.
 fn same_for_all_morsels(input: &str, text: &str, steps: &[&str], outputs: &[&str]) -> Vec<(String, Vec<Value>)> {
     let read = |morsel_bytes: &str| -> Vec<(String, Vec<Value>)> {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_bytes);
+        let place = Place::new().morsels(morsel_bytes);
         place.write(input, text);
         let read = |output: &&str| {
             place.run(&[&["convert", input, "-o", output], steps].concat()).ok();
@@ -253,7 +253,7 @@ fn the_order_of_keys_and_members_depends_on_no_morsel() {
     }
     // Every file of a directory has the same columns, and its objects the same members in the same order.
     let schemas = |morsel_bytes: &str| {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_bytes);
+        let place = Place::new().morsels(morsel_bytes);
         place.write("in.ndjson", &records);
         place.run(&["convert", "in.ndjson", "-o", "out/", "--to", "parquet", "--max-file-rows", "7"]).ok();
         let mut files: Vec<_> = std::fs::read_dir(place.path("out")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -281,7 +281,7 @@ fn the_order_of_keys_and_members_depends_on_no_morsel() {
 /// A stream cannot follow a change of its columns; what a step makes of a column that changes is none.
 #[test]
 fn a_stream_follows_changes_that_its_steps_hide() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "10");
+    let place = Place::new().morsels("10");
     let write = |first: &str, second: &str, args: &[&str]| {
         let text = format!("{{\"a\":1{first}}}\n{{\"a\":2{second}}}\n");
         let done = place.run_with_stdin(&[&["convert", "-", "-o", "-", "--to"], args].concat(), text.as_bytes()).ok();
@@ -326,7 +326,7 @@ fn records_behind_a_limit_make_no_column_beside_an_extra_one() {
     for morsel in ["4", "1000000"] {
         let args = ["convert", "l.ndjson", "-o", "-", "--to", "csv", "--limit", "1", "--extra-column", "rest"];
         let mut command = place.command(&args);
-        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        command.morsels(morsel);
         assert_eq!(crate::support::Done::of(command).ok().text(), "a,rest\n1,\n", "{morsel}");
     }
 }

@@ -10,7 +10,7 @@ use crate::support::plans::{self, SeededRng};
 use crate::support::postgres::{Pgbouncer, Postgres};
 use crate::support::relay::{Cut, CuttingRelay};
 use crate::support::values::{drawn, same};
-use crate::support::{Done, Place, Service, exit, wait_for};
+use crate::support::{Done, Morsels as _, Place, Service, exit, wait_for};
 
 /// Plans of kills and cuts, if all are executed.
 const PLANS: u32 = 120;
@@ -89,7 +89,7 @@ fn late_columns_and_types_give_the_same_table_at_every_size() {
     let mut contents = Vec::new();
     for (table, morsel, workers) in tables {
         let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--into", table, "--workers", workers]);
-        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        command.morsels(morsel);
         Done::of(command).ok();
         let types = format!(
             "SELECT string_agg(column_name || ' ' || data_type, ',' ORDER BY column_name) \
@@ -123,14 +123,15 @@ fn an_existing_table_is_checked_before_the_first_row() {
         .says("column `req` is required by the table")
         .says("column `big` is computed by the table");
     assert_eq!(server.psql(&db, "SELECT count(*) FROM _drawoff_loads"), "0");
-    // A policy that forbids new columns names them.
+    // A policy that forbids new columns names the first record with one.
     server.psql(&db, "CREATE TABLE narrow (id bigint, name text)");
     load(&place, &url, "people.ndjson", "narrow", &["--schema-policy", "fail"])
-        .code(exit::LOAD_REFUSED)
-        .says("column `score` is not in the table");
+        .code(exit::SCHEMA_CHANGED)
+        .says("field `score`: the table has no such column")
+        .hints("--schema-policy evolve");
     server.psql(&db, "CREATE VIEW v AS SELECT 1 AS id");
-    load(&place, &url, "people.ndjson", "v", &[]).code(exit::USAGE).says("not a table");
-    load(&place, &url, "people.ndjson", "nowhere.people", &[]).code(exit::USAGE).hints("CREATE SCHEMA");
+    load(&place, &url, "people.ndjson", "v", &[]).code(exit::LOAD_REFUSED).says("not a table").hints("another name");
+    load(&place, &url, "people.ndjson", "nowhere.people", &[]).code(exit::LOAD_REFUSED).hints("CREATE SCHEMA");
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn an_existing_table_widens_at_the_end_of_the_load() {
         server
             .psql(&db, "DROP TABLE IF EXISTS u; CREATE TABLE u (LIKE t INCLUDING ALL); INSERT INTO u SELECT * FROM t");
         let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--into", "u", "--load-key", morsel]);
-        command.env("DRAWOFF_MORSEL_SIZE", morsel);
+        command.morsels(morsel);
         Done::of(command).ok().says("changed the column `v`").says("added the column `new` (jsonb)");
         assert_eq!(
             server.psql(&db, "SELECT id, v, w, mood, new FROM u ORDER BY id"),
@@ -351,7 +352,7 @@ fn rows_are_there_once_after_every_cut_and_kill() {
         let command = |url: &str| {
             let args = ["convert", "in.ndjson", "-o", url, "--into", "t"];
             let mut command = place.command(&args.iter().chain(&flags).copied().collect::<Vec<_>>());
-            command.env("DRAWOFF_MORSEL_SIZE", "20000");
+            command.morsels("20000");
             command
         };
         let mut first = command(&cut_url).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -490,7 +491,7 @@ fn loads_go_through_pgbouncer() {
     for n in 0..6 {
         place.write("in.ndjson", format!("{{\"id\":{n}}}\n{{\"id\":{n},\"late\":1.5}}\n"));
         let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--into", "t"]);
-        command.env("DRAWOFF_MORSEL_SIZE", "12");
+        command.morsels("12");
         Done::of(command).ok();
     }
     assert_eq!(server.psql(&db, "SELECT count(*), count(late) FROM t"), "12|6");
@@ -588,7 +589,7 @@ fn rows_without_values_and_names_that_sql_lacks() {
     let load = |text: &str, table: &str| {
         place.write("in.ndjson", text);
         let mut command = place.command(&["convert", "in.ndjson", "-o", &url, "--into", table]);
-        command.env("DRAWOFF_MORSEL_SIZE", "10");
+        command.morsels("10");
         Done::of(command)
     };
     let nulls = "{\"a\":null,\"b\":null}\n{\"a\":null}\n";

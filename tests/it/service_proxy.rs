@@ -305,6 +305,94 @@ fn failures_of_the_hosted_service_are_named() {
     }
 }
 
+/// What the client saw of a hosted service that fails is recorded and replayed in its place, in the order of the requests.
+#[test]
+fn failures_of_the_hosted_service_are_replayed() {
+    let place = Place::new();
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let hosted = Loopback::start(move |request| match request.path.as_str() {
+        "/workflows" => match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Answer::error(429, "slowly").header("retry-after", "0"),
+            1 => Answer { cut_at: Some(9), ..Answer::json(&json!([{ "id": "torn" }])) },
+            _ => Answer::json(&json!([])),
+        },
+        "/large" => Answer::bytes("application/json", format!("[\"{}\"]", "x".repeat(65 << 20))),
+        _ => Answer::json(&json!({ "job_id": "r" })),
+    });
+    let url = hosted.url.clone();
+    let proxy = Service::start(&place, "proxy", &["--proxy", &url, "--record", "pairs"]);
+    let statuses =
+        |service: &Service| -> Vec<u16> { (0..3).map(|_| service.call("GET", "/workflows", None).0).collect() };
+    assert_eq!(statuses(&proxy), [429, 502, 200]);
+    // It has done what it was asked for, so the client gets it, however large it is.
+    let (status, large) = proxy.call("GET", "/large", None);
+    assert_eq!((status, large[0].as_str().unwrap().len()), (200, 65 << 20));
+    let body = json!({ "webhook_payload": [{ "n": 1 }] });
+    let start = "/workflows/run?workflow_id=w";
+    drop(hosted);
+    wait_for("the listener to be gone", || {
+        let (status, _) = proxy.call("POST", start, Some(body.clone()));
+        Some(()).filter(|()| status == 502)
+    });
+    proxy.interrupt();
+    proxy.says("2 requests without a whole response (502)");
+    proxy.says("GET /large: the body is too large to be compared (1 response)");
+    drop(proxy);
+    let replay = Service::start(&place, "replay", &["--replay", "pairs"]);
+    assert_eq!(statuses(&replay), [429, 502, 200]);
+    assert_eq!(replay.call("GET", "/large", None).0, 501);
+    let failed = (0..20).map(|_| replay.call("POST", start, Some(body.clone()))).find(|(status, _)| *status == 502);
+    let (_, text) = failed.expect("a start that was not answered");
+    assert!(text["detail"].as_str().unwrap().starts_with("the hosted service cannot be reached: "), "{text}");
+}
+
+/// A redirect leads to this service, whether it is to another path of the API or to a store; its address is a secret.
+#[test]
+fn redirects_lead_to_this_service() {
+    let place = Place::new();
+    let store = Loopback::start(|_| Answer::bytes("text/csv", "a\n1\n"));
+    let signed = format!("{}/x.csv?X-Amz-Signature=signed-by-store", store.url);
+    let hosted = Loopback::start(move |request| {
+        let to = |to: &str| Answer { status: 307, ..Answer::bytes("text/plain", "") }.header("location", to);
+        match request.path.as_str() {
+            "/old" => to("/new?n=1"),
+            "/file" => to(&signed),
+            "/elsewhere" => to("ftp://files.test/x"),
+            _ => Answer::json(&json!({ "path": request.path, "query": request.query })),
+        }
+    });
+    let follow = |service: &Service, path: &str| {
+        block_on(async {
+            let none = reqwest::redirect::Policy::none();
+            let client = reqwest::Client::builder().redirect(none).build().unwrap();
+            let request = client.get(format!("{}{path}", service.url)).header("x-api-key", MARKED_KEY);
+            let response = request.send().await.unwrap();
+            let to = response.headers().get("location")?.to_str().unwrap().to_owned();
+            let to = if to.starts_with('/') { format!("{}{to}", service.url) } else { to };
+            assert!(to.starts_with(&service.url), "{to}");
+            let request = client.get(to).header("x-api-key", MARKED_KEY);
+            Some((response.status().as_u16(), request.send().await.unwrap().text().await.unwrap()))
+        })
+    };
+    let expect = |service: &Service| {
+        assert_eq!(follow(service, "/old"), Some((307, r#"{"path":"/new","query":"n=1"}"#.to_owned())));
+        assert_eq!(follow(service, "/file"), Some((307, "a\n1\n".to_owned())));
+        assert_eq!(follow(service, "/elsewhere"), None);
+    };
+    let proxy = Service::start(&place, "proxy", &["--proxy", &hosted.url, "--record", "pairs"]);
+    expect(&proxy);
+    let head = block_on(async {
+        let request = reqwest::Client::new().head(format!("{}/new", proxy.url)).header("x-api-key", MARKED_KEY);
+        request.send().await.unwrap()
+    });
+    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"27".parse().unwrap()));
+    assert_eq!(proxy.stop(), exit::SUCCESS);
+    drop((hosted, store));
+    let all = recorded(&place, "pairs").into_iter().map(|(_, text)| text).collect::<String>();
+    assert!(!all.contains("signed-by-store"), "{all}");
+    expect(&Service::start(&place, "replay", &["--replay", "pairs"]));
+}
+
 /// The command under a proxy has the key of the hosted service, because its requests go there.
 #[test]
 fn a_command_under_a_proxy_uses_the_real_key() {

@@ -240,6 +240,30 @@ fn an_export_replaces_exports_only() {
     place.run(&["serve", "--port", "0", "--import", "people.csv", "--", "true"]).ok();
 }
 
+/// Results in an archive are for its owner, whatever was there; standard output takes an archive.
+#[test]
+fn an_export_is_private_and_may_go_to_a_pipe() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::new();
+    place.run(&["serve", "--port", "0", "--data", "kept", "--workflow", WORKFLOW, "--", "true"]).ok();
+    let export = |flags: &[&str]| place.run(&[&["serve", "--data", "kept", "--export"], flags].concat());
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    export(&["state.tar"]).ok();
+    place.write("other.txt", "other");
+    for (file, flags) in [("state.tar", &[][..]), ("other.txt", &["--overwrite"][..])] {
+        std::fs::set_permissions(place.path(file), std::fs::Permissions::from_mode(0o644)).unwrap();
+        export(&[&[file], flags].concat()).ok();
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    let piped = export(&["-"]).ok();
+    assert_eq!(piped.stdout, std::fs::read(place.path("state.tar")).unwrap());
+    assert!(!place.path("-").exists());
+    place.run(&["serve", "--port", "0", "--export-on-exit", "-", "--", "true"]).code(exit::USAGE).says("needs a file");
+    let absent = place.run(&["serve", "--data", "none", "--export", "x.tar"]).code(exit::CANNOT_READ);
+    absent.says("cannot use the data directory none: there is no such directory");
+}
+
 #[test]
 fn a_variable_that_is_no_flag_is_named() {
     let place = Place::new().env("DRAWOFF_SERVE_PROT", "1").env("DRAWOFF_SERVE_ADMIN", "true");

@@ -14,7 +14,7 @@ use crate::support::{Done, Place, exit, root, rows, tool};
 fn python_reads_every_row_of_every_target() {
     let Some(python) = tool("DRAWOFF_TEST_PYTHON") else { return };
     // Small enough that every file is made of many pieces.
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "8KiB");
+    let place = Place::new().morsels("8KiB");
     let mut command = place.program(python);
     command.arg(root().join("tests/readers/check_sinks.py")).args([env!("CARGO_BIN_EXE_drawoff"), "."]);
     assert!(Done::of(command).ok().text().ends_with(" comparisons\n"));
@@ -102,7 +102,7 @@ fn outputs_appear_together_or_not_at_all() {
 
 #[test]
 fn columns_that_widen_late_are_whole_in_every_folder() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "4KiB");
+    let place = Place::new().morsels("4KiB");
     let late = |i: u64| match i {
         0..700 => json!({"id": i, "few": i % 3, "text": null, "number": i, "mixed": "a", "list": []}),
         _ => json!({"id": i, "few": i % 3, "text": "b", "number": 0.5, "mixed": {"k": i}, "list": [i]}),

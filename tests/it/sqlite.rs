@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::plans::{self, SeededRng};
 use crate::support::values::{drawn, same};
-use crate::support::{Done, Place, exit, tool, wait_for};
+use crate::support::{Done, Morsels as _, Place, exit, tool, wait_for};
 
 /// Plans of kills, if all are executed.
 const KILLS: u32 = 100;
@@ -35,7 +35,7 @@ fn load_text(place: &Place, text: &str, table: &str, morsel: &str, more: &[&str]
     place.write("in.ndjson", text);
     let args = ["convert", "in.ndjson", "-o", "sqlite:people.db", "--into", table];
     let mut command = place.command(&args.iter().chain(more).copied().collect::<Vec<_>>());
-    command.env("DRAWOFF_MORSEL_SIZE", morsel);
+    command.morsels(morsel);
     Done::of(command)
 }
 
@@ -179,9 +179,9 @@ fn an_existing_table_is_checked_before_the_first_row() {
         .code(exit::LOAD_REFUSED)
         .says("column `total` is computed by the table")
         .says("column `need` is required by the table");
-    load_text(&place, "{\"id\":1}\n", "v", "100", &[]).code(exit::USAGE).says("it is a view");
-    load_text(&place, "{\"id\":1}\n", "f", "100", &[]).code(exit::USAGE).says("it is a virtual table");
-    load_text(&place, "{\"id\":1}\n", "f_data", "100", &[]).code(exit::USAGE).says("SQLite's own");
+    load_text(&place, "{\"id\":1}\n", "v", "100", &[]).code(exit::LOAD_REFUSED).says("it is a view");
+    load_text(&place, "{\"id\":1}\n", "f", "100", &[]).code(exit::LOAD_REFUSED).says("it is a virtual table");
+    load_text(&place, "{\"id\":1}\n", "f_data", "100", &[]).code(exit::LOAD_REFUSED).says("SQLite's own");
     load_text(&place, "{\"id\":1}\n", "sqlite_schema", "100", &[]).code(exit::USAGE);
     load_text(&place, "{\"id\":1}\n", "_drawoff_loads", "100", &[]).code(exit::USAGE).says("records the loads");
     load_text(&place, "{\"id\":1,\"data\":\"x\"}\n", "s", "100", &[])
@@ -191,8 +191,8 @@ fn an_existing_table_is_checked_before_the_first_row() {
         .code(exit::LOAD_REFUSED)
         .says("CHECK constraint failed: id > 5");
     load_text(&place, "{\"id\":9,\"x\":1}\n", "c", "100", &["--schema-policy", "fail"])
-        .code(exit::LOAD_REFUSED)
-        .says("column `x` is not in the table");
+        .code(exit::SCHEMA_CHANGED)
+        .says("field `x`: the table has no such column");
     load_text(&place, "{\"Id\":1,\"iD\":1}\n", "n", "100", &[]).code(exit::LOAD_REFUSED).says("ignores the case");
     let wide: String = (0..2001).map(|i| format!("\"c{i}\":1,")).collect();
     let wide = format!("{{{}}}\n", wide.trim_end_matches(','));
@@ -304,7 +304,7 @@ fn merge_replace_and_again_land_once() {
         &place,
         "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE k (p REFERENCES p ON DELETE CASCADE); INSERT INTO p VALUES (1); INSERT INTO k VALUES (1)",
     );
-    load_text(&place, "{\"id\":2}\n", "p", "20", &replace).code(exit::USAGE).says("would change rows of `k`");
+    load_text(&place, "{\"id\":2}\n", "p", "20", &replace).code(exit::LOAD_REFUSED).says("would change rows of `k`");
     load_text(&place, "{\"p\":5}\n", "k", "20", &[]).code(exit::LOAD_REFUSED).says("FOREIGN KEY");
     assert_eq!(ask(&place, "SELECT * FROM k"), "1");
 }

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::support::{Done, Place, Service, exit};
+use crate::support::{Done, Morsels as _, Place, Service, exit};
 
 /// Morsels of a few records, and of all.
 const MORSELS: [&str; 2] = ["10", "1000000"];
@@ -17,7 +17,7 @@ fn load(place: &Place, definition: &str, text: &str, morsel: &str, more: &[&str]
     place.write("in.ndjson", text);
     let args = ["convert", "in.ndjson", "-o", "sqlite:t.db", "--into", "t"];
     let mut command = place.command(&args.iter().chain(more).copied().collect::<Vec<_>>());
-    command.env("DRAWOFF_MORSEL_SIZE", morsel);
+    command.morsels(morsel);
     Done::of(command)
 }
 
@@ -104,7 +104,7 @@ fn rules_for_conflicts_lose_no_row() {
         assert_eq!(ask(&place, "SELECT v FROM t"), "2");
         // What overrides the rule would override those of triggers.
         let trigger = format!("{table}; CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END");
-        load(&place, &trigger, text, "1000", &[]).code(exit::USAGE).says("ON CONFLICT");
+        load(&place, &trigger, text, "1000", &[]).code(exit::LOAD_REFUSED).says("ON CONFLICT");
     }
     let others =
         "CREATE TABLE t (id INT PRIMARY KEY, v INT UNIQUE ON CONFLICT REPLACE); INSERT INTO t VALUES (1, 5), (2, 6)";

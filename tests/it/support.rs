@@ -55,6 +55,25 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
+/// Sets the sizes at which the input is divided.
+pub trait Morsels {
+    /// As [`Place::morsels`].
+    fn morsels(&mut self, size: &str) -> &mut Self;
+}
+
+impl Morsels for Command {
+    fn morsels(&mut self, size: &str) -> &mut Self {
+        self.env("DRAWOFF_MORSEL_SIZE", size).env("DRAWOFF_SAMPLE_SIZE", four_times(size))
+    }
+}
+
+/// Returns four times a size such as `1KiB`, at most the largest that the setting takes.
+fn four_times(size: &str) -> String {
+    let unit = size.trim_start_matches(|c: char| c.is_ascii_digit());
+    let n: u64 = size[..size.len() - unit.len()].parse().unwrap();
+    format!("{}{unit}", (4 * n).min(64 << 20))
+}
+
 /// Time limit of every wait for a state. Long enough for a loaded machine; reached only by a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,6 +102,7 @@ pub mod exit {
     pub const RUN_CANCELLED: i32 = 21;
     pub const RUN_TIMED_OUT: i32 = 22;
     pub const DEADLINE_PASSED: i32 = 23;
+    pub const WORK_LEFT: i32 = 24;
     pub const CANNOT_WRITE: i32 = 30;
     pub const DISK_FULL: i32 = 31;
     pub const CANNOT_READ: i32 = 32;
@@ -139,6 +159,12 @@ impl Place {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Divides the input into morsels of this size, and ends the first records, which decide on columns and types, after four of
+    /// them.
+    pub fn morsels(self, size: &str) -> Self {
+        self.env("DRAWOFF_MORSEL_SIZE", size).env("DRAWOFF_SAMPLE_SIZE", &four_times(size))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

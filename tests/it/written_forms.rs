@@ -43,7 +43,7 @@ fn casts_with_a_format_give_typed_columns() {
 #[test]
 fn numbers_are_as_exact_as_those_of_json() {
     for morsel_size in ["10", "1048576"] {
-        let place = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_size);
+        let place = Place::new().morsels(morsel_size);
         let few = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
         for last in ["10", "0.5", "1e2", "9007199254740993", "12345678901234567890", "-0", "0.1234567890123456789"] {
             let numbers = || few.iter().copied().chain([last]);
@@ -127,7 +127,7 @@ fn rows_know_their_record_and_source() {
 
 /// Returns a place with the same files and another size of morsels.
 fn place_of(place: &Place, morsel_size: &str) -> Place {
-    let other = Place::new().env("DRAWOFF_MORSEL_SIZE", morsel_size);
+    let other = Place::new().morsels(morsel_size);
     for name in ["a.ndjson", "b.ndjson"] {
         other.write(name, place.read(name));
     }
@@ -136,7 +136,7 @@ fn place_of(place: &Place, morsel_size: &str) -> Place {
 
 #[test]
 fn a_star_selects_all_other_columns() {
-    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "16");
+    let place = Place::new().morsels("16");
     place.write(
         "in.ndjson",
         "{\"a\":1,\"b\":{\"c\":2}}\n{\"a\":2}\n{\"a\":3}\n{\"a\":4}\n{\"a\":5}\n{\"late\":6,\"a\":7}\n",

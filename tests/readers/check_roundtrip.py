@@ -286,7 +286,7 @@ class Case:
         workers = workers or self.r.choice([1, 2, 7])
         command = [self.drawoff, "convert", source, "-o", name, "--workers", str(workers), *more]
         morsel = self.r.choice(["1B", "60B", "500B", "4KiB", "1MiB"])
-        env = {**os.environ, "DRAWOFF_MORSEL_SIZE": morsel}
+        env = {**os.environ, "DRAWOFF_MORSEL_SIZE": morsel, "DRAWOFF_SAMPLE_SIZE": "64B"}
         done = subprocess.run(command, cwd=self.folder, env=env, stdin=stdin, capture_output=True, timeout=120)
         what = f"{' '.join(command)} (DRAWOFF_MORSEL_SIZE={morsel})"
         assert done.returncode == code, f"{what}: exit code {done.returncode}\n{done.stderr.decode()}"

@@ -455,7 +455,7 @@ def check(name, source, target, flags, twin):
         drawoff, "convert", str(folder / source), "-o", str(folder / target), *flags, "--workers", workers, "--report", "json",
         "--on-bad-record", "skip", "--rejects", str(rejects), "--on-bad-cast", policy,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "DRAWOFF_MORSEL_SIZE": morsel})
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "DRAWOFF_MORSEL_SIZE": morsel, "DRAWOFF_SAMPLE_SIZE": "64B"})
     if done.returncode != (3 if execution.rejected else 0):
         sys.exit(f"{what}: {done.returncode}\n{done.stderr}")
     report = json.loads(done.stderr.splitlines()[-1])

@@ -2,6 +2,7 @@
 //! engine, and returns an exit code. Modules without a command of their own are shared by several.
 
 pub(super) mod bulk;
+pub(super) mod commit;
 pub(super) mod complete_values;
 pub(super) mod completions;
 pub(super) mod config;
@@ -16,6 +17,8 @@ mod ledger_session;
 pub(super) mod loads;
 mod output_identity;
 mod parts;
+pub(super) mod plan;
+mod plan_settings;
 mod preview;
 pub(super) mod pull;
 mod pulled_results;
@@ -38,4 +41,5 @@ mod start;
 pub(super) mod stats;
 pub(super) mod sync;
 pub(super) mod upload;
+pub(super) mod work;
 pub(super) mod workflows;

@@ -1,6 +1,8 @@
 //! `runs`: lists runs, shows and watches one, cancels it, and lists its result files. `--local-state` lists the ledgers
 //! on this machine instead.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::ledger_session::{StateNeed, state_dir};
@@ -13,17 +15,20 @@ use crate::cli::context::Context;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::table;
-use crate::client::{Client, RunFilter, WatchOptions};
-use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count};
+use crate::client::{Client, Pruned, RunFilter, StateDir, WatchOptions};
+use crate::text::{counted, error_chain, escape_for_terminal, human_bytes, human_count, human_duration};
 
 /// Runs one of the subcommands against the API.
 pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<Exit, Failure> {
-    if let RunsCommand::Ls { local_state: true, limit, list, .. } = command {
-        return list_ledgers(context, limit, list.output);
+    if let RunsCommand::Ls { local_state: true, prune, older_than, dry_run, limit, list, .. } = command {
+        return match prune {
+            true => prune_state(context, older_than, dry_run),
+            false => list_ledgers(context, limit, list.output),
+        };
     }
     let client = context.client()?;
     match command {
-        RunsCommand::Ls { status, workflow, period, limit, list, local_state: _ } => {
+        RunsCommand::Ls { status, workflow, period, limit, list, .. } => {
             // The API filters by id only.
             let workflow = match workflow {
                 Some(text) => Some(client.find_workflow(&text).await?.id),
@@ -68,11 +73,28 @@ pub(crate) async fn dispatch(context: &Context, command: RunsCommand) -> Result<
     Ok(Exit::Success)
 }
 
+fn required_state(context: &Context) -> Result<StateDir, Failure> {
+    let state = state_dir(context, false, StateNeed::Required)
+        .map_err(|failure| failure.with_hint("specify another directory with `--state-dir` or DRAWOFF_STATE_DIR"))?;
+    Ok(state.expect("StateNeed::Required returns a directory or fails"))
+}
+
+/// Removes what no command needs any more from the state directory.
+fn prune_state(context: &Context, age: Duration, dry_run: bool) -> Result<Exit, Failure> {
+    let Pruned { ledgers, starts, busy } = required_state(context)?.prune(age, dry_run)?;
+    let removed = if dry_run { "would remove" } else { "removed" };
+    let (ledgers, starts) = (counted(ledgers, "ledger"), counted(starts, "start"));
+    let mut text = format!("{removed} {ledgers} and {starts} of results written more than {} ago", human_duration(age));
+    if busy > 0 {
+        text.push_str(&format!("; left {} that another command uses", counted(busy, "record")));
+    }
+    context.screen.note(&text);
+    Ok(Exit::Success)
+}
+
 /// Lists the ledgers in the state directory. No request is sent, so no key is needed.
 fn list_ledgers(context: &Context, limit: Option<u32>, list: ListFormat) -> Result<Exit, Failure> {
-    let state = state_dir(context, false, StateNeed::Required)
-        .map_err(|failure| failure.with_hint("specify another directory with `--state-dir` or DRAWOFF_STATE_DIR"))?
-        .expect("StateNeed::Required returns a directory or fails");
+    let state = required_state(context)?;
     let mut ledgers = Vec::new();
     for ledger in state.ledgers()? {
         // A ledger that cannot be read must not hide the others.

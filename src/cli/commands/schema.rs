@@ -46,7 +46,8 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
         SchemaFromArg::Auto => SchemaFrom::Sample,
         from => from.into(),
     };
-    let choice = SchemaSource { declared, enforced, extra_column: None, from, policy: args.schema_policy.into() };
+    let choice =
+        SchemaSource { declared, enforced, from, policy: args.schema_policy.into(), ..SchemaSource::default() };
     let (limits, mut sources) = (context.settings.limits(), opened.sources);
     // Types do not depend on them.
     sources.iter_mut().for_each(|source| source.keeps_not_finite = true);

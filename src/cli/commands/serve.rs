@@ -36,6 +36,10 @@ pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<Exit, Fa
         return archives::export(context, data, path, args.engine.overwrite).await;
     }
     if let Some(path) = &args.seeds.export_on_exit {
+        if archives::is_stdout(path) {
+            let text = "--export-on-exit needs a file: standard output has the address and the seeds";
+            return Err(Error::Usage(text.into()).into());
+        }
         archives::check_replaceable(path, args.engine.overwrite)?;
         // Found now rather than when the work is done.
         TargetKind::check_writable(path, false).map_err(|cause| Error::Write { path: path.clone(), cause })?;

@@ -8,13 +8,19 @@ use crate::cli::exit::Exit;
 use crate::service::{self, ArchiveError, ArchiveSummary};
 use crate::text::counted;
 
-/// Exports the state in `data` to the archive `path`.
+/// Exports the state in `data` to the archive `path`; `-` is standard output.
 pub(super) async fn export(context: &Context, data: &Path, path: &Path, overwrite: bool) -> Result<Exit, Failure> {
+    let path = if is_stdout(path) { Path::new("/dev/stdout") } else { path };
     check_replaceable(path, overwrite)?;
     let (data, path) = (data.to_owned(), path.to_owned());
     let summary = moved(move || service::export(&data, &path)).await?;
     moved_items("exported", &summary).iter().for_each(|line| context.screen.note(line));
     Ok(Exit::Success)
+}
+
+/// Returns true for the name of standard output.
+pub(super) fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 /// Fails if an export to `path` would replace another file than an export, unless `overwrite`.

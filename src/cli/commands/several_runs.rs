@@ -57,20 +57,21 @@ pub(crate) struct SeveralRuns<'a> {
 }
 
 /// A run that has ended.
-struct EndedRun {
-    run: RunId,
-    workflow: WorkflowId,
+pub(super) struct EndedRun {
+    pub run: RunId,
+    pub workflow: WorkflowId,
     status: RunStatus,
     /// The last state, if the run was watched.
     live: Option<LiveStatus>,
 }
 
 /// The completed runs, with the links to their results.
-struct Collected {
-    runs: Vec<(EndedRun, Results)>,
-    declared: Schema,
+pub(super) struct Collected {
+    pub runs: Vec<(EndedRun, Results)>,
+    /// Types that the workflows declare.
+    pub declared: Schema,
     /// Number of runs without results.
-    skipped: usize,
+    pub skipped: usize,
 }
 
 /// Waits for the end of all runs and writes their results as one sequence of records in their order. Outputs that are
@@ -172,7 +173,7 @@ impl SeveralRuns<'_> {
     }
 
     /// Waits for all runs and requests the links of those that completed.
-    async fn collect(
+    pub(super) async fn collect(
         &self,
         context: &Context,
         client: &Client,

@@ -8,6 +8,7 @@ use crate::cli::settings::{self};
 use crate::client::{self, StateError};
 use crate::net::{self};
 use crate::pipeline::{self};
+use crate::scale::ScaleError;
 use crate::transform::expr;
 
 /// The name of standard output in errors, as the engine writes it, too.
@@ -99,6 +100,9 @@ pub(in crate::cli) enum Error {
     /// A bug in drawoff, or a system that refuses threads or signals.
     #[error("internal error: {0}")]
     Bug(String),
+    /// An error of a plan.
+    #[error(transparent)]
+    Scale(#[from] ScaleError),
     /// Runs of parts of an input failed, and so nothing was written.
     #[error("{text}")]
     Parts {

@@ -7,6 +7,7 @@ use crate::cli::settings::{self};
 use crate::client::{self, RunEnd, StateError};
 use crate::net::{self, Kind};
 use crate::pipeline::{self};
+use crate::scale::ScaleError;
 use crate::warehouse::LoadError;
 
 use super::command_error::Error;
@@ -137,7 +138,20 @@ pub(super) fn exit_of(error: &Error) -> Exit {
         Error::Moved(error) => move_exit(error),
         Error::Interrupted => Exit::Interrupted,
         Error::Bug(_) => Exit::Bug,
+        Error::Scale(error) => scale_exit(error),
         Error::Parts { exit, .. } => *exit,
+    }
+}
+
+fn scale_exit(error: &ScaleError) -> Exit {
+    match error {
+        ScaleError::Open { .. } => Exit::WorkLeft,
+        ScaleError::Counts { .. } => Exit::Mismatch,
+        ScaleError::Unusable { .. } => Exit::BadData,
+        ScaleError::Read { cause, .. } => read_exit(cause),
+        ScaleError::Write { cause, .. } => write_exit(cause),
+        ScaleError::NoPlan { .. } | ScaleError::NoItem { .. } => Exit::NotFound,
+        _ => Exit::Usage,
     }
 }
 

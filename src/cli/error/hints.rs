@@ -14,6 +14,7 @@ use crate::client::{self, RunEnd, StateError};
 use crate::format::parquet::InputError;
 use crate::net::{self, Kind};
 use crate::pipeline::{self, ColumnPurpose, DirectoryConflict, FixedSchema, PlanError, SchemaChange, SharedName};
+use crate::scale::ScaleError;
 use crate::sink::{ChangedMeanwhile, StoreError, StoreProblem, TargetKind, TemporaryFile};
 use crate::source::{TooMuchExpansion, is_pattern};
 use crate::transform::{ForeignError, Unwritable};
@@ -48,6 +49,25 @@ fn column_hint(cause: &io::Error) -> Option<String> {
     Some(match is_not_finite {
         true => format!("read such numbers as null with `--in-null NaN,inf,-inf`, or {drop}"),
         false => drop,
+    })
+}
+
+/// Returns the hint for a plan that cannot be used.
+fn scale_hint(error: &ScaleError) -> Option<String> {
+    Some(match error {
+        ScaleError::NoPlan { plan } => format!("write one with `drawoff plan RUN... -o {}`", shell_quoted(plan)),
+        ScaleError::OtherPlan { .. } => {
+            "a plan never changes: write this one into another place with `-o PLAN`".to_owned()
+        }
+        ScaleError::Unusable { .. } => "make a new plan in another place: `drawoff plan RUN... -o PLAN`".to_owned(),
+        ScaleError::Counts { item, plan, .. } => format!(
+            "remove the receipts of that item, {}/receipts/{item}/, and do it again with `drawoff work`",
+            plan.trim_end_matches('/')
+        ),
+        ScaleError::Read { cause, .. } | ScaleError::Write { cause, .. } => {
+            return store_hint(cause.get_ref()?.downcast_ref::<StoreError>()?);
+        }
+        _ => return None,
     })
 }
 
@@ -187,6 +207,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Expression { cause, .. } | Error::Pipeline(pipeline::Error::Expression(cause)) => {
             cause.hint.as_ref().map(in_flags)
         }
+        Error::Scale(error) => scale_hint(error),
         Error::Settings(settings::Error::KeyFileOpen { path, .. }) => {
             Some(format!("restrict it to its owner with `chmod 600 {}`", shell_quoted(&path.to_string_lossy())))
         }

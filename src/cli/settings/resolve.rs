@@ -17,7 +17,7 @@ use super::table;
 use super::typed::TypedSettings;
 use crate::format::ParquetCodec;
 use crate::format::csv::CsvQuote;
-use crate::net::{self, RetryPolicy, TrustedHost};
+use crate::net::{self, Connections, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 
@@ -59,12 +59,18 @@ pub struct Settings {
     pub max_expansion: Setting<u64>,
     /// Downloads that one command runs at a time.
     pub jobs: Setting<usize>,
+    /// Connections over which one large file is downloaded.
+    pub connections: Setting<Connections>,
     /// Bytes per second; a download that stays below for 30 s is reconnected.
     pub min_speed: Setting<u64>,
     /// Compute threads; 0 is one per core.
     pub workers: Setting<usize>,
-    /// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
+    /// Bytes of one morsel. A row group takes 32 times as much of the input.
     pub morsel_size: Setting<u64>,
+    /// Requests to the API within any minute, of all processes of the user under one key.
+    pub requests_per_minute: Setting<usize>,
+    /// Bytes of the first records, which decide on columns and types before the first row is written.
+    pub sample_size: Setting<u64>,
     /// Wait after a 429 without a time of its own.
     pub rate_limit_wait: Setting<Duration>,
     /// Delimiter of CSV inputs; `None` infers it.
@@ -209,9 +215,12 @@ impl Settings {
             max_columns: all.shown(&table::MAX_COLUMNS)?,
             max_expansion: all.shown(&table::MAX_EXPANSION)?,
             jobs: all.shown(&table::JOBS)?,
+            connections: all.shown(&table::CONNECTIONS)?,
             min_speed: all.shown(&table::MIN_SPEED)?,
             workers: all.shown(&table::WORKERS)?,
             morsel_size: all.shown(&table::MORSEL_SIZE)?,
+            requests_per_minute: all.shown(&table::REQUESTS_PER_MINUTE)?,
+            sample_size: all.shown(&table::SAMPLE_SIZE)?,
             rate_limit_wait: all.shown(&table::RATE_LIMIT_WAIT)?,
             in_delimiter: all.shown(&table::IN_DELIMITER)?,
             in_quote: all.shown(&table::IN_QUOTE)?,
@@ -299,9 +308,9 @@ impl Settings {
             max_expansion: self.max_expansion.value,
             workers: self.workers.value,
             morsel_bytes,
-            // Row groups and the sample keep their ratio to the morsel at every size.
+            // Row groups keep their ratio to the morsel at every size.
             row_group_bytes: 32 * morsel_bytes,
-            sample_bytes: 4 * morsel_bytes,
+            sample_bytes: self.sample_size.value as usize,
             ..Limits::default()
         }
     }
@@ -455,6 +464,8 @@ mod tests {
         for size in ["0", "65MiB", "some"] {
             let found = text(&[], &[("DRAWOFF_MORSEL_SIZE", size)], None);
             assert!(found.starts_with("morsel_size (environment DRAWOFF_MORSEL_SIZE): "), "{found}");
+            let found = text(&[], &[("DRAWOFF_SAMPLE_SIZE", size)], None);
+            assert!(found.starts_with("sample_size (environment DRAWOFF_SAMPLE_SIZE): "), "{found}");
         }
         assert!(text(&[], &[], Some("api_key = 'marked-1'")).contains("unknown field `api_key`"));
         assert!(!text(&[], &[], Some("api_key = 'marked-1'")).contains("marked-1"));

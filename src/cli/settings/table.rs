@@ -18,7 +18,7 @@ use crate::cli::values::{
 use crate::column::MAX_COLUMN_LIMIT;
 use crate::format::csv::CsvQuote;
 use crate::format::{ParquetCodec, ParquetOptions};
-use crate::net::{RetryPolicy, TrustedHost};
+use crate::net::{self, Connections, RetryPolicy, TrustedHost};
 use crate::pipeline::Limits;
 use crate::secret::ApiKey;
 use crate::text::human_bytes;
@@ -36,11 +36,14 @@ const MAX_JOBS: usize = 64;
 /// process by default. A typo is then an error of the setting, not of a thread that cannot be started.
 const MAX_WORKERS: usize = 1024;
 
+/// Upper bound of requests per minute: the file that processes share has eight bytes for each.
+const MAX_REQUESTS_PER_MINUTE: usize = 10_000;
+
 /// Upper bound of a morsel. Larger ones have no use, and offsets in a morsel are 32 bits wide.
 const MAX_MORSEL_SIZE: u64 = 64 << 20;
 
 /// All settings, in the order of help and `config show`.
-pub static TABLE: [&dyn Row; 24] = [
+pub static TABLE: [&dyn Row; 27] = [
     &ENDPOINT,
     &API_KEY,
     &API_KEY_FILE,
@@ -56,9 +59,12 @@ pub static TABLE: [&dyn Row; 24] = [
     &MAX_COLUMNS,
     &MAX_EXPANSION,
     &JOBS,
+    &CONNECTIONS,
     &MIN_SPEED,
     &WORKERS,
     &MORSEL_SIZE,
+    &REQUESTS_PER_MINUTE,
+    &SAMPLE_SIZE,
     &RATE_LIMIT_WAIT,
     &IN_DELIMITER,
     &IN_QUOTE,
@@ -304,6 +310,27 @@ pub(super) static JOBS: Spec<usize> = Spec {
     show: |jobs| Some(jobs.to_string()),
 };
 
+/// Connections over which one large file is downloaded.
+pub(super) static CONNECTIONS: Spec<Connections> = Spec {
+    names: Names {
+        name: "connections",
+        flag: Some(plan("--connections", "N", "Downloads")),
+        in_file: true,
+        help: "Connections for one large file, if its server offers ranges",
+        default_words: Some("as many as bring more, up to 8"),
+        ..NAMES
+    },
+    parse: Parse::Number(|count| match count {
+        1..=Connections::MOST => Ok(Connections::Count(count)),
+        _ => Err(format!("it must be from 1 to {}", Connections::MOST)),
+    }),
+    default: |_| Connections::Auto,
+    show: |connections| match connections {
+        Connections::Auto => None,
+        Connections::Count(count) => Some(count.to_string()),
+    },
+};
+
 /// Bytes per second; a download that stays below for 30 s is reconnected.
 pub(super) static MIN_SPEED: Spec<u64> = Spec {
     names: Names {
@@ -338,7 +365,7 @@ pub(super) static WORKERS: Spec<usize> = Spec {
     },
 };
 
-/// Bytes of one morsel. A row group takes 32 times as much of the input, the sample for the schema 4 times.
+/// Bytes of one morsel. A row group takes 32 times as much of the input.
 pub(super) static MORSEL_SIZE: Spec<u64> = Spec {
     names: Names {
         name: "morsel_size",
@@ -351,6 +378,40 @@ pub(super) static MORSEL_SIZE: Spec<u64> = Spec {
         _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_MORSEL_SIZE))),
     }),
     default: |_| Limits::default().morsel_bytes as u64,
+    show: |bytes| Some(human_bytes(*bytes)),
+};
+
+/// Requests to the API within any minute.
+pub(super) static REQUESTS_PER_MINUTE: Spec<usize> = Spec {
+    names: Names {
+        name: "requests_per_minute",
+        environment: Some("DRAWOFF_REQUESTS_PER_MINUTE"),
+        in_file: true,
+        help: "Requests to the API within any minute, of all processes of the user under one key",
+        ..NAMES
+    },
+    parse: Parse::Number(|requests| match requests {
+        1..=MAX_REQUESTS_PER_MINUTE => Ok(requests),
+        _ => Err(format!("it must be from 1 to {MAX_REQUESTS_PER_MINUTE}")),
+    }),
+    default: |_| net::REQUESTS_PER_MINUTE,
+    show: |requests| Some(requests.to_string()),
+};
+
+/// Bytes of the first records, of which columns and types are inferred before the first row is written. No multiple of the
+/// morsel: a result must not depend on the size at which the input is divided.
+pub(super) static SAMPLE_SIZE: Spec<u64> = Spec {
+    names: Names {
+        name: "sample_size",
+        environment: Some("DRAWOFF_SAMPLE_SIZE"),
+        help: "Bytes of the first records that columns and types are inferred from, such as 4MiB",
+        ..NAMES
+    },
+    parse: Parse::Text(|text| match parse_size(text)? {
+        size @ 1..=MAX_MORSEL_SIZE => Ok(size),
+        _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_MORSEL_SIZE))),
+    }),
+    default: |_| Limits::default().sample_bytes as u64,
     show: |bytes| Some(human_bytes(*bytes)),
 };
 

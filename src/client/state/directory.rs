@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::StateError;
 use super::ledger::{self, Ledger, OpenLedger};
 use super::parts::{self, OpenParts, PartsIdentity, RecordedParts};
+use super::prune::{self, Pruned};
 use super::start::{self, EarlierFormStart, OpenStart, RecordedStart, StartIdentity};
 use super::workflow::OpenWorkflow;
 use crate::api::RunId;
@@ -83,6 +85,12 @@ impl StateDir {
     /// Reads all ledgers, the most recently changed first. Errors of unreadable ones are at the end.
     pub fn ledgers(&self) -> Result<Vec<Result<Ledger, StateError>>, StateError> {
         ledger::all(&self.root.join("runs"))
+    }
+
+    /// Removes the ledgers whose outputs were all written more than `age` ago, and the starts of their runs, except those
+    /// with a name of the caller's. Under `dry_run` they are counted and stay.
+    pub fn prune(&self, age: Duration, dry_run: bool) -> Result<Pruned, StateError> {
+        prune::prune(&self.root.join("runs"), &self.root.join("starts"), age, dry_run)
     }
 }
 

@@ -10,6 +10,8 @@
 //! - `parts/NAME-DIGEST.json`: the parts that one input is cut into: the name of their starts, and those started again.
 //! - `runs/RUN-DIGEST.json`: the ledger of one run: links, outputs begun and completed, progress of the downloads.
 //!
+//! Beside them `requests/` has the instants of the last requests of each key ([`crate::net::Limiter`]).
+//!
 //! A file is replaced atomically (written under another name, synced, renamed), so that a crash leaves the old or the
 //! new one. No file holds an API key or the query of a signed link.
 
@@ -19,6 +21,7 @@ mod error;
 mod ledger;
 mod lock;
 mod parts;
+mod prune;
 mod stamp;
 mod start;
 mod workflow;
@@ -29,6 +32,7 @@ pub use ledger::{
     CompletedOutput, FileProgress, FilePulled, Ledger, OpenLedger, OutputRecord, RejectsRecord, SeenLink,
 };
 pub use parts::{OpenParts, PartsIdentity, RecordedParts};
+pub use prune::Pruned;
 pub use stamp::age_at;
 pub use start::{EarlierFormStart, OpenStart, RecordedStart, StartIdentity, StartSubject};
 pub use workflow::{OpenWorkflow, RecordedWorkflow};

@@ -287,3 +287,46 @@ fn a_directory_that_cannot_be_created_is_an_error_at_once() {
     let error = StateDir::open(&directory.path().join("file/state")).unwrap_err();
     assert!(error.to_string().starts_with("cannot keep state in "), "{error}");
 }
+
+#[test]
+fn old_results_are_pruned_with_their_starts() {
+    let (_folder, state) = state();
+    let record = |name: &str, run: &str, once: Option<&str>, delivered: Option<&str>| {
+        let identity = identity(name, None, None);
+        let identity = once.map_or(identity.clone(), |once| identity.once(once));
+        let slot = state.start(&identity).unwrap();
+        let start = RecordedStart {
+            run: Some(RunId(run.into())),
+            ..RecordedStart::new(&identity, &WorkflowId(name.into()), None, None)
+        };
+        slot.save(&start).unwrap();
+        drop(slot);
+        drop(state.ledger("http://api.test", &RunId(run.into())).unwrap());
+        let path = state.root().join("runs");
+        let stem = files(&path).into_iter().find(|file| file.starts_with(&format!("{run}-"))).unwrap();
+        let ledger = json!({"version": 1, "content": {
+            "endpoint": "http://api.test", "run": run, "workflow": name, "workflow_name": name, "key": null,
+            "created_at": "2020-01-01T00:00:00Z", "updated_at": delivered.unwrap_or("2020-01-01T00:00:00Z"), "status": "completed",
+            "delivered_at": delivered, "links": [], "outputs": []}});
+        fs::write(path.join(stem.replace(".lock", ".json")), ledger.to_string()).unwrap();
+        identity
+    };
+    let old = "2020-01-01T00:00:00Z";
+    let now = chrono::Utc::now().to_rfc3339();
+    let gone = record("old", "r-old", None, Some(old));
+    let named = record("named", "r-named", Some("nightly"), Some(old));
+    let open = record("open", "r-open", None, None);
+    let young = record("young", "r-young", None, Some(&now));
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let counted = Pruned { ledgers: 2, starts: 1, busy: 0 };
+    assert_eq!(state.prune(day, true).unwrap(), counted, "counted alone");
+    assert_eq!(state.ledgers().unwrap().len(), 4);
+    // One that another command uses stays.
+    let used = state.ledger("http://api.test", &RunId("r-named".into())).unwrap();
+    assert_eq!(state.prune(day, false).unwrap(), Pruned { ledgers: 1, starts: 1, busy: 1 });
+    drop(used);
+    assert_eq!(state.prune(day, false).unwrap(), Pruned { ledgers: 1, starts: 0, busy: 0 });
+    let left = |identity: &StartIdentity| state.peek_start(identity).unwrap().is_some();
+    assert_eq!((left(&gone), left(&named), left(&open), left(&young)), (false, true, true, true));
+    assert_eq!(state.ledgers().unwrap().len(), 2);
+}

@@ -143,6 +143,7 @@ impl CsvDecoder {
                     len: record.end - record.start,
                     line: memchr_iter(b'\n', &bytes[..record.start]).count() as u64,
                     record: number,
+                    is_misfit: false,
                 });
                 fields.clear();
                 return None;
@@ -606,7 +607,14 @@ impl CsvDecoder {
                 line += memchr_iter(b'\n', &bytes[line_known_to..record.start]).count() as u64;
                 line_known_to = record.start;
                 let len = record.end - record.start;
-                rejects.push(RejectedRecord { reject, byte: record.start, len, line, record: records });
+                rejects.push(RejectedRecord {
+                    reject,
+                    byte: record.start,
+                    len,
+                    line,
+                    record: records,
+                    is_misfit: false,
+                });
             }
             records += 1;
         }

@@ -110,7 +110,7 @@ impl HeaderSearch {
         let bad = |reject, hint| {
             let line = self.lines + lines_to(record.start);
             let len = record.end - record.start;
-            let rejected = RejectedRecord { reject, byte: record.start, len, line, record: 0 };
+            let rejected = RejectedRecord { reject, byte: record.start, len, line, record: 0, is_misfit: false };
             BadHeader { rejected, hint, is_too_wide: false }
         };
         // Without quotes, a byte that is not UTF-8.

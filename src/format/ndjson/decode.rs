@@ -12,6 +12,7 @@ mod extra;
 mod maps;
 mod numbers;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -147,8 +148,9 @@ pub fn decode_under(
                 decoder.duplicate_keys = duplicate_keys;
                 decoder.nested_keys.reset();
                 let end = line_end(morsel, start);
-                let error = match decoder.classify(error, morsel, start, options) {
-                    Verdict::Reject(error) => error,
+                let (error, refusal) = match decoder.classify(error, morsel, start, options) {
+                    Verdict::Reject(error) => (error, None),
+                    Verdict::Misfit { error, refusal } => (error, Some(refusal)),
                     Verdict::SchemaMismatch { error, widens } => {
                         let what = describe(&error);
                         let schema = if widens { widened(morsel, schema, options, rules) } else { (**schema).clone() };
@@ -161,8 +163,13 @@ pub fn decode_under(
                         });
                     }
                 };
-                let reject = error.to_reject(start, end);
-                rejects.push(RejectedRecord { reject, byte: start, len: end - start, line: lines, record: records });
+                let mut reject = error.to_reject(start, end);
+                let is_misfit = refusal.is_some();
+                if let Some(reason) = refusal {
+                    reject.reason = reason;
+                }
+                let (len, line, record) = (end - start, lines, records);
+                rejects.push(RejectedRecord { reject, byte: start, len, line, record, is_misfit });
                 decoder.cursor.pos = end;
             }
         }
@@ -267,12 +274,20 @@ fn widened(morsel: &Morsel, schema: &Schema, options: &DecodeOptions, rules: &Re
         let known: HashMap<&str, ()> = columns.iter().map(|f| (&*f.name, ())).collect();
         observed.fields.retain(|f| known.contains_key(&*f.name));
     }
+    if let Some(columns) = rules.output_columns {
+        observed.fields.retain(|field| columns.refusal(&field.name).is_none());
+    }
     schema.join(&observed, TypeMerge::Json)
 }
 
 /// The decision about a record with an error.
 enum Verdict {
     Reject(Box<JsonError>),
+    /// A key that is not among the columns of the output, with the reason.
+    Misfit {
+        error: Box<JsonError>,
+        refusal: Cow<'static, str>,
+    },
     /// `widens` is false for a misfit of the enforced schema, which no wider schema would hold.
     SchemaMismatch {
         error: Box<JsonError>,
@@ -356,7 +371,19 @@ impl<'a> Decoder<'a> {
                 };
             }
         }
+        if let Some(refusal) = self.refusal(&error) {
+            return Verdict::Misfit { error, refusal };
+        }
         if options.freeze { Verdict::Reject(error) } else { Verdict::SchemaMismatch { error, widens: true } }
+    }
+
+    /// Returns the reason for which the output has no column for the key that `error` is about; `None` if it can have one.
+    #[cold]
+    fn refusal(&self, error: &JsonError) -> Option<Cow<'static, str>> {
+        match &error.kind {
+            JsonErrorKind::UnknownKey(key) if error.path.is_empty() => self.rules.output_columns?.refusal(key),
+            _ => None,
+        }
     }
 
     fn end_of_record(&mut self) -> Scan<()> {
@@ -395,7 +422,18 @@ impl<'a> Decoder<'a> {
             let expected = into.fields.get(next..).unwrap_or_default().iter().take(LOOK_AHEAD);
             let index = match expected.enumerate().find(|(_, field)| self.cursor.accept_literal(&field.literal)) {
                 Some((ahead, _)) => next + ahead,
-                None => self.key(into)?,
+                None => match self.key(into) {
+                    Ok(index) => index,
+                    // The output has no such column, and no value is missing there.
+                    Err(error) if depth == 0 && self.skip_null_of_refused(&error)? => {
+                        if self.end_of_member()? {
+                            into.end_value();
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             next = index + 1;
             if index < top {
@@ -413,6 +451,16 @@ impl<'a> Decoder<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Skips the null at the cursor if it is that of a key for which the output has no column. Returns false for all else.
+    #[cold]
+    fn skip_null_of_refused(&mut self, error: &JsonError) -> Scan<bool> {
+        if self.refusal(error).is_none() || self.cursor.skip_blank() != b'n' {
+            return Ok(false);
+        }
+        self.cursor.word(b"null")?;
+        Ok(true)
     }
 
     /// Parses a record of which only some columns are needed; the values of other keys are validated just

@@ -105,6 +105,7 @@ pub fn infer_columns(morsel: &Morsel, options: &InferOptions<'_>) -> InferredCol
                             len: line.trim_ascii_end().len() - (byte - start),
                             line: found.lines,
                             record: found.records,
+                            is_misfit: false,
                         });
                     }
                     None | Some(Ok(())) => {

@@ -5,6 +5,7 @@
 //! the file is unchanged ([`identity`] explains how). Only an explicit message ends the stream: a task that dies is an
 //! error. Nothing here parses rows, and nothing touches the disk.
 
+mod connections;
 mod identity;
 mod message;
 mod prefix;
@@ -13,5 +14,6 @@ mod stall;
 mod transfer;
 mod window;
 
+pub use connections::Connections;
 pub use message::DownloadRequest;
 pub use reader::{Download, Downloads, Stopper};

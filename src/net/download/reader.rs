@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use super::connections::Connections;
 use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
 use super::prefix::Prefix;
 use super::transfer::Transfer;
@@ -32,14 +33,23 @@ const SINGLE_WINDOW_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Downloads {
     window: Window,
+    connections: Connections,
     max_expansion: u64,
 }
 
 impl Downloads {
-    /// Creates a group of at most `jobs` active downloads, which buffer at most `window_bytes` in all, but no less than
-    /// 256 KiB for each of the `jobs`.
+    /// Creates a group of at most `jobs` active downloads, each over one connection, which buffer at most `window_bytes` in
+    /// all, but no less than 256 KiB for each of the `jobs`.
     pub fn new(jobs: usize, window_bytes: usize) -> Self {
-        Downloads { window: Window::new(jobs, window_bytes), max_expansion: Expansion::MAX_RATIO }
+        Downloads::over(Connections::Count(1), jobs, window_bytes)
+    }
+
+    /// Creates a group as [`Downloads::new`] does, whose file that is being read may be downloaded over several
+    /// connections, as many as the window has place for.
+    pub fn over(connections: Connections, jobs: usize, window_bytes: usize) -> Self {
+        let connections = connections.within(window_bytes);
+        let window = Window::new(jobs, connections.segments(), window_bytes);
+        Downloads { window, connections, max_expansion: Expansion::MAX_RATIO }
     }
 
     /// Sets the ratio of decoded to received bytes beyond which an encoded body is refused; see [`Expansion::new`].
@@ -55,7 +65,8 @@ impl Downloads {
         let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let (opened, head) = oneshot::channel();
         let (again, asked_again) = oneshot::channel();
-        let transfer = Transfer::new(http, request, self.window.share(), sender, asked_again);
+        let transfer =
+            Transfer::new(http, request, (self.window.share(slot.index), self.connections), sender, asked_again);
         let (window, index) = (self.window.clone(), slot.index);
         // The task starts now but connects only when its slot is active, so starting many downloads is cheap.
         let task = tokio::spawn(async move {

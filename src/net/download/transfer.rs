@@ -3,23 +3,28 @@
 //! It requests, verifies that each response belongs to the same file ([`super::identity`] explains the rules), and
 //! sends the bodies to the reader through the window. It decodes nothing and drops no byte: that is the reader's work.
 
+mod segments;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
-    TRANSFER_ENCODING,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE,
+    RANGE, TRANSFER_ENCODING,
 };
 use reqwest::{Response, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::connections::{Connections, Division, Pace, Waits};
 use super::identity::{ContentRange, FileIdentity, IdentityMatch};
 use super::message::{BodyMessage, BodyStart, DownloadHead, DownloadRequest};
 use super::stall::StallDetector;
 use super::window::WindowShare;
 use crate::format::SourceCodec;
+use crate::net::clients::ClientPurpose;
 use crate::net::error::innermost;
 use crate::net::http::{FileResponse, Http};
 use crate::net::response::{content_encoding, header, refusal, requested_delay};
@@ -74,6 +79,18 @@ pub(super) struct Transfer {
     /// Bytes of the file sent to the reader, repeated ones not counted: the first byte to request next. Stays 0 for
     /// encoded bodies, where only the reader knows the offset in the file.
     position: u64,
+    /// Offset at which this transfer ends, if it is one range of a divided download.
+    segment_end: Option<u64>,
+    /// True if the first response offered ranges.
+    offers_ranges: bool,
+    /// Number of connections over which the file may come.
+    connections: Connections,
+    /// Times that the rest of the file was divided.
+    divisions: u32,
+    /// Time that this and the transfers of its segments waited.
+    waits: Waits,
+    /// Of a segment: set when the server asked for fewer requests.
+    was_refused: Option<Arc<AtomicBool>>,
     /// True once a byte was sent to the reader: every later response must be of the same file.
     any_sent: bool,
     /// False after a 206 that could not be used: from then on whole files are requested.
@@ -126,8 +143,12 @@ impl ConnectFailure {
 
 /// The outcome of reading one body.
 enum BodyEnd {
-    Whole { proven: bool },
+    Whole {
+        proven: bool,
+    },
     Broken(Error),
+    /// The rest of the file is to be divided.
+    Divided(Division),
 }
 
 /// The reader was dropped: the task ends without a message.
@@ -137,7 +158,7 @@ impl Transfer {
     pub(super) fn new(
         http: &Http,
         request: DownloadRequest,
-        share: WindowShare,
+        (share, connections): (WindowShare, Connections),
         messages: mpsc::Sender<BodyMessage>,
         again: oneshot::Receiver<()>,
     ) -> Self {
@@ -151,6 +172,12 @@ impl Transfer {
             messages,
             file: None,
             position: 0,
+            segment_end: None,
+            offers_ranges: false,
+            connections,
+            divisions: 0,
+            waits: Waits::default(),
+            was_refused: None,
             any_sent: false,
             use_ranges: true,
             furthest: 0,
@@ -245,16 +272,18 @@ impl Transfer {
     async fn send_file(&mut self, mut open_body: OpenBody) -> Result<Result<bool, Error>, ReaderGone> {
         loop {
             self.send(BodyMessage::Body(open_body.body)).await?;
-            let broken = match self.send_body(&mut open_body).await? {
-                BodyEnd::Whole { proven } => return Ok(Ok(proven)),
-                BodyEnd::Broken(broken) => broken,
-            };
+            let mut end = self.send_body(&mut open_body).await?;
             // Closes this connection before the next is opened.
             drop(open_body);
-            // Repeated bytes are no progress, so a server that always breaks at the same byte is given up.
-            if self.furthest - self.since_progress.furthest >= PROGRESS_BYTES {
-                self.since_progress = SinceProgress::new(self.now(), self.furthest);
+            if let BodyEnd::Divided(division) = end {
+                end = self.send_segments(division).await?;
             }
+            let broken = match end {
+                BodyEnd::Whole { proven } => return Ok(Ok(proven)),
+                BodyEnd::Broken(broken) => broken,
+                BodyEnd::Divided(_) => self.fail(Kind::CutShort),
+            };
+            self.note_progress();
             match self.connect(Some(broken)).await {
                 Ok(Connected::Body(next)) => {
                     self.http.recoveries().add_resume();
@@ -267,15 +296,25 @@ impl Transfer {
         }
     }
 
+    /// Restores the retry budget after progress. Repeated bytes are none, so a server that always breaks at the same byte is
+    /// given up.
+    fn note_progress(&mut self) {
+        if self.furthest - self.since_progress.furthest >= PROGRESS_BYTES {
+            self.since_progress = SinceProgress::new(self.now(), self.furthest);
+        }
+    }
+
     /// Sends one body to the reader.
     async fn send_body(&mut self, open_body: &mut OpenBody) -> Result<BodyEnd, ReaderGone> {
         let mut stall = StallDetector::new(self.http.policy());
+        let mut pace = Pace::new(&self.waits);
         let encoded = open_body.body.encoding != SourceCodec::None;
         let mut at = open_body.body.from;
         loop {
             let started = Instant::now();
             let next = timeout(stall.patience(), open_body.response.chunk()).await;
             let waited = started.elapsed();
+            self.waits.add_socket(waited);
             let (chunk, stalled) = match next {
                 Ok(Ok(Some(chunk))) => {
                     let stalled = stall.is_stalled(waited, chunk.len() as u64);
@@ -284,7 +323,7 @@ impl Transfer {
                 Ok(Ok(None)) => return Ok(self.body_ended(open_body, at)),
                 Ok(Err(cause)) => {
                     // All announced bytes arrived: the connection broke only after the file.
-                    if !encoded && self.total() == Some(at) {
+                    if !encoded && self.end() == Some(at) {
                         return Ok(BodyEnd::Whole { proven: true });
                     }
                     let error =
@@ -295,13 +334,13 @@ impl Transfer {
             };
             if let Some(chunk) = chunk {
                 at += chunk.len() as u64;
-                if open_body.end.is_some_and(|end| at > end) || !encoded && self.total().is_some_and(|total| at > total)
-                {
+                if open_body.end.is_some_and(|end| at > end) || !encoded && self.end().is_some_and(|end| at > end) {
                     let error = self.fail(Kind::BadResponse).with_text("the body is longer than announced");
                     // Final: a body that contradicts its own length has no position that could be resumed.
                     self.send(BodyMessage::Failed(error)).await?;
                     return Err(ReaderGone);
                 }
+                let bytes = chunk.len() as u64;
                 // Count before waiting for the window: the bytes are certain to be delivered.
                 self.any_sent = true;
                 self.furthest = self.furthest.max(at);
@@ -310,6 +349,10 @@ impl Transfer {
                     self.position = self.position.max(at);
                 }
                 self.send_chunk(chunk).await?;
+                pace.add(bytes, started.elapsed());
+                if !encoded && let Some(division) = self.division(&pace) {
+                    return Ok(BodyEnd::Divided(division));
+                }
             }
             if stalled {
                 let policy = self.http.policy();
@@ -328,7 +371,7 @@ impl Transfer {
     /// Classifies the end of a body at offset `at`: the end of the file, or a break.
     fn body_ended(&mut self, open_body: &OpenBody, at: u64) -> BodyEnd {
         let encoded = open_body.body.encoding != SourceCodec::None;
-        if open_body.end.is_some_and(|end| at < end) || !encoded && self.total().is_some_and(|total| at < total) {
+        if open_body.end.is_some_and(|end| at < end) || !encoded && self.end().is_some_and(|end| at < end) {
             return BodyEnd::Broken(self.fail(Kind::CutShort).with_text(self.progress_text(at)));
         }
         if open_body.framed || self.unframed_end == Some(at) {
@@ -354,7 +397,9 @@ impl Transfer {
     async fn send_chunk(&mut self, mut chunk: Bytes) -> Result<(), ReaderGone> {
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(self.share.max_chunk_bytes()));
+            let started = Instant::now();
             let permit: OwnedSemaphorePermit = self.share.acquire(part.len()).await;
+            self.waits.add_window(started.elapsed());
             self.send(BodyMessage::Chunk(part, permit)).await?;
         }
         Ok(())
@@ -398,6 +443,9 @@ impl Transfer {
             if failed.advice == RetryAdvice::FreshLink {
                 self.replace_refused_link(error).await?;
                 continue;
+            }
+            if let Some(was_refused) = self.was_refused.as_ref().filter(|_| error.status().is_some()) {
+                was_refused.store(true, Ordering::Relaxed);
             }
             let delay = self.http.policy().delay(failed.advice, self.since_progress.fruitless, failed.named_delay);
             if failed.advice == RetryAdvice::Never || self.is_spent(delay) {
@@ -462,15 +510,21 @@ impl Transfer {
             self.file.as_ref().and_then(FileIdentity::validator).and_then(|v| HeaderValue::from_str(v).ok());
         // Without a validator a part could be of another version of the file: request the whole file and compare.
         let ranged = match validator {
-            Some(validator) if self.position > 0 && self.use_ranges => {
-                let range = HeaderValue::from_str(&format!("bytes={}-", self.position));
+            Some(validator) if self.use_ranges && (self.position > 0 || self.segment_end.is_some()) => {
+                let last = self.segment_end.map(|end| (end - 1).to_string()).unwrap_or_default();
+                let range = HeaderValue::from_str(&format!("bytes={}-{last}", self.position));
                 headers.insert(RANGE, range.expect("digits are a header's value"));
                 headers.insert(IF_RANGE, validator);
                 true
             }
             _ => false,
         };
-        let received = match self.http.get_file(&self.link.url, &headers).await {
+        // A segment is no use to the reader but from its first byte: the whole download goes on without segments then.
+        if self.segment_end.is_some() && !ranged {
+            return Err(ConnectFailure::never(self.fail(Kind::BadResponse).with_text("ranges cannot be used")));
+        }
+        let purpose = if self.segment_end.is_some() { ClientPurpose::Segments } else { ClientPurpose::Files };
+        let received = match self.http.get_file(&self.link.url, &headers, purpose).await {
             Ok(received) => received,
             Err((error, failure)) => {
                 return Err(ConnectFailure {
@@ -481,6 +535,9 @@ impl Transfer {
             }
         };
         match received.response.status().as_u16() {
+            200 if self.segment_end.is_some() => {
+                Err(ConnectFailure::never(self.fail(Kind::BadResponse).with_text("the range was not honoured")))
+            }
             200 => self.accept_whole_file(received.response).map(Connected::from),
             206 if ranged => self.accept_range(received.response).map(Connected::from),
             416 if ranged => self.check_end_of_file(&received.response),
@@ -508,6 +565,7 @@ impl Transfer {
             // Nothing was sent to the reader yet, so the file may be any version.
             _ => self.file = Some(identity),
         }
+        self.offers_ranges = header(response.headers(), ACCEPT_RANGES).is_some_and(|unit| unit.trim() == "bytes");
         let framed = is_framed(&response, end);
         Ok(OpenBody { body: BodyStart { from: 0, encoding, total }, response, end, framed })
     }
@@ -536,11 +594,14 @@ impl Transfer {
             }
         }
         let end = Some(last + 1);
+        if self.segment_end.is_some_and(|segment_end| last >= segment_end) {
+            return Err(self.without_ranges("the partial response is longer than the range"));
+        }
         Ok(OpenBody {
             body: BodyStart { from: self.position, encoding: SourceCodec::None, total },
             response,
             end,
-            framed: total == end || self.total() == end,
+            framed: total == end || self.end() == end,
         })
     }
 
@@ -609,6 +670,11 @@ impl Transfer {
 
     fn total(&self) -> Option<u64> {
         self.file.as_ref().and_then(|file| file.total)
+    }
+
+    /// Returns the offset at which the transfer ends: that of its segment, or of the file.
+    fn end(&self) -> Option<u64> {
+        self.segment_end.or(self.total())
     }
 
     fn progress_text(&self, at: u64) -> String {

@@ -25,6 +25,10 @@
 //! 4. **Messages are bounded as well,** by the capacity of the channel, in case a server sends single bytes: each
 //!    message costs more than a byte.
 //!
+//! 5. **The segments of a divided file** ([`super::connections`]) have a reserve each, as if they were downloads: they are
+//!    read one after the other, and the one that is being read never waits for those behind it. Only the download that is
+//!    being read is divided ([`WindowShare::is_being_read`]), so their number is bounded.
+//!
 //! # Why nothing waits for ever
 //!
 //! Let the reader wait for a message of download `d`. All downloads before `d` are finished, so `d` is active. The
@@ -35,8 +39,8 @@
 //!
 //! # Bounds
 //!
-//! With `W` bytes and `jobs` downloads the reserve is `W / (2 jobs)`, but from 256 KiB to 2 MiB, and the pool has what
-//! is left of `W`. Buffered are at most `W` bytes, or `jobs` × 256 KiB if that is more. Not counted are the buffers of
+//! With `W` bytes, `jobs` downloads and `n` segments of one of them the reserve is `W / (2 (jobs + n))`, but from 256 KiB to
+//! 2 MiB, and the pool has what is left of `W`. Buffered are at most `W` bytes, or `jobs + n` × 256 KiB if that is more. Not counted are the buffers of
 //! sockets and TLS, and the rest of a chunk of which only a slice is still unread: one socket read per download. The
 //! bound assumes that downloads are dropped in order. One that is dropped before those in front of it admits another
 //! in its place, as when the command ends early.
@@ -65,7 +69,9 @@ struct WindowState {
     jobs: usize,
     /// Bytes of each download's reserve, and of the largest chunk.
     reserve_bytes: usize,
-    /// Permits of one byte each: the window without `jobs` reserves.
+    /// Bytes of the whole window.
+    bytes: usize,
+    /// Permits of one byte each: the window without the reserves.
     pool: Arc<Semaphore>,
     /// Slots handed out so far: the number of the next one.
     started: AtomicUsize,
@@ -74,14 +80,16 @@ struct WindowState {
 }
 
 impl Window {
-    /// Creates a window of `bytes` bytes for `jobs` active downloads.
-    pub(super) fn new(jobs: usize, bytes: usize) -> Self {
+    /// Creates a window of `bytes` bytes for `jobs` active downloads and the `segments` of one that is divided.
+    pub(super) fn new(jobs: usize, segments: usize, bytes: usize) -> Self {
         let jobs = jobs.max(1);
-        let reserve_bytes = (bytes / (2 * jobs)).clamp(MIN_RESERVE_BYTES, MAX_RESERVE_BYTES);
-        let pool = Arc::new(Semaphore::new(bytes.saturating_sub(jobs * reserve_bytes)));
+        let reserves = jobs + segments;
+        let reserve_bytes = (bytes / (2 * reserves)).clamp(MIN_RESERVE_BYTES, MAX_RESERVE_BYTES);
+        let pool = Arc::new(Semaphore::new(bytes.saturating_sub(reserves * reserve_bytes)));
         Window(Arc::new(WindowState {
             jobs,
             reserve_bytes,
+            bytes,
             pool,
             started: AtomicUsize::new(0),
             finished: watch::Sender::new(0),
@@ -94,13 +102,9 @@ impl Window {
         WindowSlot { window: self.clone(), index }
     }
 
-    /// Returns the share of one download: a new reserve, and the common pool.
-    pub(super) fn share(&self) -> WindowShare {
-        WindowShare {
-            reserve: Arc::new(Semaphore::new(self.0.reserve_bytes)),
-            pool: Arc::clone(&self.0.pool),
-            reserve_bytes: self.0.reserve_bytes,
-        }
+    /// Returns the share of the download with this slot: a new reserve, and the common pool.
+    pub(super) fn share(&self, index: usize) -> WindowShare {
+        WindowShare { reserve: Arc::new(Semaphore::new(self.0.reserve_bytes)), window: self.clone(), index }
     }
 
     /// Waits until the download with this slot may become active.
@@ -129,15 +133,30 @@ impl Drop for WindowSlot {
 pub(super) struct WindowShare {
     /// The reserve, which no other download uses.
     reserve: Arc<Semaphore>,
-    /// The pool, common to all downloads.
-    pool: Arc<Semaphore>,
-    reserve_bytes: usize,
+    window: Window,
+    /// The slot of the download.
+    index: usize,
 }
 
 impl WindowShare {
+    /// Returns a share with a reserve of its own, for one segment of the download.
+    pub(super) fn another(&self) -> WindowShare {
+        self.window.share(self.index)
+    }
+
+    /// Returns the bytes of the whole window.
+    pub(super) fn window_bytes(&self) -> usize {
+        self.window.0.bytes
+    }
+
+    /// Returns true if all downloads before this one are finished: it is the one that is being read.
+    pub(super) fn is_being_read(&self) -> bool {
+        *self.window.0.finished.borrow() >= self.index
+    }
+
     /// Returns the size of the largest chunk that [`WindowShare::acquire`] accepts.
     pub(super) fn max_chunk_bytes(&self) -> usize {
-        self.reserve_bytes
+        self.window.0.reserve_bytes
     }
 
     /// Waits for permits for a chunk of `bytes` bytes, at most [`WindowShare::max_chunk_bytes`]; a larger one might
@@ -150,7 +169,7 @@ impl WindowShare {
         let permit = tokio::select! {
             biased;
             permit = acquire_from(&self.reserve) => permit,
-            permit = acquire_from(&self.pool) => permit,
+            permit = acquire_from(&self.window.0.pool) => permit,
         };
         permit.expect("these semaphores are never closed")
     }
@@ -167,8 +186,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reserve_is_free_however_full_the_pool_is() {
-        let window = Window::new(2, 4 << 20);
-        let (first, second) = (window.share(), window.share());
+        let window = Window::new(2, 0, 4 << 20);
+        let (first, second) = (window.share(0), window.share(1));
         let chunk = second.max_chunk_bytes();
         assert_eq!(chunk, 1 << 20);
         let held = [second.acquire(chunk).await, second.acquire(chunk).await, second.acquire(chunk).await];
@@ -183,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn downloads_become_active_in_order() {
-        let window = Window::new(2, 1 << 20);
+        let window = Window::new(2, 0, 1 << 20);
         let mut slots: Vec<_> = (0..4).map(|_| window.next_slot()).collect();
         let may_begin = |index| {
             let window = window.clone();

@@ -5,11 +5,13 @@ mod columnar;
 mod columns;
 mod digest;
 mod item;
+mod part_rows;
 mod reader;
 mod sample;
 
 pub(super) use columns::{set_columns_read, set_source_columns, source_columns};
 pub(super) use digest::SourceDigests;
 pub(super) use item::{CsvSource, Item, SourceInfo};
+pub use part_rows::TypedPart;
 pub(super) use reader::SourceReader;
-pub(super) use sample::{can_be_reread, reopen, take_sample_on_thread};
+pub(super) use sample::{can_be_reread, first_records, reopen, take_sample_on_thread};

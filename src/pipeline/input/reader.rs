@@ -80,7 +80,7 @@ fn null_numbers(csv: &CsvDialect) -> Vec<f64> {
 }
 
 /// Converts an error of the reader of Parquet or Arrow IPC: one of the data, unless the source failed.
-fn columnar_error(name: &str, error: BoxedError) -> Error {
+pub(super) fn columnar_error(name: &str, error: BoxedError) -> Error {
     let invalid = |error: BoxedError| io::Error::new(io::ErrorKind::InvalidData, error);
     let cause = match error.downcast::<arrow_input::Error>() {
         Ok(error) => match *error {
@@ -179,6 +179,11 @@ impl SourceReader {
     pub(crate) fn digesting(mut self, digests: SourceDigests, whole_files: bool) -> Self {
         (self.digests, self.digests_whole_files) = (Some(digests), whole_files);
         self
+    }
+
+    /// Returns true if the source that is read has nothing more for now.
+    pub(crate) fn would_wait(&self) -> bool {
+        self.current.as_ref().is_some_and(|open| open.raw.would_wait())
     }
 
     /// Returns the merge of unlike scalars for the format of the sources so far: text for CSV, JSON otherwise.

@@ -1,6 +1,8 @@
 //! The sample: the first records of the sources, which formats and columns are inferred from before anything is
 //! written. Also knows which sources can be read twice. Infers nothing itself.
 
+use std::borrow::Cow;
+
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::item::Item;
@@ -41,8 +43,30 @@ pub(crate) fn reopen(source: &Source) -> Source {
     }
 }
 
-/// Reads the first items, up to `sample_bytes` of records. Where an output is live, one
-/// morsel is enough: its records must not wait for more.
+/// Returns the items of the first records: all records that begin in the first `bytes` of them, at least one. The last morsel
+/// is copied if only some of its records are among them, so that they are the same however the input is divided into morsels.
+pub(crate) fn first_records(items: &[Item], bytes: usize) -> Vec<Cow<'_, Item>> {
+    let mut first = Vec::new();
+    let mut left = bytes.max(1);
+    for item in items {
+        match item {
+            _ if left == 0 => break,
+            Item::Morsel(morsel, info) if morsel.len > left => {
+                first.push(Cow::Owned(Item::Morsel(morsel.beginning(left), info.clone())));
+                left = 0;
+            }
+            Item::Morsel(morsel, _) => {
+                first.push(Cow::Borrowed(item));
+                left -= morsel.len;
+            }
+            _ => first.push(Cow::Borrowed(item)),
+        }
+    }
+    first
+}
+
+/// Reads the first items, up to `sample_bytes` of records. Where an output is live, its records do not wait for more of a
+/// source that pauses.
 fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) -> Result<Vec<Item>, Error> {
     let mut sample = Vec::new();
     let mut bytes = 0;
@@ -61,7 +85,7 @@ fn take_sample(reader: &mut SourceReader, sample_bytes: usize, is_live: bool) ->
             _ => false,
         };
         sample.push(item);
-        if is_live && is_morsel {
+        if is_live && is_morsel && reader.would_wait() {
             break;
         }
     }
@@ -91,6 +115,56 @@ pub(crate) fn take_sample_on_thread(
             Err(RecvTimeoutError::Timeout) if control.is_cancelled() => return Err(Error::Cancelled),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Error::Bug("the sample thread panicked".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::column::Morsel;
+    use crate::pipeline::input::SourceInfo;
+
+    /// The bytes of records that begin before a limit do not depend on where morsels end.
+    #[test]
+    fn the_first_records_are_the_same_for_every_division() {
+        let lines: Vec<String> = (0..40).map(|i| format!("{{\"i\":\"{}\"}}\n", "x".repeat(i % 7))).collect();
+        let text = lines.concat();
+        let source = Source::reader("x", std::io::empty());
+        let info = Arc::new(SourceInfo::of_source(0, &source, false));
+        for bytes in [1, 8, 9, 10, 11, 100, text.len() - 1, text.len(), text.len() + 1, 10_000] {
+            let mut start = 0;
+            let expected: String = lines
+                .iter()
+                .filter(|line| {
+                    start += line.len();
+                    start - line.len() < bytes
+                })
+                .cloned()
+                .collect();
+            for at_once in [1, 2, 3, 7, 40] {
+                let mut offset = 0;
+                let items: Vec<Item> = lines
+                    .chunks(at_once)
+                    .map(|lines| {
+                        let morsel = Morsel::from_vec(lines.concat().into_bytes(), offset, 0);
+                        offset += morsel.len as u64;
+                        Item::Morsel(morsel, info.clone())
+                    })
+                    .collect();
+                let first = first_records(&items, bytes);
+                let found: Vec<u8> = first.iter().flat_map(|item| records(item).to_vec()).collect();
+                assert_eq!(String::from_utf8(found).unwrap(), expected, "{bytes} bytes, {at_once} at once");
+            }
+        }
+    }
+
+    fn records(item: &Item) -> &[u8] {
+        match item {
+            Item::Morsel(morsel, _) => morsel.records(),
+            _ => &[],
         }
     }
 }

@@ -123,14 +123,6 @@ impl OutputWriter {
         }
     }
 
-    /// Returns the columns of an existing table that rows may have; none for other outputs.
-    pub(crate) fn columns_of_table(&self) -> Vec<Arc<str>> {
-        match &self.kind {
-            Kind::Table(table) => table.columns_of_table(),
-            _ => Vec::new(),
-        }
-    }
-
     /// Returns true after [`OutputWriter::abandon`].
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned

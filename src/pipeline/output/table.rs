@@ -4,6 +4,7 @@
 //! A load in chunks is a series of loads of the system, each in its own transaction, that share one key; the system says how
 //! far the table has the rows whenever one begins, also if another command has made the last chunks.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -146,14 +147,6 @@ impl TableWriter {
         match &mut self.state {
             State::Loading(load) => Ok(load.check(columns, columns)?),
             State::Loaded(_) | State::Between => Ok(Vec::new()),
-        }
-    }
-
-    /// Returns the columns of an existing table that rows may have.
-    pub(super) fn columns_of_table(&self) -> Vec<Arc<str>> {
-        match &self.state {
-            State::Loading(load) => load.columns_of_table(),
-            State::Loaded(_) | State::Between => Vec::new(),
         }
     }
 
@@ -417,6 +410,14 @@ impl RowEncoder for CurrentEncoder {
         self.get().unfit(batch)
     }
 
+    fn has_fixed_columns(&self) -> bool {
+        self.get().has_fixed_columns()
+    }
+
+    fn refusal(&self, name: &str) -> Option<Cow<'static, str>> {
+        self.get().refusal(name)
+    }
+
     fn encode(&self, batch: &Batch, buffer: Vec<u8>) -> Result<LoadRows, LoadError> {
         self.get().encode(batch, buffer)
     }
@@ -429,6 +430,11 @@ struct Discard;
 impl RowEncoder for Discard {
     fn unfit(&self, _: &Batch) -> Vec<UnfitRow> {
         Vec::new()
+    }
+
+    /// Whatever the rows have, nothing is changed.
+    fn has_fixed_columns(&self) -> bool {
+        true
     }
 
     fn encode(&self, _: &Batch, _: Vec<u8>) -> Result<LoadRows, LoadError> {

@@ -48,6 +48,11 @@ impl RowEncoder for Unchecked {
     fn unfit(&self, _: &crate::column::Batch) -> Vec<UnfitRow> {
         Vec::new()
     }
+
+    /// Whatever the rows have, nothing is changed.
+    fn has_fixed_columns(&self) -> bool {
+        true
+    }
 }
 
 impl FilesWriter {

@@ -31,6 +31,7 @@ struct RejectSpan {
     record: u32,
     /// Index in `reasons`.
     reason: u32,
+    is_misfit: bool,
 }
 
 impl RejectList {
@@ -106,7 +107,8 @@ impl RejectList {
 
     /// Appends a reject, with its raw record if rejects are kept.
     pub(crate) fn push(&mut self, rejected: RejectedRecord, raw: Option<&[u8]>) {
-        let RejectedRecord { reject: Reject { offset, path, reason }, byte, len, line, record } = rejected;
+        let RejectedRecord { reject, byte, len, line, record, is_misfit } = rejected;
+        let Reject { offset, path, reason } = reject;
         // Equal reasons are mostly consecutive; a search through all would cost more than it saves.
         let is_repeated = self.reasons.last().is_some_and(|last| last.0 == path && last.1 == reason);
         if !is_repeated {
@@ -119,6 +121,7 @@ impl RejectList {
             line: line as u32,
             record: record as u32,
             reason: self.reasons.len() as u32 - 1,
+            is_misfit,
         });
         if let Some(raw) = raw {
             let kept = self.raw.get_or_insert_default();
@@ -162,7 +165,8 @@ impl RejectList {
             let (byte, len) = (span.byte as usize, span.len as usize);
             let raw = self.raw.as_ref().map(|raw| &raw[at..at + len]);
             at += len;
-            (RejectedRecord { reject, byte, len, line: span.line.into(), record: span.record.into() }, raw)
+            let (line, record, is_misfit) = (span.line.into(), span.record.into(), span.is_misfit);
+            (RejectedRecord { reject, byte, len, line, record, is_misfit }, raw)
         })
     }
 }

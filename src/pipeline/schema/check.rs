@@ -10,7 +10,7 @@ use arrow_array::cast::AsArray;
 use super::rules::SchemaRules;
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::pipeline::error::Error;
-use crate::pipeline::input::Item;
+use crate::pipeline::input::{Item, first_records};
 use crate::pipeline::plan::{Limits, SchemaPolicy, SchemaSource};
 use crate::transform::expr;
 use crate::transform::{KnownColumns, RESULTS, Step, StepOptions, Steps, UnknownColumn, bind};
@@ -32,8 +32,9 @@ pub(crate) fn known_columns(
     let rules = SchemaRules::for_schema(choice, type_merge, limits);
     let mut schema = choice.enforced.clone().unwrap_or_default();
     let mut has_rows = false;
-    for item in sample {
-        match item {
+    let mut bytes_left = KNOWN_FROM_BYTES;
+    for item in first_records(sample, limits.sample_bytes) {
+        match &*item {
             // The same in every batch of the source; others may have more.
             Item::Rows(batch, _) => {
                 schema = schema.join(&batch.schema, type_merge);
@@ -43,11 +44,11 @@ pub(crate) fn known_columns(
             Item::Morsel(_, info) | Item::SourceEnd(info) if info.csv.is_some() => {
                 schema = schema.join(&info.header_columns(), type_merge);
             }
-            // The first records are enough: names that they lack are reported as unseen, not as errors.
-            Item::Morsel(morsel, info) => {
-                let seen = rules.infer_columns(&morsel.beginning(KNOWN_FROM_BYTES), info, false).schema;
+            // A part of the first records is enough: names that they lack are reported as unseen, not as errors.
+            Item::Morsel(morsel, info) if bytes_left > 0 => {
+                let seen = rules.infer_columns(&morsel.beginning(bytes_left), info, false).schema;
+                bytes_left = bytes_left.saturating_sub(morsel.len);
                 schema = schema.join(&rules.with_declared_types(seen), type_merge);
-                break;
             }
             _ => {}
         }
@@ -64,10 +65,20 @@ pub(crate) fn known_columns(
     let closed = choice.enforced.is_some() && choice.policy != SchemaPolicy::Evolve;
     KnownColumns {
         schema,
-        complete: closed || has_rows || type_merge == TypeMerge::Text,
+        complete: closed || !choice.is_part && (has_rows || type_merge == TypeMerge::Text),
         type_merge,
         removed: Vec::new(),
+        is_part: choice.is_part,
     }
+}
+
+/// Returns the columns that `steps` make of `input`, in their order. `type_merge` is that of the sources.
+pub fn columns_after(steps: &[Step], input: &Schema, type_merge: TypeMerge) -> Result<Schema, Error> {
+    let mut steps = steps.to_vec();
+    let schema = input.clone();
+    bind(&mut steps, KnownColumns { schema, complete: false, type_merge, removed: Vec::new(), is_part: true })?;
+    let options = StepOptions { type_merge, typed: true, columns_fixed: true, ..StepOptions::default() };
+    Ok(Steps::new(&steps, options).output_schema(input)?)
 }
 
 /// Checks `steps` against the columns of an explicit schema alone, before anything is downloaded. Without an explicit
@@ -75,7 +86,13 @@ pub(crate) fn known_columns(
 pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
     let Some(enforced) = &choice.enforced else { return Ok(()) };
     let complete = choice.policy != SchemaPolicy::Evolve;
-    let known = KnownColumns { schema: enforced.clone(), complete, type_merge: TypeMerge::Json, removed: Vec::new() };
+    let known = KnownColumns {
+        schema: enforced.clone(),
+        complete,
+        type_merge: TypeMerge::Json,
+        removed: Vec::new(),
+        is_part: false,
+    };
     let mut steps = steps.to_vec();
     bind(&mut steps, known)?;
     // A query can only be planned against all of its columns and tables.
@@ -94,8 +111,13 @@ pub fn check_steps(steps: &[Step], choice: &SchemaSource) -> Result<(), Error> {
 /// columns, of the input and of blocks, so that only a name that resembles a declared one is an error; in backticks any is
 /// accepted.
 pub fn check_steps_of_run(steps: &[Step], declared: &Schema) -> Result<(), expr::Error> {
-    let known =
-        KnownColumns { schema: declared.clone(), complete: false, type_merge: TypeMerge::Json, removed: Vec::new() };
+    let known = KnownColumns {
+        schema: declared.clone(),
+        complete: false,
+        type_merge: TypeMerge::Json,
+        removed: Vec::new(),
+        is_part: false,
+    };
     bind(&mut steps.to_vec(), known).map(|_| ())
 }
 
@@ -151,6 +173,11 @@ impl UnseenColumns {
     /// Returns the columns that had no value in any batch so far.
     pub(crate) fn never_seen(&self) -> impl Iterator<Item = &UnknownColumn> {
         self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(column, _)| column)
+    }
+
+    /// Returns the names of the columns that had no value and that are not accepted unchecked.
+    pub(crate) fn suspects(&self) -> Vec<String> {
+        self.never_seen().filter(|column| column.error.is_some()).map(|column| column.name.clone()).collect()
     }
 
     /// Returns the error of the first column that had no value and that is not accepted unchecked.

@@ -40,6 +40,7 @@ impl SchemaRules {
                 AsReadDemand::All => AsReadColumns::All,
                 AsReadDemand::Every => AsReadColumns::Every,
             },
+            output_columns: self.output_columns.as_deref(),
         }
     }
 
@@ -83,7 +84,7 @@ impl SchemaRules {
                 let max_record_bytes = self.max_record_bytes;
                 let options = InferOptions { keys: self.demands.keys, max_record_bytes, enforced, trace };
                 let inferred = ndjson::infer_columns(morsel, &options);
-                InferredColumns { schema: self.only_needed(inferred.schema), ..inferred }
+                InferredColumns { schema: self.only_of_outputs(self.only_needed(inferred.schema)), ..inferred }
             }
         }
     }

@@ -12,7 +12,9 @@ use crate::format::decode::InferredColumns;
 use crate::format::frame::BufferPool;
 use crate::pipeline::cell_kinds::{ColumnKinds, TextColumn};
 use crate::pipeline::error::Error;
-use crate::pipeline::input::{Item, SourceInfo, SourceReader, reopen, source_columns, take_sample_on_thread};
+use crate::pipeline::input::{
+    Item, SourceInfo, SourceReader, first_records, reopen, source_columns, take_sample_on_thread,
+};
 use crate::pipeline::plan::{Limits, SchemaFrom, SchemaSource};
 use crate::pipeline::progress::Control;
 use crate::position::{FieldPath, Position};
@@ -150,6 +152,7 @@ pub fn describe_schema(
     if full {
         infer_in_order(reread, limits, control, |item| infer_item(&rules, item), |seen| tracker.take(seen))?;
     } else {
+        let sample = first_records(&sample, limits.sample_bytes);
         sample.iter().for_each(|item| tracker.take(infer_item(&rules, item)));
     }
     tracker.finish(if full { TypeFrom::Full } else { TypeFrom::Sample })

@@ -1,5 +1,6 @@
 //! Inference of the schema from a sample or from all records, on all cores. Reads records and keeps none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 
@@ -9,7 +10,7 @@ use super::rules::SchemaRules;
 use crate::column::Schema;
 use crate::format::frame::BufferPool;
 use crate::pipeline::error::Error;
-use crate::pipeline::input::{Item, SourceReader};
+use crate::pipeline::input::{Item, SourceReader, first_records};
 use crate::pipeline::plan::Limits;
 use crate::pipeline::progress::Control;
 use crate::source::Source;
@@ -26,10 +27,13 @@ impl SchemaRules {
     }
 }
 
-/// Infers the schema of the first records, on all cores: no other thread is at work yet.
-pub(crate) fn schema_of_sample(rules: &SchemaRules, sample: &[Item], workers: usize) -> Schema {
+/// Infers the schema of the first `bytes` of records, on all cores: no other thread is at work yet. Those of `sample` behind
+/// them decide on nothing: they are there only because a morsel has them.
+pub(crate) fn schema_of_sample(rules: &SchemaRules, sample: &[Item], bytes: usize, workers: usize) -> Schema {
+    let sample = first_records(sample, bytes);
     let join = |schema: Schema, seen: Schema| schema.join(&seen, rules.type_merge);
-    let infer = |items: &[Item]| items.iter().map(|item| rules.columns_of_item(item)).fold(Schema::default(), join);
+    let infer =
+        |items: &[Cow<'_, Item>]| items.iter().map(|item| rules.columns_of_item(item)).fold(Schema::default(), join);
     std::thread::scope(|scope| {
         let (mine, others) = sample.split_at(sample.len().div_ceil(workers));
         let share = others.len().div_ceil(workers.max(2) - 1).max(1);

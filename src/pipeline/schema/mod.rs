@@ -10,7 +10,7 @@ mod registry;
 mod rules;
 
 pub(super) use check::{UnseenColumns, known_columns};
-pub use check::{check_steps, check_steps_of_run};
+pub use check::{check_steps, check_steps_of_run, columns_after};
 pub(super) use describe::HeaderNotes;
 pub use describe::{DescribedSchema, SetBy, TypeFrom, describe_schema};
 pub(super) use infer::{full_schema, schema_of_sample};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::column::{Field, Schema, Type, TypeMerge, keeps_carrier};
 use crate::format::Format;
-use crate::format::decode::EnforcedColumns;
+use crate::format::decode::{EnforcedColumns, OutputColumns};
 use crate::format::ndjson::ValueTypes;
 use crate::pipeline::error::{BrokenContract, Error, FixedSchema, PlanError};
 use crate::pipeline::input::SourceInfo;
@@ -96,6 +96,11 @@ pub(crate) struct SchemaRules {
     /// Columns of tables that have objects with open-ended keys. Objects of the records become such ones there at once:
     /// objects with members have null both for a member that is null and for one that is absent.
     pub maps: Schema,
+    /// True if tables whose columns stay as they are judge every value by itself: columns and types of decoded rows follow the
+    /// records, and decide on nothing.
+    pub are_judged_by_tables: bool,
+    /// The columns that records may have values in; `None` for all.
+    pub output_columns: Option<Arc<dyn OutputColumns>>,
     /// The enforced schema; `None` without an explicit schema.
     pub contract: Option<Schema>,
     /// The column for keys without a column; `None` for no such column.
@@ -117,6 +122,8 @@ impl SchemaRules {
             type_merge,
             declared: declared_beside_contract(choice),
             maps: Schema::default(),
+            are_judged_by_tables: false,
+            output_columns: None,
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
             source_columns: Vec::new(),
@@ -156,6 +163,21 @@ impl SchemaRules {
     /// Sets the columns of tables that have objects with open-ended keys.
     pub(crate) fn with_maps(self, maps: Schema) -> Self {
         SchemaRules { maps, ..self }
+    }
+
+    /// Leaves the judgement of records to tables whose columns stay as they are. A policy by which the types of the first records
+    /// decide would reject records that the table takes, by their place in the input.
+    pub(crate) fn leave_to_tables(&mut self) {
+        self.policy = SchemaPolicy::Evolve;
+        self.are_judged_by_tables = true;
+    }
+
+    /// Removes the columns in which no record may have values.
+    pub(crate) fn only_of_outputs(&self, mut schema: Schema) -> Schema {
+        if let Some(columns) = &self.output_columns {
+            schema.fields.retain(|field| columns.refusal(&field.name).is_none());
+        }
+        schema
     }
 
     /// Joins declared types, and the maps of tables, into the columns that occur. A declaration alone adds no column.
@@ -355,7 +377,9 @@ impl SchemaRules {
     /// `1` or `1.0`, `True` or `true`, blanks in a list. The values written so far could then not be
     /// turned back into the original text.
     pub(crate) fn loses_spelling(&self, old: &Schema, new: &Schema) -> bool {
-        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
+        // Tables take cells by themselves.
+        let keeps_spelling = self.are_judged_by_tables && self.demands.keeps_cells;
+        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text || keeps_spelling {
             return false;
         }
         let respelled = |t: &Type| {
@@ -371,7 +395,7 @@ impl SchemaRules {
     /// Returns the first column of integers beyond 64 bits in `old` that is text in `new`, of CSV sources. A decimal may be
     /// wide enough for its numbers, for which the digits of all of them have to be known.
     pub(crate) fn outgrown_decimal(&self, old: &Schema, new: &Schema) -> Option<Arc<str>> {
-        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text {
+        if self.type_merge != TypeMerge::Text || self.demands.cells_as_text || self.are_judged_by_tables {
             return None;
         }
         let outgrown =

@@ -21,7 +21,7 @@ const MAX_HEAD_BYTES: u64 = 1 << 10;
 /// open. Blocks.
 pub fn export(data_dir: &Path, path: &Path) -> Result<ArchiveSummary, Error> {
     if !data_dir.is_dir() {
-        let cause = io::Error::from(io::ErrorKind::NotFound);
+        let cause = io::Error::new(io::ErrorKind::NotFound, "there is no such directory");
         return Err(Error::DataDirectory { directory: data_dir.to_owned(), cause });
     }
     let directories = Directories::create(data_dir)

@@ -22,8 +22,8 @@ use crate::format::Compression;
 use crate::net::random::mixed;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
-use crate::service::journal::InjectedFaults;
-use crate::service::paths::FILES_PREFIX;
+use crate::service::journal::{InjectedFaults, is_observation};
+use crate::service::paths::{FILES_PREFIX, OPENAPI};
 use crate::service::query::Query;
 use crate::service::request::drain;
 
@@ -129,16 +129,13 @@ impl Target {
             Some(Target::Start)
         } else if path == paths::UPLOAD_FILE {
             Some(Target::Upload)
-        } else if is_run("/live_status") {
+        } else if is_run("/live_status") || path.starts_with("/workflows/interactive/") && path.ends_with("/state") {
             Some(Target::Status)
         } else if is_run("/results/download-links") {
             Some(Target::Links)
         } else {
             // The page, health, metrics and admin paths stay reliable: tests observe the service through them.
-            ["/workflows", "/bulk-intelligence", "/job-status", "/storage"]
-                .iter()
-                .any(|head| path.starts_with(head))
-                .then_some(Target::Api)
+            (!is_observation(path) && path != OPENAPI).then_some(Target::Api)
         }
     }
 }

@@ -43,6 +43,7 @@ struct State {
     requests: u64,
     recorded: u64,
     failed: u64,
+    unanswered: u64,
     /// Numbers of requests by operation and difference.
     differences: BTreeMap<(String, String), u64>,
 }
@@ -129,11 +130,19 @@ impl Recorder {
         }
     }
 
+    /// Counts a request that the hosted service has not answered, or not to the end.
+    pub(in crate::service) fn count_unanswered(&self) {
+        self.lock().unanswered += 1;
+    }
+
     pub(super) fn summary(&self) -> Vec<String> {
         let state = self.lock();
         let mut lines = vec![format!("{} handed on", counted(state.requests, "request"))];
         if let Some(directory) = &self.directory {
             lines.push(format!("{} recorded in {}", counted(state.recorded, "pair"), directory.display()));
+        }
+        if state.unanswered > 0 {
+            lines.push(format!("{} without a whole response (502)", counted(state.unanswered, "request")));
         }
         if state.failed > 0 {
             lines.push(format!("warning: {} could not be recorded", counted(state.failed, "pair")));

@@ -212,10 +212,19 @@
     const fill = () => {
       let request;
       try { request = body(); } catch { return; }
-      const quoted = (value) => JSON.stringify(value ?? []).replaceAll("'", "'\\''");
+      // Characters that would reorder the line are escaped, as on the rest of the page.
+      const escaped = (c) => `\\u${c.charCodeAt(0).toString(16)}`;
+      const quoted = (value) => JSON.stringify(value ?? []).replace(/[\u202a-\u202e\u2066-\u2069]/g, escaped)
+        .replaceAll("'", "'\\''");
+      // The last place is that of the form; another one is part of a name.
+      const filled = (line, place, value) => {
+        const at = line.lastIndexOf(place);
+        return at < 0 ? line : line.slice(0, at) + quoted(value) + line.slice(at + place.length);
+      };
       for (const pre of document.querySelectorAll("[data-template]")) {
-        pre.textContent = pre.dataset.template.replace("⟦body⟧", () => quoted(request))
-          .replace("⟦rows⟧", () => quoted(request.webhook_payload));
+        const line = pre.dataset.template;
+        pre.textContent = pre.id.startsWith("curl") ? filled(line, "⟦body⟧", request)
+          : filled(line, "⟦rows⟧", request.webhook_payload);
       }
     };
     runForm.addEventListener("input", fill);

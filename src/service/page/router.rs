@@ -19,7 +19,9 @@ use sha2::{Digest, Sha256};
 use super::assets::{SCRIPT, STYLE};
 use super::html::Html;
 use super::session::{cookie, has_session};
-use super::views::{self, Commands, Listing, Page, PageContext, RunView, Shown, SourceInput, WorkflowView};
+use super::views::{
+    self, Commands, Listing, LoginRefusal, Page, PageContext, RunView, Shown, SourceInput, WorkflowView,
+};
 use crate::api::{Graph, RunId, RunStatus, WorkflowId};
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
@@ -70,7 +72,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     if has_session(&app, request.headers()) {
         next.run(request).await
     } else {
-        page(StatusCode::UNAUTHORIZED, views::login(false))
+        page(StatusCode::UNAUTHORIZED, views::login(None))
     }
 }
 
@@ -116,11 +118,16 @@ pub(in crate::service) fn not_found() -> Response {
 /// it even the right key is refused.
 async fn login(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Response {
     let Some(key) = &app.config.api_key else { return Redirect::to("/").into_response() };
-    let within_limit = app.login_limit.take("").is_none_or(|standing| standing.allowed);
+    if let Some(rate) = app.login_limit.take("").filter(|rate| !rate.allowed) {
+        let wait = rate.wait_seconds.max(1);
+        let mut response = page(StatusCode::TOO_MANY_REQUESTS, views::login(Some(LoginRefusal::TooMany { wait })));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        return response;
+    }
     let body = body.unwrap_or_default();
     let received = url::form_urlencoded::parse(&body).find(|(name, _)| name == "key").map(|(_, value)| value);
-    if !within_limit || !app.signer.same(received.unwrap_or_default().trim(), key.reveal()) {
-        return page(StatusCode::UNAUTHORIZED, views::login(true));
+    if !app.signer.same(received.unwrap_or_default().trim(), key.reveal()) {
+        return page(StatusCode::UNAUTHORIZED, views::login(Some(LoginRefusal::WrongKey)));
     }
     ([(header::SET_COOKIE, cookie(&app, key.reveal()))], Redirect::to("/")).into_response()
 }

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE, RETRY_AFTER, TRANSFER_ENCODING};
+use axum::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -40,6 +42,9 @@ use crate::text::error_chain;
 
 /// Largest JSON response that is compared and recorded; it is held in memory.
 const MAX_JSON_BYTES: usize = 64 << 20;
+
+/// Largest body of a request that is read before it is sent, so that it is known even if it is not sent to its end.
+const MAX_READ_BODY: u64 = 1 << 20;
 
 /// Chunks of a response that wait for the disk.
 const CHUNKS: usize = 8;
@@ -112,8 +117,15 @@ async fn forward(
         }
     }
     let sent_body = Arc::new(Mutex::new(SentBody::new(content_type(&parts.headers))));
-    if parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING) {
-        if let Some(len) = parts.headers.get(CONTENT_LENGTH) {
+    let len = parts.headers.get(CONTENT_LENGTH);
+    let is_small = len.and_then(|len| len.to_str().ok()?.parse().ok()).is_some_and(|len: u64| len <= MAX_READ_BODY);
+    if is_small {
+        let unread = |_| ApiError::bad_request("cannot read the request body");
+        let bytes = to_bytes(body, usize::MAX).await.map_err(unread)?;
+        lock(&sent_body).add(&bytes);
+        outgoing = outgoing.body(bytes);
+    } else if len.is_some() || parts.headers.contains_key(TRANSFER_ENCODING) {
+        if let Some(len) = len {
             outgoing = outgoing.header(CONTENT_LENGTH, len);
         }
         let sent_body = Arc::clone(&sent_body);
@@ -129,25 +141,44 @@ async fn forward(
     };
     let number = recorder.next_number();
     let at = timestamp(app.config.clock.now());
-    let incoming = outgoing.send().await.map_err(|error| {
-        // The address of a link is a secret.
-        let text = error_chain(&error.without_url());
-        ApiError::Text(StatusCode::BAD_GATEWAY, format!("the hosted service cannot be reached: {text}"))
-    })?;
-    let status = incoming.status();
-    let headers = incoming.headers().clone();
-    let media_type = media_type(content_type(&headers));
+    let sent = outgoing.send().await;
     let mut pair = Pair {
         number,
         at,
         request: RecordedRequest { body: lock(&sent_body).recorded(&key, &path), ..recorded },
         response: RecordedResponse {
-            status: status.as_u16(),
-            headers: recorded_headers(&headers, &RESPONSE_HEADERS),
+            status: StatusCode::BAD_GATEWAY.as_u16(),
+            headers: BTreeMap::new(),
             body: RecordedBody::None,
             is_complete: true,
         },
         differences: Vec::new(),
+    };
+    let incoming = match sent {
+        Ok(incoming) => incoming,
+        Err(error) => {
+            // The address of a link is a secret.
+            let text = format!("the hosted service cannot be reached: {}", error_chain(&error.without_url()));
+            return Ok(unanswered(app, recorder, pair, key, text).await);
+        }
+    };
+    let status = incoming.status();
+    let headers = incoming.headers().clone();
+    let media_type = media_type(content_type(&headers));
+    pair.response.status = status.as_u16();
+    pair.response.headers = recorded_headers(&headers, &RESPONSE_HEADERS);
+    // Where a redirect leads, so that what it names takes the way through this service too.
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.and_then(|to| recorded_location(upstream, recorder, incoming.url(), to, &key));
+    if let Some(location) = &location {
+        pair.response.headers.insert(LOCATION.as_str().to_owned(), location.clone());
+    }
+    let location = location.and_then(|to| served_location(app, &parts.headers, &to));
+    let located = move |mut response: Response| {
+        if let Some(location) = location {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        response
     };
     // A member of a body may be named as a secret.
     let compare = |value: Option<&Value>| -> Vec<String> {
@@ -163,9 +194,17 @@ async fn forward(
         }
         // The rows of a download; an error of the store may name the signature.
         let is_kept = link.is_some() && matches!(status.as_u16(), 200 | 206);
-        return streamed(app, recorder, incoming, pair, key, is_kept).await;
+        return streamed(app, recorder, incoming, Bytes::new(), pair, key, is_kept).await.map(located);
     }
-    let bytes = whole(incoming).await?;
+    let bytes = match whole(incoming).await {
+        Ok(bytes) => bytes,
+        // It is the client's all the same: the hosted service has done what it was asked for.
+        Err(Unread::TooLarge { head, rest }) => {
+            pair.differences = vec!["the body is too large to be compared".to_owned()];
+            return streamed(app, recorder, rest, head, pair, key, false).await.map(located);
+        }
+        Err(Unread::Broken(text)) => return Ok(unanswered(app, recorder, pair, key, text).await),
+    };
     let mut value: Option<Value> = serde_json::from_slice(&bytes).ok();
     pair.differences = match &value {
         None if is_json(&media_type) => vec!["the body is not JSON".to_owned()],
@@ -202,7 +241,48 @@ async fn forward(
     if let Some(run) = run {
         response.extensions_mut().insert(RunOfRequest(run));
     }
-    Ok(response)
+    Ok(located(response))
+}
+
+/// Returns the 502 of a request that the hosted service has not answered, or not to the end. It is recorded as what the
+/// client saw, so that a replay has it in its place.
+async fn unanswered(app: &Arc<App>, recorder: &Recorder, mut pair: Pair, key: String, text: String) -> Response {
+    recorder.count_unanswered();
+    let media_type = (CONTENT_TYPE.as_str().to_owned(), "application/json".to_owned());
+    pair.response = RecordedResponse {
+        status: StatusCode::BAD_GATEWAY.as_u16(),
+        headers: BTreeMap::from([media_type]),
+        body: RecordedBody::Json(json!({ "detail": text })),
+        is_complete: true,
+    };
+    add(app, pair, key).await;
+    ApiError::Text(StatusCode::BAD_GATEWAY, text).into_response()
+}
+
+/// Returns the form in which a redirect to `to` is recorded: a path of the API, or a link in place of another address that
+/// rows may come from. `None` for an address that is not handed on.
+fn recorded_location(upstream: &Upstream, recorder: &Recorder, from: &Url, to: &str, key: &str) -> Option<String> {
+    let url = from.join(to).ok()?;
+    match upstream.path_of(&url) {
+        // A signature in it is kept from the recording as that of any link is.
+        Some(path) if redacted_text(&path, key) == path => Some(path),
+        _ if is_allowed(&url) => {
+            let name = file_name(&url);
+            Some(format!("{LINK_PREFIX}{}/{name}", recorder.add_link(url)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the header of a redirect in the recorded form: a link is signed.
+fn served_location(app: &App, headers: &HeaderMap, recorded: &str) -> Option<HeaderValue> {
+    let mut link = Value::String(recorded.to_owned());
+    if recorded.starts_with(LINK_PREFIX) {
+        link = json!({ "download_url": recorded });
+        serve_links(app, headers, "", &mut link);
+        link = link["download_url"].take();
+    }
+    HeaderValue::from_str(link.as_str()?).ok()
 }
 
 /// Returns the run that a response names as started or cancelled.
@@ -210,18 +290,29 @@ fn started_run(value: &Value) -> Option<String> {
     value.get("job_id").or_else(|| value.get("task_id"))?.as_str().map(str::to_owned)
 }
 
+/// Reason why a JSON response is not read as a whole.
+enum Unread {
+    /// It is larger than [`MAX_JSON_BYTES`]; its first bytes and the rest.
+    TooLarge { head: Bytes, rest: reqwest::Response },
+    /// It broke off.
+    Broken(String),
+}
+
 /// Reads a whole JSON response.
-async fn whole(mut incoming: reqwest::Response) -> Result<Bytes, ApiError> {
-    let bad = |text: String| ApiError::Text(StatusCode::BAD_GATEWAY, text);
+async fn whole(mut incoming: reqwest::Response) -> Result<Bytes, Unread> {
     let mut bytes = Vec::new();
     loop {
         match incoming.chunk().await {
             Ok(None) => return Ok(bytes.into()),
-            Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_JSON_BYTES => bytes.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Err(bad("the response of the hosted service is too large".to_owned())),
+            Ok(Some(chunk)) => {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() > MAX_JSON_BYTES {
+                    return Err(Unread::TooLarge { head: bytes.into(), rest: incoming });
+                }
+            }
             Err(error) => {
                 let text = error_chain(&error.without_url());
-                return Err(bad(format!("the response of the hosted service ended early: {text}")));
+                return Err(Unread::Broken(format!("the response of the hosted service ended early: {text}")));
             }
         }
     }
@@ -234,12 +325,13 @@ enum Message {
     End,
 }
 
-/// Passes a response on while it is recorded, with its bytes if they are to be kept. The pair is written before the last
+/// Passes a response on, of which `head` was read already, while it is recorded, with its bytes if they are to be kept. The pair is written before the last
 /// byte is sent, or when the client or the hosted service gives up.
 async fn streamed(
     app: &Arc<App>,
     recorder: &Recorder,
     incoming: reqwest::Response,
+    head: Bytes,
     mut pair: Pair,
     key: String,
     is_kept: bool,
@@ -249,7 +341,7 @@ async fn streamed(
     let file = if is_kept { recorder.body_file(pair.number)? } else { None };
     // Such a body is never read, and one whose length is known is not read beyond it.
     let is_empty = pair.request.method == "HEAD" || matches!(status.as_u16(), 204 | 304);
-    let expected = if is_empty { Some(0) } else { incoming.content_length() };
+    let expected = if is_empty { Some(0) } else { incoming.content_length().map(|rest| rest + head.len() as u64) };
     let (messages, mut waiting) = mpsc::channel(CHUNKS);
     let shared = Arc::clone(app);
     let writer = tokio::task::spawn_blocking(move || {
@@ -278,7 +370,8 @@ async fn streamed(
             recorder.add(pair, &key);
         }
     });
-    let chunks = Box::pin(incoming.bytes_stream());
+    let head = (!head.is_empty()).then_some(Ok(head));
+    let chunks = Box::pin(stream::iter(head).chain(incoming.bytes_stream()));
     let state = (chunks, Some((messages, writer)), 0_u64);
     let body = stream::try_unfold(state, move |(mut chunks, mut recording, mut passed)| async move {
         let next = match chunks.next().await {
@@ -405,6 +498,12 @@ async fn replay(app: &Arc<App>, recorded: &Replay, request: Request) -> Response
     };
     let mut response = (status, body).into_response();
     for (name, value) in &pair.response.headers {
+        if name == LOCATION.as_str() {
+            if let Some(value) = served_location(app, &parts.headers, value) {
+                response.headers_mut().insert(LOCATION, value);
+            }
+            continue;
+        }
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value))
             && (keeps_length || name != CONTENT_LENGTH)

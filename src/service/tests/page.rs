@@ -268,6 +268,19 @@ async fn names_from_outside_are_escaped() {
     assert_eq!(header(&response, "cache-control"), "no-store");
 }
 
+/// Names that contain the place for a form's contents, or characters that reorder a line, are those of the commands.
+#[tokio::test]
+async fn commands_have_the_names_of_the_workflow() {
+    let local = Local::start().await;
+    let mut body = super::create(&[("webhook", json!({ "input_schema": { "a\u{202e}b": "string" } }))]);
+    body["id"] = json!("⟦rows⟧⟦body⟧");
+    local.post("/workflows/create_workflow", body).await.ok();
+    let (status, text) = open(&local, "/ui/workflows/%E2%9F%A6rows%E2%9F%A7%E2%9F%A6body%E2%9F%A7").await;
+    assert_eq!(status, 200);
+    assert_eq!(text.matches("data-template=").count(), 1, "the run alone is a template");
+    assert!(text.contains("{&quot;a\\u202eb&quot;:&quot;text&quot;}") && !text.contains('\u{fffd}'), "{text}");
+}
+
 #[tokio::test]
 async fn without_a_key_the_page_rejects_foreign_host_names() {
     let local = Local::start().await;
@@ -308,5 +321,10 @@ async fn with_a_key_the_page_asks_for_it() {
     for _ in 0..30 {
         login("wrong").await.unwrap();
     }
-    assert_eq!(login("right").await.unwrap().status(), 401, "login attempts are limited");
+    let refused = login("right").await.unwrap();
+    assert_eq!(refused.status(), 429, "login attempts are limited");
+    let wait: i64 = header(&refused, "retry-after").parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("even the right key is refused") && !text.contains("The key is wrong"), "{text}");
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::layout::{Change, Layout, LayoutColumn, Mapping};
+use super::layout::{Change, Layout, LayoutColumn, Mapping, column_name};
 use super::types::ColumnType;
 use super::value::{Width, from_text, width, write_bytes, write_cell};
 use crate::column::{Batch, Schema, Type};
 use crate::warehouse::cells::{Cells, Reason, Values};
 use crate::warehouse::defaults::mark_columns_without_values;
-use crate::warehouse::row_check::{CheckedColumn, unfit_rows};
+use crate::warehouse::row_check::{CheckedColumn, refused_rows, unfit_rows};
 use crate::warehouse::{LoadError, LoadRows, Misfit, RowEncoder, UnfitRow};
 
 /// The encoder of a load.
@@ -76,7 +76,16 @@ impl RowEncoder for RowBinaryEncoder {
         let without_values =
             without_values.filter(|(field, name)| field.ty == Type::Null && self.mapping.is_required(name));
         let without_values: Vec<&Arc<str>> = without_values.map(|(field, _)| &field.name).collect();
-        unfit_rows(batch.rows, without_values.into_iter(), &self.columns(&layout, batch, false))
+        let refused = refused_rows(self, batch);
+        unfit_rows(batch.rows, refused, without_values.into_iter(), &self.columns(&layout, batch, false))
+    }
+
+    fn has_fixed_columns(&self) -> bool {
+        self.mapping.is_fixed()
+    }
+
+    fn refusal(&self, name: &str) -> Option<Reason> {
+        self.mapping.refusal(&column_name(&name.into())).map(Reason::from)
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {

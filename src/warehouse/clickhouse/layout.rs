@@ -8,10 +8,16 @@ use super::value::{write_bytes, write_len};
 use crate::column::{Fixed, Schema, Type};
 use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
+use crate::warehouse::row_check::{COMPUTED, NO_COLUMN};
 use crate::warehouse::{ColumnNames, Misfit, Widening};
 
 /// Bytes of the name of a column. The server has no limit; files are named after columns, with up to three bytes for one.
 pub(super) const MAX_NAME_BYTES: usize = 127;
+
+/// Returns the name that a column of the table has for a column of this name.
+pub(super) fn column_name(name: &Arc<str>) -> Arc<str> {
+    ColumnNames::new(MAX_NAME_BYTES, false).name(name)
+}
 
 /// A column of an existing table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,12 +188,16 @@ impl Mapping {
                     members.join(", ")
                 ));
             }
-            return match (self.widening, ty) {
-                (_, Type::Null) => Ok(None),
-                (Widening::Evolve, _) => Ok(new(Some(Change::Add))),
-                (Widening::Fixed, _) => Err("is not in the table".to_owned()),
-            };
+            return Ok(match ty {
+                Type::Null => None,
+                // No row that fits has a value there.
+                _ if self.is_fixed() => None,
+                _ => new(Some(Change::Add)),
+            });
         };
+        if column.is_computed && self.is_fixed() {
+            return Ok(None);
+        }
         if column.is_computed {
             return Err("is computed by the table".to_owned());
         }
@@ -220,6 +230,21 @@ impl Mapping {
         let ty = column.ty.as_ref().map(ColumnType::inner)?;
         let is_open = self.widening == Widening::Evolve && !column.is_in_key && !column.is_computed;
         (is_open && matches!(ty, ColumnType::Int { .. })).then_some(ty)
+    }
+
+    /// Returns true if the columns of the table stay as they are.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.table.is_some() && self.widening == Widening::Fixed
+    }
+
+    /// Returns the reason for which no row has a value in the column `name` of a table whose columns stay as they are; `None` if
+    /// rows may have one.
+    pub(super) fn refusal(&self, name: &str) -> Option<&'static str> {
+        let table = self.table.as_ref().filter(|_| self.is_fixed())?;
+        match table.iter().find(|column| *column.name == *name) {
+            None => Some(NO_COLUMN),
+            Some(column) => column.is_computed.then_some(COMPUTED),
+        }
     }
 
     /// Returns true if the table has the column `name` already.

@@ -220,17 +220,6 @@ impl TableLoad for ClickHouseLoad {
         self.encoder.clone()
     }
 
-    fn columns_of_table(&self) -> Vec<Arc<str>> {
-        let columns = self.mapping().table.iter().flatten();
-        let taken = columns.filter(|column| {
-            // Null would be sent for all rows, and replaced by the default at the end.
-            let is_default = column.has_default && column.ty.as_ref().is_some_and(ColumnType::is_nullable);
-            let is_load_column = self.mapping().load_column.as_ref() == Some(&column.name);
-            !column.is_computed && column.ty.is_some() && !is_default && !is_load_column
-        });
-        taken.map(|column| column.name.clone()).collect()
-    }
-
     fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError> {
         self.mapping().first.set(self.mapping().names(first).unwrap_or_default());
         let mut misfits = self.mapping().missing(columns);

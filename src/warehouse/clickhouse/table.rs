@@ -48,20 +48,18 @@ impl Table {
 
     /// Fails if there is no such database, or if it does not make tables in one step for all.
     pub(super) fn check_database(&self, session: &Session) -> Result<(), LoadError> {
-        let unsupported = |what: String, hint: String| {
-            Err(LoadError::Unsupported { table: session.table().to_owned(), what, hint: Some(hint) })
-        };
+        let refused = |what: String, hint: String| Err(LoadError::refused(session.table(), what, hint));
         let engine =
             session.rows(&format!("SELECT engine FROM system.databases WHERE name = {}", literal(&self.database)))?;
         match engine.first().map(|row| row.text(0)).as_deref() {
             // The latter is the default database of the engine without a server.
             Some("Atomic" | "Overlay") => Ok(()),
-            Some(engine) => unsupported(
+            Some(engine) => refused(
                 format!("its database is of the engine {engine}, in which a load cannot be made once"),
                 "load into a table of a database of the engine Atomic, the default, and INSERT … SELECT from there"
                     .into(),
             ),
-            None => unsupported(
+            None => refused(
                 format!("there is no database `{}`", self.database),
                 format!("create it: CREATE DATABASE {}", quoted(&self.database)),
             ),
@@ -128,15 +126,12 @@ impl Table {
         let Some(row) = rows.first() else { return Ok(None) };
         let engine = row.text(0);
         if !engine.ends_with("MergeTree") || engine.starts_with("Replicated") || engine.starts_with("Shared") {
-            return Err(LoadError::Unsupported {
-                table: session.table().to_owned(),
-                what: format!("it is of the engine {engine}, into which partitions cannot be moved once"),
-                hint: Some(
-                    "load into a table of the engine MergeTree (or ReplacingMergeTree, …) on one server, and INSERT … \
-                     SELECT from there"
-                        .to_owned(),
-                ),
-            });
+            return Err(LoadError::refused(
+                session.table(),
+                format!("it is of the engine {engine}, into which partitions cannot be moved once"),
+                "load into a table of the engine MergeTree (or ReplacingMergeTree, …) on one server, and INSERT … SELECT \
+                 from there",
+            ));
         }
         let columns = session.rows(&format!(
             "SELECT name, type, default_kind, is_in_partition_key + is_in_sorting_key + is_in_primary_key + \

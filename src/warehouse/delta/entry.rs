@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::actions::{Action, Add, LOAD_TAG, Metadata, Protocol, encoded_path, load_of};
 use super::features::{LOCAL_TIMES, has_feature};
-use super::ledger::{self, LoadFacts};
+use super::ledger;
 use super::schema::{FORMS, add_fields, has_local_times, new_schema};
 use super::snapshot::Snapshot;
 use super::statistics::{Indexed, statistics};
 use crate::column::{Field, Schema};
+use crate::warehouse::load_facts::LoadFacts;
 use crate::warehouse::{DataFile, LoadClaim, LoadMode};
 
 /// Everything about a load that its entry says.
@@ -51,14 +52,7 @@ impl Entry<'_> {
             actions.extend(self.widened(snapshot, &mut notes)?);
         }
         for claim in self.claims {
-            let facts = LoadFacts {
-                run: claim.member.run_id.clone(),
-                block: claim.member.block,
-                source: claim.member.source.clone(),
-                set: claim.set.clone(),
-                ..self.facts.clone()
-            };
-            let txns = ledger::recorded(snapshot, claim, facts, self.now);
+            let txns = ledger::recorded(snapshot, claim, &self.facts, self.now);
             actions.extend(txns.map(|txn| Action { txn: Some(txn), ..Action::default() }));
         }
         let is_replace = *self.mode == LoadMode::Replace;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::actions::Transaction;
 use super::snapshot::Snapshot;
-use crate::warehouse::{CommitKey, LedgerRow, LoadClaim, LoadSet, LoadState};
+use crate::warehouse::load_facts::LoadFacts;
+use crate::warehouse::{CommitKey, LedgerRow, LoadClaim, LoadState};
 
 /// The table in commit keys: the ids are in the table itself, wherever it is and however it was typed.
 pub(super) const KEY_TABLE: &str = "delta";
@@ -17,24 +18,13 @@ pub(super) const KEY_TABLE: &str = "delta";
 /// The start of the ids that have the facts of loads.
 const FACTS: &str = "drawoff load ";
 
-/// The facts of a load.
+/// The facts of a load, and its commit key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-pub(super) struct LoadFacts {
-    pub(super) key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) run: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) block: Option<i64>,
-    pub(super) source: String,
-    pub(super) mode: String,
-    pub(super) plan: String,
-    pub(super) rows: u64,
-    pub(super) rejected: u64,
-    pub(super) digest: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) set: Option<LoadSet>,
-    pub(super) writer: String,
+struct Recorded {
+    key: String,
+    #[serde(flatten)]
+    facts: LoadFacts,
 }
 
 /// Returns true if a version of a key says that its rows are in the table.
@@ -43,11 +33,11 @@ fn stands(version: i64) -> bool {
 }
 
 /// Returns the ids that record a load at `now`, in milliseconds since 1970.
-pub(super) fn recorded(snapshot: &Snapshot, claim: &LoadClaim, facts: LoadFacts, now: i64) -> [Transaction; 2] {
+pub(super) fn recorded(snapshot: &Snapshot, claim: &LoadClaim, facts: &LoadFacts, now: i64) -> [Transaction; 2] {
     let before = snapshot.transactions.get(claim.key.as_str()).map_or(0, |txn| txn.version);
     let version = if stands(before) { before + 2 } else { before + 1 };
-    let facts = LoadFacts { key: claim.key.as_str().to_owned(), ..facts };
-    let facts = format!("{FACTS}{}", serde_json::to_string(&facts).unwrap_or_default());
+    let recorded = Recorded { key: claim.key.as_str().to_owned(), facts: facts.of(claim) };
+    let facts = format!("{FACTS}{}", serde_json::to_string(&recorded).unwrap_or_default());
     [claim.key.as_str().to_owned(), facts].map(|app_id| Transaction { app_id, version, last_updated: Some(now) })
 }
 
@@ -68,50 +58,28 @@ pub(super) fn standing_keys(snapshot: &Snapshot) -> impl Iterator<Item = &Transa
 pub(super) fn found(snapshot: &Snapshot, claims: &[LoadClaim]) -> Vec<Option<LedgerRow>> {
     let of = |claim: &LoadClaim| {
         let txn = snapshot.transactions.get(claim.key.as_str()).filter(|txn| stands(txn.version))?;
-        let known = facts(snapshot).find(|(facts, of)| facts.key == txn.app_id && of.version == txn.version);
-        let facts = known.map(|(facts, _)| facts).unwrap_or_default();
-        Some(row(&LoadFacts { key: txn.app_id.clone(), ..facts }, txn, LoadState::Loaded))
+        let known = recorded_facts(snapshot).find(|(known, of)| known.key == txn.app_id && of.version == txn.version);
+        let facts = known.map(|(known, _)| known.facts).unwrap_or_default();
+        Some(facts.row(&txn.app_id, txn.last_updated, LoadState::Loaded))
     };
     claims.iter().map(of).collect()
 }
 
 /// Returns all loads that the table has or had, the latest first.
 pub(super) fn all(snapshot: &Snapshot) -> Vec<LedgerRow> {
-    let of = |(facts, txn): (LoadFacts, &Transaction)| {
-        let now = snapshot.transactions.get(&facts.key).map_or(0, |txn| txn.version);
+    let of = |(Recorded { key, facts }, txn): (Recorded, &Transaction)| {
+        let now = snapshot.transactions.get(&key).map_or(0, |txn| txn.version);
         let state = if now == txn.version && stands(now) { LoadState::Loaded } else { LoadState::Replaced };
-        row(&facts, txn, state)
+        facts.row(&key, txn.last_updated, state)
     };
-    let mut rows: Vec<LedgerRow> = facts(snapshot).map(of).collect();
+    let mut rows: Vec<LedgerRow> = recorded_facts(snapshot).map(of).collect();
     rows.sort_by(|a, b| b.loaded_at.cmp(&a.loaded_at).then_with(|| a.key.cmp(&b.key)));
     rows
 }
 
-fn facts(snapshot: &Snapshot) -> impl Iterator<Item = (LoadFacts, &Transaction)> {
-    let of = |txn: &Transaction| serde_json::from_str::<LoadFacts>(txn.app_id.strip_prefix(FACTS)?).ok();
+fn recorded_facts(snapshot: &Snapshot) -> impl Iterator<Item = (Recorded, &Transaction)> {
+    let of = |txn: &Transaction| serde_json::from_str::<Recorded>(txn.app_id.strip_prefix(FACTS)?).ok();
     snapshot.transactions.values().filter_map(move |txn| Some((of(txn)?, txn)))
-}
-
-fn row(facts: &LoadFacts, txn: &Transaction, state: LoadState) -> LedgerRow {
-    let time = txn.last_updated.and_then(chrono::DateTime::from_timestamp_millis);
-    LedgerRow {
-        key: facts.key.clone(),
-        table: String::new(),
-        run_id: facts.run.clone(),
-        block: facts.block,
-        source: facts.source.clone(),
-        mode: facts.mode.clone(),
-        plan: facts.plan.clone(),
-        state,
-        set: facts.set.clone(),
-        progress: None,
-        rows_there: None,
-        rows: facts.rows,
-        rejected: facts.rejected,
-        digest: facts.digest.clone(),
-        loaded_at: time.map(|time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()).unwrap_or_default(),
-        version: facts.writer.clone(),
-    }
 }
 
 #[cfg(test)]
@@ -137,16 +105,16 @@ mod tests {
             (of(&a), of(&b))
         };
         assert_eq!(states(&snapshot), (None, None));
-        let txns = recorded(&snapshot, &a, facts(3), 1000);
+        let txns = recorded(&snapshot, &a, &facts(3), 1000);
         assert_eq!(txns[0].app_id, a.key.as_str());
         record(&mut snapshot, txns);
         assert_eq!(states(&snapshot), (Some(3), None));
         let txns = replaced(&snapshot, std::slice::from_ref(&b), 2000);
         record(&mut snapshot, txns);
-        let txns = recorded(&snapshot, &b, facts(4), 2000);
+        let txns = recorded(&snapshot, &b, &facts(4), 2000);
         record(&mut snapshot, txns);
         assert_eq!(states(&snapshot), (None, Some(4)));
-        let txns = recorded(&snapshot, &a, facts(5), 3000);
+        let txns = recorded(&snapshot, &a, &facts(5), 3000);
         record(&mut snapshot, txns);
         assert_eq!(states(&snapshot), (Some(5), Some(4)));
         let listed: Vec<(u64, LoadState)> = all(&snapshot).iter().map(|row| (row.rows, row.state)).collect();

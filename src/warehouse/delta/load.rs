@@ -14,13 +14,14 @@ use std::time::{Duration, Instant, SystemTime};
 use super::actions::{Add, load_of, rows_of};
 use super::entry::{Entry, NO_LOCAL_TIMES};
 use super::features::{LOCAL_TIMES, has_feature, refusal};
-use super::ledger::{self, KEY_TABLE, LoadFacts};
+use super::ledger::{self, KEY_TABLE};
 use super::schema::{DeltaRules, has_local_times, table_columns, unfit_names};
 use super::snapshot::{LOG, ReadError, Snapshot, entry_name};
 use crate::column::{Field, Schema, Type, TypeMerge};
-use crate::sink::{PutNew, UploadControl};
+use crate::sink::{DirectoryStorage, PutNew, UploadControl};
 use crate::warehouse::earlier::{Replaceable, earlier_load};
-use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
+use crate::warehouse::load_facts::LoadFacts;
+use crate::warehouse::storage::{load_error, new_attempt};
 use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
     Begun, CommitKey, Committed, DataFile, FilesAttempt, FilesLoad, FilesPlace, LedgerRow, LoadEnd, LoadError,
@@ -50,7 +51,7 @@ pub(super) struct KnownTable {
 
 /// A load that has begun.
 pub(super) struct DeltaLoad {
-    storage: TableStorage,
+    storage: DirectoryStorage,
     target: TableTarget,
     snapshot: Snapshot,
     /// The key, if it is known.
@@ -73,7 +74,7 @@ impl DeltaLoad {
         }
         let table = target.name();
         let failed = |error| load_error(&table, error);
-        let storage = TableStorage::open(&place).map_err(failed)?;
+        let storage = place.open().map_err(failed)?;
         let removes = target.mode == LoadMode::Replace || target.again;
         let snapshot = Snapshot::read(&storage, removes).map_err(|error| read_error(&table, error))?;
         let key = target.identity.key_before(KEY_TABLE);
@@ -290,15 +291,7 @@ impl FilesLoad for DeltaLoad {
         let table = self.table();
         let key = self.target.identity.key_after(KEY_TABLE, end.digests.as_deref())?;
         let claims = self.target.identity.claims(KEY_TABLE, &key);
-        let facts = LoadFacts {
-            mode: self.target.mode.as_str().to_owned(),
-            plan: self.target.identity.plan_digest(),
-            rows: end.rows,
-            rejected: end.rejected,
-            digest: end.digest(),
-            writer: env!("CARGO_PKG_VERSION").to_owned(),
-            ..LoadFacts::default()
-        };
+        let facts = LoadFacts::new(&self.target, end);
         self.check_files(&files)?;
         loop {
             let before = self.snapshot.metadata.clone();
@@ -371,7 +364,7 @@ pub(super) fn earlier(
 
 /// Returns an earlier load with the rows that the table has of it, if it has none any more. A table that cannot be read
 /// tells nothing.
-pub(super) fn with_rows_there(storage: &TableStorage, row: LedgerRow) -> LedgerRow {
+pub(super) fn with_rows_there(storage: &DirectoryStorage, row: LedgerRow) -> LedgerRow {
     let is_lost = row.rows > 0 && Snapshot::read(storage, true).is_ok_and(|snapshot| snapshot.has_lost(&row));
     LedgerRow { rows_there: is_lost.then_some(0), ..row }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::actions::decoded_path;
 use super::load::{no_table, read_error};
 use super::snapshot::{LOG, Log, ReadError, Snapshot, each_action, entry_name};
-use crate::sink::{remove_ended, running_attempts};
+use crate::sink::{DirectoryStorage, StoredFile, remove_ended, running_attempts};
 use crate::warehouse::data_files::remove_empty_directories;
-use crate::warehouse::storage::{StoredFile, TableStorage, age, load_error};
+use crate::warehouse::storage::{age, load_error};
 use crate::warehouse::{FilesPlace, LoadError, Orphans};
 
 /// Age from which the temporary file of an entry was left by a process that has ended: it gets its name at once.
@@ -25,7 +25,7 @@ pub(super) fn remove_orphans(
     only_list: bool,
 ) -> Result<Orphans, LoadError> {
     let failed = |error| load_error(table, error);
-    let storage = TableStorage::open(place).map_err(failed)?;
+    let storage = place.open().map_err(failed)?;
     let listed = storage.list("", None, true).map_err(failed)?;
     let candidates: Vec<StoredFile> = listed.into_iter().filter(|file| attempt_of(&file.name).is_some()).collect();
     let named = named_files(&storage).map_err(|error| read_error(table, error))?;
@@ -61,7 +61,7 @@ pub(super) fn remove_orphans(
 }
 
 /// Returns the names of all files that an entry of the log, or its latest checkpoint, adds or removes.
-fn named_files(storage: &TableStorage) -> Result<HashSet<String>, ReadError> {
+fn named_files(storage: &DirectoryStorage) -> Result<HashSet<String>, ReadError> {
     let snapshot = Snapshot::read(storage, true)?;
     let mut named: HashSet<String> =
         snapshot.files.iter().flat_map(|files| files.keys()).filter_map(|(path, _)| decoded_path(path)).collect();

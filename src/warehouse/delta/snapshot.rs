@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::actions::{Action, Add, Metadata, Protocol, Transaction, load_of, rows_of};
 use super::checkpoint::read_checkpoint;
 use super::schema::{FORMS, apply_forms};
+use crate::sink::DirectoryStorage;
 use crate::warehouse::LedgerRow;
-use crate::warehouse::storage::TableStorage;
 
 /// The directory of the log, relative to the table.
 pub(super) const LOG: &str = "_delta_log";
@@ -61,7 +61,7 @@ struct Checkpoint {
 
 impl Snapshot {
     /// Reads the latest version; that of no table if there is no log. The data files are kept only `with_files`.
-    pub(super) fn read(storage: &TableStorage, with_files: bool) -> Result<Self, ReadError> {
+    pub(super) fn read(storage: &DirectoryStorage, with_files: bool) -> Result<Self, ReadError> {
         let hint = storage.read(LAST_CHECKPOINT)?;
         let hint = hint.and_then(|text| serde_json::from_slice::<Value>(&text).ok()?.get("version")?.as_u64());
         let from = hint.unwrap_or(0);
@@ -97,7 +97,7 @@ impl Snapshot {
     }
 
     /// Reads the entries that others have written since.
-    pub(super) fn advance(&mut self, storage: &TableStorage) -> Result<(), ReadError> {
+    pub(super) fn advance(&mut self, storage: &DirectoryStorage) -> Result<(), ReadError> {
         loop {
             let next = self.version.map_or(0, |version| version + 1);
             match storage.read(&entry_name(next))? {
@@ -119,7 +119,7 @@ impl Snapshot {
     }
 
     /// Applies a file of a checkpoint, and those that it refers to.
-    fn apply_checkpoint(&mut self, storage: &TableStorage, name: &str) -> Result<(), ReadError> {
+    fn apply_checkpoint(&mut self, storage: &DirectoryStorage, name: &str) -> Result<(), ReadError> {
         let with_files = self.files.is_some();
         let mut sidecars = Vec::new();
         let mut take = |action: Action| {
@@ -187,7 +187,7 @@ impl Snapshot {
 
 /// Reads the actions of a file of a checkpoint.
 fn read_actions(
-    storage: &TableStorage,
+    storage: &DirectoryStorage,
     name: &str,
     with_files: bool,
     take: &mut dyn FnMut(Action) -> Result<(), String>,
@@ -219,7 +219,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Lists the files of the log, those of names greater than `after` at least.
-    pub(super) fn list(storage: &TableStorage, after: Option<&str>) -> Result<Self, ReadError> {
+    pub(super) fn list(storage: &DirectoryStorage, after: Option<&str>) -> Result<Self, ReadError> {
         let mut log = Log::default();
         for file in storage.list(LOG, after, false)? {
             let Some(name) = file.name.strip_prefix(LOG).map(|name| name.trim_start_matches('/')) else { continue };
@@ -264,9 +264,9 @@ mod tests {
     use super::*;
     use crate::sink::PutNew;
 
-    fn table(files: &[(&str, &str)]) -> (tempfile::TempDir, TableStorage) {
+    fn table(files: &[(&str, &str)]) -> (tempfile::TempDir, DirectoryStorage) {
         let directory = tempfile::tempdir().unwrap();
-        let storage = TableStorage::Local(directory.path().to_owned());
+        let storage = DirectoryStorage::Local(directory.path().to_owned());
         for (name, text) in files {
             assert!(matches!(storage.put_new(&format!("{LOG}/{name}"), text.as_bytes()).unwrap(), PutNew::Written));
         }

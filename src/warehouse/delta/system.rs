@@ -9,7 +9,7 @@ use super::schema::{FORMS, forms_of, new_schema, unfit_names};
 use super::snapshot::{LOG, Snapshot};
 use crate::column::Schema;
 use crate::sink::UploadControl;
-use crate::warehouse::storage::{TableStorage, load_error, new_attempt};
+use crate::warehouse::storage::{load_error, new_attempt};
 use crate::warehouse::{
     Begun, FilesPlace, LedgerRow, LoadError, LoadMode, LoadRequest, NewColumn, NewTable, Orphans, TableTarget,
     Warehouse,
@@ -48,7 +48,7 @@ impl Delta {
     }
 
     fn snapshot(&self, cancel: &UploadControl) -> Result<Snapshot, LoadError> {
-        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| load_error(&self.name, error))?;
+        let storage = self.place(cancel).open().map_err(|error| load_error(&self.name, error))?;
         Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))
     }
 }
@@ -104,7 +104,7 @@ impl Warehouse for Delta {
     }
 
     fn find_load(&self, target: &TableTarget, cancel: &UploadControl) -> Result<Option<LedgerRow>, LoadError> {
-        let storage = TableStorage::open(&self.place(cancel)).map_err(|error| load_error(&self.name, error))?;
+        let storage = self.place(cancel).open().map_err(|error| load_error(&self.name, error))?;
         let snapshot = Snapshot::read(&storage, false).map_err(|error| read_error(&self.name, error))?;
         // Before a run is started for it, which costs money.
         if snapshot.version.is_some() {

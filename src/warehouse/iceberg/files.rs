@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use crate::sink::{ObjectLocation, UploadControl};
+use crate::sink::{DirectoryStorage, ObjectLocation, StoredFile, UploadControl};
 use crate::warehouse::FilesPlace;
-use crate::warehouse::storage::{StoredFile, TableStorage};
 
 /// The schemes of stores, with those that they are opened by.
 const STORES: &[(&str, &str)] = &[
@@ -79,7 +78,7 @@ pub(super) fn without_scheme(url: &str) -> &str {
 pub(super) struct TableFiles {
     access: FileAccess,
     /// Storage by the URL of the directory.
-    opened: RefCell<BTreeMap<String, TableStorage>>,
+    opened: RefCell<BTreeMap<String, DirectoryStorage>>,
 }
 
 impl TableFiles {
@@ -87,13 +86,11 @@ impl TableFiles {
         TableFiles { access, opened: RefCell::default() }
     }
 
-    fn with<T>(&self, directory: &str, work: impl FnOnce(&TableStorage) -> io::Result<T>) -> io::Result<T> {
+    fn with<T>(&self, directory: &str, work: impl FnOnce(&DirectoryStorage) -> io::Result<T>) -> io::Result<T> {
         let mut opened = self.opened.borrow_mut();
         let storage = match opened.entry(directory.to_owned()) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(TableStorage::open(&self.access.place(directory)?)?)
-            }
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.access.place(directory)?.open()?),
         };
         work(storage)
     }

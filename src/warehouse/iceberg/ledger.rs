@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::metadata::TableMetadata;
-use crate::warehouse::{CommitKey, LedgerRow, LoadClaim, LoadSet, LoadState};
+use crate::warehouse::load_facts::LoadFacts;
+use crate::warehouse::{CommitKey, LedgerRow, LoadClaim, LoadState};
 
 /// The table in commit keys: the keys are in the table itself, however the catalog is named.
 pub(super) const KEY_TABLE: &str = "iceberg";
@@ -24,75 +25,36 @@ const FACTS: &str = "drawoff.load";
 /// The start of the names of properties that have the facts.
 const PROPERTY: &str = "drawoff.load.";
 
-/// The facts of a load.
+/// The facts of a load, and its time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-pub(super) struct LoadFacts {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) run: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) block: Option<i64>,
-    pub(super) source: String,
-    pub(super) mode: String,
-    pub(super) plan: String,
-    pub(super) rows: u64,
-    pub(super) rejected: u64,
-    pub(super) digest: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) set: Option<LoadSet>,
+pub(super) struct Recorded {
+    #[serde(flatten)]
+    pub(super) facts: LoadFacts,
     /// Milliseconds since 1970.
     pub(super) at: i64,
-    pub(super) writer: String,
 }
 
-impl LoadFacts {
-    /// Returns the facts of one claim of the load.
-    fn of(&self, claim: &LoadClaim) -> Self {
-        LoadFacts {
-            run: claim.member.run_id.clone(),
-            block: claim.member.block,
-            source: claim.member.source.clone(),
-            set: claim.set.clone(),
-            ..self.clone()
-        }
-    }
-
+impl Recorded {
     fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
     fn row(&self, key: &str) -> LedgerRow {
-        let time = chrono::DateTime::from_timestamp_millis(self.at);
-        LedgerRow {
-            key: key.to_owned(),
-            table: String::new(),
-            run_id: self.run.clone(),
-            block: self.block,
-            source: self.source.clone(),
-            mode: self.mode.clone(),
-            plan: self.plan.clone(),
-            state: LoadState::Loaded,
-            set: self.set.clone(),
-            progress: None,
-            rows_there: None,
-            rows: self.rows,
-            rejected: self.rejected,
-            digest: self.digest.clone(),
-            loaded_at: time.map(|time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()).unwrap_or_default(),
-            version: self.writer.clone(),
-        }
+        self.facts.row(key, Some(self.at), LoadState::Loaded)
     }
 }
 
 /// Returns the members of the summary of the load's snapshot.
-pub(super) fn summary(claims: &[LoadClaim], facts: &LoadFacts) -> Vec<(String, String)> {
+pub(super) fn summary(claims: &[LoadClaim], recorded: &Recorded) -> Vec<(String, String)> {
     let keys: Vec<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
-    vec![(KEYS.to_owned(), keys.join(",")), (FACTS.to_owned(), facts.text())]
+    vec![(KEYS.to_owned(), keys.join(",")), (FACTS.to_owned(), recorded.text())]
 }
 
 /// Returns the properties of the table that record the load.
-pub(super) fn properties(claims: &[LoadClaim], facts: &LoadFacts) -> Vec<(String, String)> {
-    claims.iter().map(|claim| (format!("{PROPERTY}{}", claim.key.as_str()), facts.of(claim).text())).collect()
+pub(super) fn properties(claims: &[LoadClaim], recorded: &Recorded) -> Vec<(String, String)> {
+    let of = |claim: &LoadClaim| Recorded { facts: recorded.facts.of(claim), at: recorded.at };
+    claims.iter().map(|claim| (format!("{PROPERTY}{}", claim.key.as_str()), of(claim).text())).collect()
 }
 
 /// Returns the loads behind claims, in their order; `None` for those that the table does not have.
@@ -104,7 +66,7 @@ pub(super) fn found(metadata: &TableMetadata, claims: &[LoadClaim]) -> Vec<Optio
 /// Returns all loads that the table has, the latest first.
 pub(super) fn all(metadata: &TableMetadata) -> Vec<LedgerRow> {
     let mut rows: Vec<LedgerRow> = Vec::new();
-    let parsed = |text: &str| serde_json::from_str::<LoadFacts>(text).unwrap_or_default();
+    let parsed = |text: &str| serde_json::from_str::<Recorded>(text).unwrap_or_default();
     for (name, value) in metadata.properties() {
         let Some(key) = name.strip_prefix(PROPERTY).and_then(CommitKey::parse) else { continue };
         rows.push(parsed(value.as_str().unwrap_or_default()).row(key.as_str()));
@@ -113,10 +75,10 @@ pub(super) fn all(metadata: &TableMetadata) -> Vec<LedgerRow> {
     for snapshot in metadata.snapshots() {
         let member = |name: &str| snapshot.get("summary")?.get(name).and_then(Value::as_str);
         let Some(keys) = member(KEYS) else { continue };
-        let facts = member(FACTS).map(parsed).unwrap_or_default();
+        let recorded = member(FACTS).map(parsed).unwrap_or_default();
         for key in keys.split(',').filter(|key| CommitKey::parse(key).is_some()) {
             if !rows.iter().any(|row| row.key == key) {
-                rows.push(facts.row(key));
+                rows.push(recorded.row(key));
             }
         }
     }
@@ -135,7 +97,8 @@ mod tests {
     fn a_load_is_found_by_its_property_or_its_snapshot() {
         let claim = |name: &str| LoadClaim { key: CommitKey::of(&[name]), member: LoadMember::default(), set: None };
         let (a, b, c) = (claim("a"), claim("b"), claim("c"));
-        let facts = |rows, at| LoadFacts { rows, at, mode: "append".into(), ..LoadFacts::default() };
+        let facts =
+            |rows, at| Recorded { facts: LoadFacts { rows, mode: "append".into(), ..LoadFacts::default() }, at };
         let object = |pairs: Vec<(String, String)>| -> Value {
             pairs
                 .into_iter()

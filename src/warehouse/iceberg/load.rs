@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::catalog::{Catalog, CatalogTable, Commit, CommitOutcome, NewTable};
 use super::files::{FileAccess, TableFiles};
-use super::ledger::{self, KEY_TABLE, LoadFacts};
+use super::ledger::{self, KEY_TABLE, Recorded};
 use super::manifest::{ManifestList, NewManifest, PartitionField};
 use super::metadata::{BRANCH, TableMetadata};
 use super::types::{FORMS, IcebergRules, PlannedSchema, table_columns, unfit_names};
@@ -24,6 +24,7 @@ use crate::format::parquet::FieldIds;
 use crate::sink::UploadControl;
 use crate::text::plural;
 use crate::warehouse::earlier::{Replaceable, earlier_load};
+use crate::warehouse::load_facts::LoadFacts;
 use crate::warehouse::storage::{load_error, new_attempt};
 use crate::warehouse::table_rows::{FormatRules as _, TableColumn, TableRows};
 use crate::warehouse::{
@@ -261,7 +262,7 @@ impl IcebergLoad {
     fn try_commit(
         &self,
         (files, columns): (&[DataFile], &Schema),
-        (claims, facts): (&[LoadClaim], &LoadFacts),
+        (claims, facts): (&[LoadClaim], &Recorded),
         (number, made): (u32, &mut Vec<String>),
     ) -> Result<(CommitOutcome, Vec<String>), LoadError> {
         let name = self.name();
@@ -383,16 +384,8 @@ impl IcebergLoad {
         made: &mut Vec<String>,
     ) -> Result<Committed, LoadError> {
         let claims = self.target.identity.claims(KEY_TABLE, key);
-        let facts = LoadFacts {
-            source: claims.iter().map(|claim| claim.member.source.as_str()).collect::<Vec<_>>().join(", "),
-            mode: self.target.mode.as_str().to_owned(),
-            plan: self.target.identity.plan_digest(),
-            rows: end.rows,
-            rejected: end.rejected,
-            digest: end.digest(),
-            writer: env!("CARGO_PKG_VERSION").to_owned(),
-            ..LoadFacts::default()
-        };
+        let source = claims.iter().map(|claim| claim.member.source.as_str()).collect::<Vec<_>>().join(", ");
+        let facts = LoadFacts { source, ..LoadFacts::new(&self.target, end) };
         let mut last_notes = Vec::new();
         for number in 1.. {
             self.table = self.catalog.load()?;
@@ -408,8 +401,8 @@ impl IcebergLoad {
             }
             self.check_again(columns)?;
             let kept = made.len();
-            let facts = LoadFacts { at: now(), ..facts.clone() };
-            let (outcome, notes) = self.try_commit((files, columns), (&claims, &facts), (number, made))?;
+            let recorded = Recorded { facts: facts.clone(), at: now() };
+            let (outcome, notes) = self.try_commit((files, columns), (&claims, &recorded), (number, made))?;
             match outcome {
                 CommitOutcome::Done => {
                     made.truncate(kept);

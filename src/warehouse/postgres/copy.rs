@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::layout::{Cast, Change, Layout, LayoutColumn, Mapping};
+use super::layout::{Cast, Change, Layout, LayoutColumn, Mapping, column_name};
 use super::types::Wire;
 use super::value::{Slot, Width, is_suspicious, width};
 use crate::column::{Batch, Schema, Type};
 use crate::warehouse::cells::{Cells, Reason, Values};
 use crate::warehouse::defaults::mark_columns_without_values;
-use crate::warehouse::row_check::{CheckedColumn, unfit_rows};
+use crate::warehouse::row_check::{CheckedColumn, refused_rows, unfit_rows};
 use crate::warehouse::{LoadError, LoadRows, Misfit, NulPolicy, RowEncoder, UnfitRow};
 
 /// The bytes before the first row of a COPY: the signature, no flags, no extension.
@@ -97,7 +97,16 @@ impl RowEncoder for CopyEncoder {
         let without_values =
             without_values.filter(|(field, name)| field.ty == Type::Null && self.mapping.is_required(name));
         let without_values: Vec<&Arc<str>> = without_values.map(|(field, _)| &field.name).collect();
-        unfit_rows(batch.rows, without_values.into_iter(), &self.columns(&layout, batch, false))
+        let refused = refused_rows(self, batch);
+        unfit_rows(batch.rows, refused, without_values.into_iter(), &self.columns(&layout, batch, false))
+    }
+
+    fn has_fixed_columns(&self) -> bool {
+        self.mapping.is_fixed()
+    }
+
+    fn refusal(&self, name: &str) -> Option<Reason> {
+        self.mapping.refusal(&column_name(&name.into())).map(Reason::from)
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {

@@ -8,6 +8,7 @@ use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, fits, new_type};
 use crate::column::{Container, Schema, Type};
 use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
+use crate::warehouse::row_check::{COMPUTED, NO_COLUMN};
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
 /// Bytes of a name beyond which the server cuts it.
@@ -219,7 +220,10 @@ impl Mapping {
         let plain = |column: &&TableColumn| !column.has_default && !column.takes_no_null && !column.is_generated;
         let plain = self.table.iter().flatten().find(plain).map(|column| (0, &column.name, column.base_type.clone()));
         let known = names.iter().enumerate().find_map(|(index, name)| Some((index, name, known(name)?)));
-        let found = known.map(|known| plain.unwrap_or(known));
+        let found = match known {
+            Some(known) => Some(plain.unwrap_or(known)),
+            None => plain.filter(|_| self.is_fixed()),
+        };
         let (index, name, wire_type) = found.ok_or_else(|| Misfit {
             column: names[0].to_string(),
             what: "has only nulls, and the table does not have it".into(),
@@ -240,17 +244,16 @@ impl Mapping {
         let Some(table) = &self.table else {
             return Ok(new_type(ty).map(|(wire, sql)| (wire, sql, None, None)));
         };
+        // No row that fits has a value there.
+        if self.refusal(name).is_some() {
+            return Ok(None);
+        }
         let Some(column) = table.iter().find(|column| column.name == *name) else {
-            let Some((wire, sql)) = new_type(ty) else { return Ok(None) };
-            return match self.widening {
-                Widening::Evolve => Ok(Some((wire, sql.clone(), None, Some(Change::Add(sql))))),
-                Widening::Fixed => Err("is not in the table".to_owned()),
-            };
+            return Ok(new_type(ty).map(|(wire, sql)| (wire, sql.clone(), None, Some(Change::Add(sql)))));
         };
         if *ty == Type::Null {
             // A null is not the table's own value, and rows before and after the first value are alike.
-            // Where the columns stay as they are, those of the table are columns of the rows, too, that mostly have no value.
-            let is_omitted = self.is_open(column) && (column.takes_no_null || self.widening == Widening::Fixed);
+            let is_omitted = self.is_open(column) && column.takes_no_null;
             let is_sent = column.has_default && !column.is_generated && !is_omitted;
             return Ok(is_sent.then(|| (Wire::Text(None), column.base_type.clone(), None, None)));
         }
@@ -293,6 +296,21 @@ impl Mapping {
         };
         self.widening == Widening::Evolve
             && self.table.iter().flatten().any(|column| *column.name == *name && is_integer(column))
+    }
+
+    /// Returns true if the columns of the table stay as they are.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.table.is_some() && self.widening == Widening::Fixed
+    }
+
+    /// Returns the reason for which no row has a value in the column `name` of a table whose columns stay as they are; `None` if
+    /// rows may have one.
+    pub(super) fn refusal(&self, name: &str) -> Option<&'static str> {
+        let table = self.table.as_ref().filter(|_| self.is_fixed())?;
+        match table.iter().find(|column| *column.name == *name) {
+            None => Some(NO_COLUMN),
+            Some(column) => column.is_generated.then_some(COMPUTED),
+        }
     }
 
     /// Returns true if the table has the column `name` already.

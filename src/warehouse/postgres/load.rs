@@ -262,14 +262,6 @@ impl TableLoad for PostgresLoad {
         self.encoder.clone()
     }
 
-    fn columns_of_table(&self) -> Vec<Arc<str>> {
-        let columns = self.mapping().table.iter().flatten();
-        let taken = columns.filter(|column| {
-            !column.is_generated && self.mapping().load_column.as_ref().is_none_or(|own| own.name != column.name)
-        });
-        taken.map(|column| column.name.clone()).collect()
-    }
-
     fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError> {
         self.mapping().first.set(self.mapping().names(first).unwrap_or_default());
         // Rows of an earlier chunk have had values of all kinds, and were judged by them.

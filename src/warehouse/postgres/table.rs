@@ -37,9 +37,10 @@ impl Table {
                 let known =
                     session.rows(&format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&schema)))?;
                 if known.is_empty() {
-                    return Err(unsupported(
+                    return Err(LoadError::refused(
+                        session.table(),
                         format!("there is no schema `{schema}`"),
-                        &format!("create it: CREATE SCHEMA {}", quoted(&schema)),
+                        format!("create it: CREATE SCHEMA {}", quoted(&schema)),
                     ));
                 }
                 schema
@@ -104,11 +105,11 @@ impl Table {
         let Some(kind) = kind.first().and_then(|row| row.get(0)) else { return Ok(None) };
         // Tables, partitioned tables and foreign ones.
         if !matches!(kind, "r" | "p" | "f") {
-            return Err(LoadError::Unsupported {
-                table: session.table().to_owned(),
-                what: "it is a view, an index or a sequence, not a table".into(),
-                hint: Some("load into a table of another name".into()),
-            });
+            return Err(LoadError::refused(
+                session.table(),
+                "it is a view, an index or a sequence, not a table",
+                "load into a table of another name",
+            ));
         }
         // Of a domain, the type below it, which has the same binary form.
         let rows = session.rows(&format!(

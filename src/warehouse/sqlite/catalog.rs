@@ -72,7 +72,7 @@ impl Table {
             _ => Some("it is a table of SQLite's own"),
         };
         if let Some(what) = other {
-            return Err(unsupported(what.to_owned(), "load into a table of another name"));
+            return Err(LoadError::refused(db.table(), what, "load into a table of another name"));
         }
         let rows = db.rows(
             "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?, 'main')",
@@ -114,8 +114,9 @@ impl Table {
         let (resolves_conflicts, has_triggers) = rules.into_iter().next().unwrap_or_default();
         if resolves_conflicts && has_triggers {
             // What overrides the rules of the table would override those in the triggers.
-            return Err(unsupported(
-                "it has rules for conflicts (ON CONFLICT), by which rows could be lost, and triggers".to_owned(),
+            return Err(LoadError::refused(
+                db.table(),
+                "it has rules for conflicts (ON CONFLICT), by which rows could be lost, and triggers",
                 "load into a table of another name, and INSERT … SELECT from there",
             ));
         }

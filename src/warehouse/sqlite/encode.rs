@@ -8,7 +8,7 @@ use super::values::{put_float, put_int, put_null, put_text, put_text_with};
 use crate::column::{Batch, Fixed};
 use crate::warehouse::cells::{Cells, Reason, Values};
 use crate::warehouse::defaults::mark_columns_without_values;
-use crate::warehouse::row_check::{CheckedColumn, unfit_rows};
+use crate::warehouse::row_check::{CheckedColumn, refused_rows, unfit_rows};
 use crate::warehouse::{LoadError, LoadRows, RowEncoder, UnfitRow};
 
 /// The encoder of a load.
@@ -31,7 +31,15 @@ impl RowEncoder for ValueEncoder {
         });
         let without_values: Vec<&Arc<str>> = without_values.map(|(_, (field, _))| &field.name).collect();
         let columns: Vec<Column<'_>> = layout.iter().map(|column| Column::new(column, batch, &self.mapping)).collect();
-        unfit_rows(batch.rows, without_values.into_iter(), &columns)
+        unfit_rows(batch.rows, refused_rows(self, batch), without_values.into_iter(), &columns)
+    }
+
+    fn has_fixed_columns(&self) -> bool {
+        self.mapping.is_fixed()
+    }
+
+    fn refusal(&self, name: &str) -> Option<Reason> {
+        self.mapping.refusal(name).map(Reason::from)
     }
 
     fn encode(&self, batch: &Batch, mut buffer: Vec<u8>) -> Result<LoadRows, LoadError> {

@@ -8,6 +8,7 @@ use super::kinds::Kind;
 use crate::column::{Schema, Type};
 use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
+use crate::warehouse::row_check::{COMPUTED, NO_COLUMN};
 use crate::warehouse::{Misfit, Widening};
 
 /// The most columns that SQLite takes in a table.
@@ -85,6 +86,21 @@ impl Mapping {
         Ok(names)
     }
 
+    /// Returns true if the columns of the table stay as they are.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.table.is_some() && self.widening == Widening::Fixed
+    }
+
+    /// Returns the reason for which no row has a value in the column `name` of a table whose columns stay as they are; `None` if
+    /// rows may have one.
+    pub(super) fn refusal(&self, name: &str) -> Option<&'static str> {
+        match self.existing(name) {
+            _ if !self.is_fixed() => None,
+            None => Some(NO_COLUMN),
+            Some(column) => column.is_generated.then_some(COMPUTED),
+        }
+    }
+
     fn existing(&self, name: &str) -> Option<&TableColumn> {
         self.table.iter().flatten().find(|column| column.name.eq_ignore_ascii_case(name))
     }
@@ -110,6 +126,10 @@ impl Mapping {
                 misfits.push(misfit("has the name of the column for the commit key".into()));
                 continue;
             }
+            // No row that fits has a value there.
+            if self.refusal(&name).is_some() {
+                continue;
+            }
             let place = match self.existing(&name) {
                 // Rows get the default.
                 Some(column) if field.ty == Type::Null && self.is_open(column) => continue,
@@ -124,10 +144,6 @@ impl Mapping {
                 None => {
                     new += 1;
                     if field.ty == Type::Null {
-                        continue;
-                    }
-                    if self.table.is_some() && self.widening == Widening::Fixed {
-                        misfits.push(misfit("is not in the table".into()));
                         continue;
                     }
                     Place::New

@@ -540,16 +540,6 @@ impl TableLoad for SqliteLoad {
         self.encoder.clone()
     }
 
-    fn columns_of_table(&self) -> Vec<Arc<str>> {
-        let columns = self.mapping().table.iter().flatten();
-        let taken = columns.filter(|column| {
-            !column.is_generated
-                && column.kind.is_some()
-                && self.target.load_column.as_ref().is_none_or(|own| !is_same_name(own, &column.name))
-        });
-        taken.map(|column| column.name.clone()).collect()
-    }
-
     fn check(&mut self, columns: &Schema, first: &Schema) -> Result<Vec<String>, LoadError> {
         self.mapping().first.set(self.mapping().names(first).unwrap_or_default());
         // Rows of an earlier chunk have had values of all kinds, and were judged by them.
@@ -569,11 +559,11 @@ impl TableLoad for SqliteLoad {
         if self.target.mode == LoadMode::Replace
             && let Some(other) = self.table.cascades_to(&self.db)?
         {
-            return Err(LoadError::Unsupported {
-                table: self.db.table().to_owned(),
-                what: format!("deleting its rows would change rows of `{other}`, which refers to it"),
-                hint: Some("merge by a key instead, which deletes no rows".into()),
-            });
+            return Err(LoadError::refused(
+                self.db.table(),
+                format!("deleting its rows would change rows of `{other}`, which refers to it"),
+                "merge by a key instead, which deletes no rows",
+            ));
         }
         if !self.is_staged() && !layout.is_empty() {
             self.clear()?;

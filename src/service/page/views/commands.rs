@@ -59,6 +59,8 @@ pub(super) struct ActCommands {
     pub id: &'static str,
     pub curl: String,
     pub drawoff: Option<String>,
+    /// True if the lines end with a place for the contents of the form.
+    pub is_template: bool,
 }
 
 /// Appends the command lines of some acts, closed at first.
@@ -69,25 +71,25 @@ pub(super) fn command_list(body: &mut Html, has_key: bool, acts: &[ActCommands])
     }
     for act in acts {
         body.tag("<h3>").text(act.name).tag("</h3>");
-        command(body, act.id, "curl", act.name, &act.curl);
+        command(body, act, "curl", &act.curl);
         if let Some(line) = &act.drawoff {
-            command(body, act.id, "drawoff", act.name, line);
+            command(body, act, "drawoff", line);
         }
     }
     body.tag("</details>");
 }
 
-/// Appends one command line with a button that copies it. A line with places for the contents of a form is a template, which
-/// the script fills in.
-pub(super) fn command(body: &mut Html, id: &str, tool: &'static str, name: &str, line: &str) {
-    body.tag("<div class=\"command\"><pre tabindex=\"0\" id=\"").tag(tool).tag("-").text(id).tag("\"");
-    if line.contains(ROWS_PLACE) || line.contains(BODY_PLACE) {
+/// Appends one command line with a button that copies it. The script fills in the last place of a template; others are part
+/// of a name.
+pub(super) fn command(body: &mut Html, act: &ActCommands, tool: &'static str, line: &str) {
+    body.tag("<div class=\"command\"><pre tabindex=\"0\" id=\"").tag(tool).tag("-").text(act.id).tag("\"");
+    if act.is_template {
         body.tag(" data-template=\"").text(line).tag("\"");
     }
-    body.tag(">").text(line).tag("</pre><button type=\"button\" id=\"copy-").tag(tool).tag("-").text(id);
-    body.tag("\" data-copy=\"").tag(tool).tag("-").text(id).tag("\">");
+    body.tag(">").text(line).tag("</pre><button type=\"button\" id=\"copy-").tag(tool).tag("-").text(act.id);
+    body.tag("\" data-copy=\"").tag(tool).tag("-").text(act.id).tag("\">");
     body.tag(if tool == "curl" { "Copy as curl" } else { "Copy as drawoff" });
-    body.tag("<span class=\"unseen\">: ").text(name).tag("</span></button></div>");
+    body.tag("<span class=\"unseen\">: ").text(act.name).tag("</span></button></div>");
 }
 
 /// Appends JSON with a button that copies it.

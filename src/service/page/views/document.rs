@@ -15,13 +15,29 @@ pub(in crate::service::page) struct PageContext {
     pub now: DateTime<Utc>,
 }
 
-/// Renders the form that requests the API key. `refused` adds that the last attempt failed.
-pub(in crate::service::page) fn login(refused: bool) -> Html {
+/// Reason why a login was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::service::page) enum LoginRefusal {
+    WrongKey,
+    /// The limit on attempts is exceeded for this many seconds.
+    TooMany {
+        wait: i64,
+    },
+}
+
+/// Renders the form that requests the API key, with the reason why the last attempt was refused.
+pub(in crate::service::page) fn login(refused: Option<LoginRefusal>) -> Html {
     let mut body = Html::default();
     body.tag("<h1>API key required</h1><p>Enter the API key of this service to see the page.</p>");
-    if refused {
-        body.tag("<p class=\"error\" role=\"alert\">The key is wrong, or there were too many attempts. ");
-        body.tag("Try again in a minute.</p>");
+    match refused {
+        None => {}
+        Some(LoginRefusal::WrongKey) => {
+            body.tag("<p class=\"error\" role=\"alert\">The key is wrong.</p>");
+        }
+        Some(LoginRefusal::TooMany { wait }) => {
+            body.tag("<p class=\"error\" role=\"alert\">There were too many attempts; even the right key is refused ");
+            body.tag("for now. Try again in ").text(wait).tag(" s.</p>");
+        }
     }
     body.tag("<form method=\"post\" action=\"/ui/login\"><label for=\"key\">API key<br>");
     body.tag("<input id=\"key\" name=\"key\" type=\"password\" autocomplete=\"current-password\" required autofocus>");

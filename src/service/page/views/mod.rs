@@ -10,7 +10,7 @@ mod run;
 mod workflow;
 
 pub(super) use commands::Commands;
-pub(super) use document::{PageContext, gone_run, gone_workflow, login, message};
+pub(super) use document::{LoginRefusal, PageContext, gone_run, gone_workflow, login, message};
 pub(super) use overview::{Listing, Page, overview};
 pub(super) use rows::{Shown, rows};
 pub(super) use run::{RunView, run};

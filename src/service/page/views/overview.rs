@@ -106,12 +106,14 @@ fn first_steps(commands: &Commands) -> Html {
     let create = ActCommands {
         name: "Create a workflow",
         id: "create",
+        is_template: false,
         curl: commands.curl("POST", paths::CREATE_WORKFLOW, Some("@workflow.json")),
         drawoff: commands.drawoff(ClientAct::CreateWorkflow { file: "workflow.json" }),
     };
     let run = ActCommands {
         name: "Run it",
         id: "run",
+        is_template: false,
         curl: commands.curl(
             "POST",
             &format!("{}?workflow_id=ID", paths::RUN_WORKFLOW),
@@ -119,11 +121,11 @@ fn first_steps(commands: &Commands) -> Html {
         ),
         drawoff: commands.drawoff(ClientAct::Run { workflow: "workflow.json", input: RunInput::Rows(EXAMPLE_ROWS) }),
     };
-    for act in [create, run] {
+    for act in &[create, run] {
         body.tag("<h3>").text(act.name).tag("</h3>");
-        command(&mut body, act.id, "curl", act.name, &act.curl);
+        command(&mut body, act, "curl", &act.curl);
         if let Some(line) = &act.drawoff {
-            command(&mut body, act.id, "drawoff", act.name, line);
+            command(&mut body, act, "drawoff", line);
         }
     }
     body.tag("</section>");

@@ -240,6 +240,7 @@ fn act_commands(view: &RunView, commands: &Commands) -> Vec<ActCommands> {
     let mut acts = vec![ActCommands {
         name: "State and progress",
         id: "watch",
+        is_template: false,
         curl: commands.curl("GET", &paths::with_id(paths::LIVE_STATUS, run), None),
         drawoff: commands.drawoff(ClientAct::Watch { run }),
     }];
@@ -247,6 +248,7 @@ fn act_commands(view: &RunView, commands: &Commands) -> Vec<ActCommands> {
         acts.push(ActCommands {
             name: "Results",
             id: "pull",
+            is_template: false,
             curl: commands.curl("GET", &paths::with_id(paths::DOWNLOAD_LINKS, run), None),
             drawoff: commands.drawoff(ClientAct::Pull { run }),
         });
@@ -255,6 +257,7 @@ fn act_commands(view: &RunView, commands: &Commands) -> Vec<ActCommands> {
         acts.push(ActCommands {
             name: "Cancel",
             id: "cancel",
+            is_template: false,
             curl: commands.curl("POST", &format!("{}?job_id={run}", paths::CANCEL_RUN), None),
             drawoff: commands.drawoff(ClientAct::Cancel { run }),
         });
@@ -276,6 +279,7 @@ fn act_commands(view: &RunView, commands: &Commands) -> Vec<ActCommands> {
         acts.push(ActCommands {
             name: "Run again",
             id: "again",
+            is_template: false,
             curl: commands.curl("POST", &path, Some(&body)),
             drawoff: commands.drawoff(ClientAct::Run { workflow, input }),
         });

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::commands::{ActCommands, BODY_PLACE, Commands, ROWS_PLACE, command_list, json_block, one_line};
 use super::document::{PageContext, Part, live_page};
 use super::overview::{Page, pages};
-use super::pieces::{nodes_of, parse_time, pretty, query_value, run_table, timestamp};
+use super::pieces::{escaped_json, nodes_of, parse_time, pretty, query_value, run_table, timestamp};
 use crate::api::Workflow;
 use crate::api::routes as paths;
 use crate::service::command_line::{ClientAct, RunInput};
@@ -131,7 +131,8 @@ fn sample_rows(workflow: &Workflow) -> String {
         }
         _ => Map::from_iter([("domain".to_owned(), Value::from("acme.example"))]),
     };
-    format!("[\n  {}\n]", Value::from(row))
+    // The form has the names as they are stored, so that a run of it has these columns.
+    escaped_json(&format!("[\n  {}\n]", Value::from(row)))
 }
 
 fn sample_value(declared: &Value) -> Value {
@@ -159,16 +160,24 @@ fn act_commands(view: &WorkflowView, commands: &Commands) -> Vec<ActCommands> {
         }
     };
     vec![
-        ActCommands { name: "Run", id: "run", curl, drawoff: commands.drawoff(ClientAct::Run { workflow: id, input }) },
+        ActCommands {
+            name: "Run",
+            id: "run",
+            is_template: view.input != SourceInput::File,
+            curl,
+            drawoff: commands.drawoff(ClientAct::Run { workflow: id, input }),
+        },
         ActCommands {
             name: "Definition",
             id: "get",
+            is_template: false,
             curl: commands.curl("GET", &paths::with_id(paths::GET_WORKFLOW, id), None),
             drawoff: commands.drawoff(ClientAct::GetWorkflow { workflow: id }),
         },
         ActCommands {
             name: "Delete",
             id: "delete",
+            is_template: false,
             curl: commands.curl("POST", &format!("{}?workflow_id={}", paths::DELETE_WORKFLOW, query_value(id)), None),
             drawoff: commands.drawoff(ClientAct::DeleteWorkflow { workflow: id }),
         },

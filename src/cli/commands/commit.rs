@@ -1,0 +1,318 @@
+//! `commit`: puts the rows of all items of a plan into a target, once, under the digest of the plan as the key. It reads only the
+//! parts that the chosen receipts name, in the order of the items, in columns that hold the values of all of them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::plan_settings;
+use super::work::now;
+use crate::cli::args::PipelineArgs;
+use crate::cli::context::Context;
+use crate::cli::dialect::InputDialect;
+use crate::cli::error::{Error, Failure};
+use crate::cli::exit::Exit;
+use crate::cli::plan_place::PlanPlace;
+use crate::cli::report::{OutputReport, already_loaded};
+use crate::cli::scale_args::CommitArgs;
+use crate::cli::store_checks::check_stores;
+use crate::cli::test_stop::{StopPlace, stop_at};
+use crate::cli::{engine, output_checks, outputs, tables};
+use crate::client::ResultFormat;
+use crate::column::{Fixed, Schema, Type, TypeMerge};
+use crate::pipeline::{ExecutionPlan, Output, TypedPart, columns_after};
+use crate::scale::{CommitRecord, Plan, PlanStore, Receipt, ScaleError};
+use crate::source::Source;
+use crate::text::{counted, escape_for_terminal, human_bytes};
+
+/// The prefix of file names in a directory, as of several runs that `pull` writes: both replace the files of the other.
+const SET: &str = "runs";
+
+/// Runs that are named in the metadata of a file; with more, the plan is.
+const NAMED_RUNS: usize = 100;
+
+/// Commits a plan, and removes orphans if that was asked for.
+pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, Failure> {
+    let start = Instant::now();
+    let pipeline_args = args.pipeline();
+    check_flags(&args)?;
+    let mut outputs = outputs::outputs(&pipeline_args, &context.settings, SET)?;
+    check_targets(&outputs)?;
+    let place = PlanPlace::open(&args.plan)?;
+    let (plan, committed) = place.with(context, |store| Ok((store.load()?, store.commit()?))).await?;
+    let target = args.outputs.names().unwrap_or_default();
+    if let Some(record) = committed {
+        return committed_before(context, &args, &place, plan, record, &target).await;
+    }
+    output_checks::check(&pipeline_args, &outputs, &[])?;
+    let receipts = receipts(context, &place, &plan).await?;
+    let columns = columns_of_all(&place, &plan, &receipts)?;
+    check_stores(context, &outputs).await?;
+    tables::show_notes(context, &outputs);
+    let sets = plan.items.iter().map(|item| outputs::set_of_run(&item.source.run_id, item.source.block));
+    outputs::set_sources(&mut outputs, &sets.collect::<Vec<_>>());
+    let names: Vec<String> = plan.runs().into_iter().map(|run| format!("run {run}")).collect();
+    tables::set_origin(&mut outputs, &format!("plan {}", plan.digest), &tables::source_text(&names))?;
+    let sum = |count: fn(&Receipt) -> u64| receipts.iter().map(count).sum::<u64>();
+    let (rows, rejected) = (sum(|receipt| receipt.rows), sum(|receipt| receipt.rows_rejected));
+    let exit = match tables::check_tables(context, &outputs).await? {
+        // A commit that was killed before it could record itself.
+        Some(loaded) => already_loaded(context, args.report, &outputs, &loaded),
+        None => {
+            let sources = sources(&place, &receipts, &columns)?;
+            let mut execution = execution(context, &pipeline_args, &plan, sources, outputs.clone())?;
+            execution.on_bad_record = plan_settings::on_bad_record(&plan.settings);
+            let name = outputs::target_names(&outputs);
+            context.set_restart(&name);
+            stop_at(StopPlace::BeforeCommit);
+            let report = engine::execute(context, execution, "committing", None, Vec::new(), |_, _| {}).await;
+            let report = match report {
+                Ok(report) => report,
+                Err(failure) => {
+                    // Another commit of the plan may have been faster.
+                    let record = place.with(context, PlanStore::commit).await.ok().flatten();
+                    let Some(record) = record.filter(|record| record.target == target) else { return Err(failure) };
+                    return committed_before(context, &args, &place, plan, record, &target).await;
+                }
+            };
+            let output_report = OutputReport {
+                name,
+                outputs: &outputs,
+                report: &report,
+                runs: 0,
+                expected_rows: None,
+                repeated_bytes: 0,
+                recovered: context.recovered(),
+                elapsed: start.elapsed(),
+            };
+            output_report.print(context, args.report)
+        }
+    };
+    stop_at(StopPlace::AfterCommit);
+    let record = CommitRecord {
+        plan_digest: plan.digest.clone(),
+        target,
+        items: plan.items.len(),
+        rows,
+        rows_rejected: rejected,
+        committed_at: now(),
+        drawoff: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    // Not interrupted: the target has the rows.
+    place.with_uninterrupted(move |store| store.put_commit(&record)).await?;
+    if rejected > 0 {
+        let name = escape_for_terminal(place.name());
+        let rejected = counted(rejected, "record");
+        context.screen.note(&format!("workers rejected {rejected}: see {name}/parts/*/*/rejects.ndjson"));
+    }
+    collect_garbage(context, &args, &place, &receipts).await?;
+    Ok(if rejected > 0 && exit == Exit::Success { Exit::Partial } else { exit })
+}
+
+/// Fails for flags that a commit cannot have.
+fn check_flags(args: &CommitArgs) -> Result<(), Failure> {
+    let refused = [
+        (args.sink.append, "--append", "a commit that is repeated would append the rows again"),
+        (args.load.load_key.is_some(), "--load-key", "the digest of the plan is the key of the commit"),
+        (args.load.commit_every.is_some(), "--commit-every", "a plan is committed as a whole"),
+        (args.load.copy_into.is_some(), "--copy-into", "a plan is committed into files and tables"),
+    ];
+    match refused.into_iter().find(|(given, ..)| *given) {
+        None => Ok(()),
+        Some((_, flag, why)) => {
+            let error = Error::Usage(format!("`{flag}` cannot be used here: {why}"));
+            Err(Failure::new(error, "leave it out"))
+        }
+    }
+}
+
+/// Fails for targets that cannot get all rows or none.
+fn check_targets(outputs: &[Output]) -> Result<(), Failure> {
+    match outputs.iter().any(|output| output.is_live(false)) {
+        false => Ok(()),
+        true => Err(Failure::new(
+            Error::Usage("a stream may end in the middle, and a plan is committed as a whole".to_owned()),
+            "commit into a file, a directory, a store or a table",
+        )),
+    }
+}
+
+/// Ends a commit of a plan that has been committed.
+async fn committed_before(
+    context: &Context,
+    args: &CommitArgs,
+    place: &PlanPlace,
+    plan: Plan,
+    record: CommitRecord,
+    target: &str,
+) -> Result<Exit, Failure> {
+    if record.target != target {
+        let CommitRecord { target, committed_at, .. } = record;
+        let error = ScaleError::Committed { plan: place.name().to_owned(), target, committed_at };
+        return Err(Failure::new(error, "commit into another target from a plan of its own, or convert the first one"));
+    }
+    let (name, target) = (escape_for_terminal(place.name()), escape_for_terminal(&record.target));
+    let rows = counted(record.rows, "row");
+    context
+        .screen
+        .note(&format!("{name}: committed into {target} on {} ({rows}); nothing was changed", record.committed_at));
+    if args.gc {
+        let receipts = receipts(context, place, &plan).await?;
+        collect_garbage(context, args, place, &receipts).await?;
+    }
+    Ok(if record.rows_rejected > 0 { Exit::Partial } else { Exit::Success })
+}
+
+/// Reads the receipt that counts of every item. Fails if an item has none.
+async fn receipts(context: &Context, place: &PlanPlace, plan: &Plan) -> Result<Vec<Receipt>, Failure> {
+    let plan = plan.clone();
+    let read = place.with(context, move |store| store.all_receipts(&plan)).await;
+    read.map_err(|failure| match failure.error() {
+        Error::Scale(ScaleError::Open { plan, .. }) => {
+            let hint = format!("do them with `drawoff work {plan}`, and see why with `drawoff plan status {plan}`");
+            failure.with_hint(hint)
+        }
+        _ => failure,
+    })
+}
+
+/// Returns the columns that hold the values of all parts. Fails where cells of CSV would come out in another spelling.
+fn columns_of_all(
+    place: &PlanPlace,
+    plan: &Plan,
+    receipts: &[Receipt],
+) -> Result<(Arc<Schema>, Vec<Arc<Schema>>), Failure> {
+    let is_csv = plan_settings::format(&plan.settings)? == ResultFormat::Csv;
+    let merge = if is_csv { TypeMerge::Text } else { TypeMerge::Json };
+    let mut all = Schema::default();
+    let mut each = Vec::with_capacity(receipts.len());
+    for receipt in receipts {
+        let Some(columns) = receipt.columns() else {
+            let (file, what) = (format!("the receipt {}", receipt.attempt), "its columns cannot be read".to_owned());
+            return Err(ScaleError::Unusable { plan: place.name().to_owned(), file, what }.into());
+        };
+        all = all.join(&columns, merge);
+        each.push(Arc::new(columns));
+    }
+    require_seen(receipts)?;
+    order_as_after_steps(&mut all, plan, receipts, merge)?;
+    if is_csv {
+        for (columns, receipt) in each.iter().zip(receipts) {
+            let loses = |field: &&crate::column::Field| {
+                let of_all = all.fields.iter().find(|other| other.name == field.name);
+                let is_number = matches!(field.ty, Type::Float | Type::Fixed(Fixed::Decimal { .. }));
+                is_number && of_all.is_some_and(|of_all| of_all.ty == Type::Text)
+            };
+            if let Some(field) = columns.fields.iter().find(loses) {
+                let error = Error::Usage(format!(
+                    "the column `{}` has numbers in item {} and text in others, where they would be spelled otherwise",
+                    field.name, receipt.item
+                ));
+                let hint =
+                    "make a plan in which a schema file declares the column as text: `drawoff plan … --schema FILE`";
+                return Err(Failure::new(error, hint));
+            }
+        }
+    }
+    Ok((Arc::new(all), each))
+}
+
+/// Fails if the steps name a column that no item has, as one machine does at the end.
+fn require_seen(receipts: &[Receipt]) -> Result<(), Failure> {
+    let mut with_records = receipts.iter().filter(|receipt| receipt.rows_in > receipt.rows_rejected);
+    let Some(first) = with_records.next() else { return Ok(()) };
+    let rest: Vec<&Receipt> = with_records.collect();
+    let in_none = |name: &&String| rest.iter().all(|receipt| receipt.unseen_columns.contains(name));
+    match first.unseen_columns.iter().find(in_none) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(
+            Error::Usage(format!(
+                "no record of any item has a value in a column `{name}`, which the steps of the plan name"
+            )),
+            "make a plan with other steps; a name in backticks is accepted unchecked",
+        )),
+    }
+}
+
+/// Puts columns that steps make behind all columns of the records, where they are on one machine: an item that lacks a column
+/// has them earlier.
+fn order_as_after_steps(all: &mut Schema, plan: &Plan, receipts: &[Receipt], merge: TypeMerge) -> Result<(), Failure> {
+    if plan.settings.steps.is_empty() {
+        return Ok(());
+    }
+    let inputs: Option<Vec<Schema>> = receipts.iter().map(Receipt::input_columns).collect();
+    let Some(inputs) = inputs else { return Ok(()) };
+    let input = inputs.iter().fold(Schema::default(), |all, columns| all.join(columns, merge));
+    let steps = plan_settings::worker_args(&plan.settings)?.steps.steps()?;
+    let after = columns_after(&steps, &input, merge).map_err(Error::Pipeline)?;
+    all.fields.sort_by_key(|field| after.position(&field.name).unwrap_or(usize::MAX));
+    Ok(())
+}
+
+/// Returns the parts as sources, in the order of their rows; at least one.
+fn sources(
+    place: &PlanPlace,
+    receipts: &[Receipt],
+    (all, each): &(Arc<Schema>, Vec<Arc<Schema>>),
+) -> Result<Vec<Source>, Failure> {
+    let parts = receipts.iter().zip(each).flat_map(|(receipt, columns)| {
+        receipt.parts.iter().map(move |part| {
+            let (store, own) = (Arc::clone(&place.0), part.clone());
+            let typed = TypedPart {
+                name: format!("{}/{}", place.name().trim_end_matches('/'), part.name),
+                open: Box::new(move || store.open_part(&own)),
+                written: Arc::clone(columns),
+                columns: Arc::clone(all),
+                rows: part.rows,
+            };
+            typed.into_source()
+        })
+    });
+    let mut sources: Vec<Source> = parts.collect();
+    if sources.is_empty() {
+        sources.push(TypedPart::none(all));
+    }
+    Ok(sources)
+}
+
+/// Builds the plan of the engine.
+fn execution(
+    context: &Context,
+    args: &PipelineArgs,
+    plan: &Plan,
+    sources: Vec<Source>,
+    outputs: Vec<Output>,
+) -> Result<ExecutionPlan, Failure> {
+    let dialect = InputDialect::of_settings(&context.settings)?;
+    let mut execution = outputs::plan(sources, outputs, args, &dialect, &context.settings)?;
+    execution.limits.max_columns = plan.settings.max_columns;
+    execution.metadata.push(("drawoff.plan".to_owned(), plan.digest.clone()));
+    let runs = plan.runs();
+    if runs.len() <= NAMED_RUNS {
+        execution.metadata.push(("drawoff.run".to_owned(), runs.join(",")));
+    }
+    Ok(execution)
+}
+
+/// Removes the files that no chosen receipt names, if the flags ask for it. The plan is committed: attempts that still run are
+/// too late for it, whatever they write.
+async fn collect_garbage(
+    context: &Context,
+    args: &CommitArgs,
+    place: &PlanPlace,
+    receipts: &[Receipt],
+) -> Result<(), Failure> {
+    if !args.gc {
+        return Ok(());
+    }
+    let receipts = receipts.to_vec();
+    let removed = place.with(context, move |store: &PlanStore| {
+        let orphans = store.orphans(&receipts)?;
+        store.remove(&orphans)?;
+        Ok(orphans)
+    });
+    let removed = removed.await?;
+    let bytes = removed.iter().map(|file| file.bytes).sum();
+    let files = counted(removed.len() as u64, "file");
+    context.screen.note(&format!("removed {files} of attempts that do not count ({})", human_bytes(bytes)));
+    Ok(())
+}
