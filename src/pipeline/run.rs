@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::budget::Sizes;
 use super::error::{Error, PlanError, SchemaChange};
 use super::input::{
-    Item, SourceDigests, SourceReader, can_be_reread, reopen, set_columns_read, source_columns, take_sample_on_thread,
+    Item, SourceDigests, SourceReader, can_be_reread, forget_streams, keep_streams, reopen, set_columns_read,
+    source_columns, take_sample_on_thread,
 };
 use super::limit::{LimitFinder, cut_at_limit, schema_within_limit};
 use super::output::{OrderCounts, OutputWriter, WriterOptions};
@@ -20,6 +21,7 @@ use super::schema::{full_schema, schema_of_sample};
 use super::threads::with_workers;
 use super::writer::Writer;
 use crate::column::TypeMerge;
+use crate::format::RowForm;
 use crate::format::frame::BufferPool;
 use crate::sink::TargetKind;
 use crate::source::Source;
@@ -35,10 +37,16 @@ pub(super) fn pass(mut plan: ExecutionPlan, control: &Control) -> Result<Report,
         return Err(PlanError::NotRereadable.into());
     }
     let is_live = plan.outputs.iter().any(|output| output.is_live(plan.whole_streams));
+    // A live output has shown rows, and under other policies no late change is followed.
+    let is_kept = !rereadable
+        && !is_live
+        && plan.schema.policy == SchemaPolicy::Evolve
+        && keep_streams(&mut sources, plan.limits.spill_dir.as_deref());
     let mut lost = 0;
     loop {
-        let once = if rereadable { sources.iter().map(reopen).collect() } else { std::mem::take(&mut sources) };
-        match attempt(&plan, once, ReadMode { rereadable, full }, control) {
+        let reread = rereadable || is_kept;
+        let once = if reread { sources.iter().map(reopen).collect() } else { std::mem::take(&mut sources) };
+        match attempt(&plan, once, ReadMode { rereadable, is_kept, full }, control) {
             Ok(mut report) => {
                 if lost > 0 {
                     report.notes.push(format!(
@@ -91,6 +99,9 @@ fn times(n: u32) -> String {
 struct ReadMode {
     /// True if all sources are files, which can be read twice.
     rereadable: bool,
+    /// True if they are read for the first time, or again, from what is kept of streams: only after a late change is it worth
+    /// a second reading.
+    is_kept: bool,
     /// True if all records are read before, to infer the schema.
     full: bool,
 }
@@ -118,7 +129,9 @@ fn attempt(
     set_columns_read(&mut sources, &plan.steps);
     let n_sources = sources.len();
     let source_columns = source_columns(&sources);
-    let reread = mode.rereadable.then(|| sources.iter().map(reopen).collect::<Vec<_>>());
+    let reread = mode.rereadable || mode.is_kept && mode.full;
+    let reread = reread.then(|| sources.iter().map(reopen).collect::<Vec<_>>());
+    let kept = if mode.is_kept { sources.iter().map(reopen).collect() } else { Vec::new() };
     let is_live = plan.outputs.iter().any(|output| output.is_live(plan.whole_streams));
     // As many buffers as there are slots for groups of one morsel.
     let pool = BufferPool::new(plan.limits.morsel_bytes, plan.limits.worker_count() * 4);
@@ -133,8 +146,12 @@ fn attempt(
     let type_merge = reader.type_merge();
     let order = Arc::new(OrderCounts::default());
     // Before a long inference: an output that cannot be opened is to fail at once.
+    let is_kept = mode.is_kept && needs_kept_streams(plan, type_merge);
+    if mode.is_kept && !is_kept {
+        forget_streams(&kept);
+    }
     // A live output has shown rows, which a repeated pass would show again.
-    let may_start_over = mode.rereadable && !is_live && plan.schema.policy == SchemaPolicy::Evolve;
+    let may_start_over = (mode.rereadable || is_kept) && !is_live && plan.schema.policy == SchemaPolicy::Evolve;
     let mut outputs = open_outputs(plan, type_merge, &order, may_start_over && !mode.full, control)?;
     let is_one = n_sources == 1;
     let prepare = |sample: &[Item], outputs: &[OutputWriter]| {
@@ -182,7 +199,7 @@ fn attempt(
         Some(reread) if full => full_schema(&prepared.rules, reread, &plan.limits, control)?,
         _ => schema_of_sample(&prepared.rules, &sample, sample_bytes, workers),
     };
-    let may_start_over = mode.rereadable && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
+    let may_start_over = (mode.rereadable || is_kept) && !is_live && prepared.rules.policy == SchemaPolicy::Evolve;
     let shared = ExecutionState::new(prepared, seen)?;
     let rejects = plan.rejects.as_deref().map(RejectsFile::new);
     let notes = check_columns(&shared, &mut outputs)?;
@@ -193,7 +210,7 @@ fn attempt(
     }
     let (totals, finished) =
         match with_workers(&shared, reader, sample, &pool, |group_results| writer.run(group_results))? {
-            Err(error) if may_start_over && can_be_avoided(&error) => {
+            Err(error) if may_start_over && can_be_avoided(&error) && (mode.rereadable || can_be_reread(&kept)) => {
                 return Err(AttemptEnd::StartOver(error));
             }
             result => result?,
@@ -224,6 +241,14 @@ fn attempt(
         text_columns: totals.text_columns,
         notes: totals.notes.into_iter().chain(order.note()).collect(),
     })
+}
+
+/// Returns true if a late change may lose the text of values that were written, so that streams are kept to be read again: of
+/// cells of CSV that were numbers, and of numbers of a table. All other changes are followed without that.
+fn needs_kept_streams(plan: &ExecutionPlan, type_merge: TypeMerge) -> bool {
+    let is_text_alone = plan.outputs.iter().all(|output| output.format.properties().rows == RowForm::Cells);
+    let any_table = plan.outputs.iter().any(|output| matches!(output.target, Target::Table(_)));
+    any_table || type_merge == TypeMerge::Text && !is_text_alone
 }
 
 /// Returns true for an error that a schema inferred from all records may avoid.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::archive::ArchiveMember;
 use super::byte_source::ByteSource;
+use super::kept_stream::KeptStream;
 use super::listing::DirectoryColumns;
 use crate::column::Batch;
 use crate::format::csv::CsvDialect;
@@ -68,6 +69,8 @@ pub enum Input {
     Stdin,
     /// An open stream, such as a download.
     Stream(Box<dyn ByteSource>),
+    /// One of the two, whose bytes are kept as they arrive.
+    Kept(KeptStream),
     /// Rows that are already columnar, such as the result of a query.
     Rows(Box<dyn RowSource>),
 }

@@ -516,4 +516,32 @@ fn a_frozen_table_stays_as_it_is() {
     place.write("people.ndjson", "{\"id\":1}\n{\"id\":2.5}\n{\"id\":3.0}\n");
     place.run(&convert(&url, "people", &["--on-bad-record", "skip"])).code(exit::PARTIAL);
     assert_eq!(shim.ask("SELECT id FROM crm.people ORDER BY id"), "1\n3\n");
+    // The table judges records alike wherever they come, and has its own columns late, with and without a default.
+    shim.ask("CREATE TABLE crm.late (id Int64, q Nullable(Int64) DEFAULT 7, v Nullable(Int64)) ENGINE = MergeTree ORDER BY id");
+    let record = |id: usize| match id {
+        30 => "{\"id\":30,\"n\":1}\n".to_owned(),
+        60 => "{\"id\":60,\"v\":\"x\"}\n".to_owned(),
+        61 => "{\"id\":61,\"v\":5,\"q\":1}\n".to_owned(),
+        _ => format!("{{\"id\":{id}}}\n"),
+    };
+    place.write("people.ndjson", (0..100).map(record).collect::<String>());
+    let mut expected = None;
+    for (size, policy) in
+        [("20", "freeze"), ("300", "freeze"), ("100000", "freeze"), ("20", "fail"), ("100000", "fail")]
+    {
+        shim.ask("TRUNCATE TABLE crm.late");
+        let args = ["--schema-policy", policy, "--on-bad-record", "skip", "--rejects", "bad", "--load-key", size];
+        let mut command = place.command(&convert(&url, "late", &args));
+        command.env("DRAWOFF_MORSEL_SIZE", size).env("DRAWOFF_SAMPLE_SIZE", size);
+        let done = Done::of(command);
+        if policy == "fail" {
+            done.code(exit::SCHEMA_CHANGED).says("line 31 ").says("field `n`: the table has no such column");
+            continue;
+        }
+        done.code(exit::PARTIAL);
+        let rows = shim.ask("SELECT count(), sum(v), countIf(q IS NULL), sum(q) FROM crm.late");
+        let found = (rows, place.read_text("bad"));
+        assert_eq!(expected.get_or_insert_with(|| found.clone()), &found, "morsels of {size}");
+    }
+    assert_eq!(expected.unwrap().0, "98\t5\t97\t1\n");
 }

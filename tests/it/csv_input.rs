@@ -347,13 +347,17 @@ fn a_column_of_prices_that_becomes_text_late_keeps_its_spelling_or_is_refused() 
     let done = place.run_line("convert in.csv -o x.csv").ok();
     assert!(done.stderr.contains("401 written"), "{}", done.stderr);
     assert!(place.read_text("x.csv").ends_with("10.50,1\n007,1\n"));
-    // A file is read again, a pipe cannot be.
+    // A file is read again, and a pipe from what was kept of it.
     place.run_line("convert in.csv -o x.parquet").ok();
-    let prices: Vec<_> = rows::parquet(place.read("x.parquet")).into_iter().map(|row| row["price"].clone()).collect();
-    assert_eq!(prices, [vec!["10.50"; 400], vec!["007"]].concat());
-    let piped = place.run_with_stdin(&["convert", "-", "-o", "y.parquet"], place.read_text("in.csv").as_bytes());
+    place.run_with_stdin(&["convert", "-", "-o", "y.parquet"], place.read_text("in.csv").as_bytes()).ok();
+    for file in ["x.parquet", "y.parquet"] {
+        let prices: Vec<_> = rows::parquet(place.read(file)).into_iter().map(|row| row["price"].clone()).collect();
+        assert_eq!(prices, [vec!["10.50"; 400], vec!["007"]].concat(), "{file}");
+    }
+    // Rows that were shown are not shown again.
+    let args = ["convert", "-", "-o", "-", "--to", "parquet"];
+    let piped = place.run_with_stdin(&args, place.read_text("in.csv").as_bytes());
     piped.code(exit::SCHEMA_CHANGED).says("field `price`: expected float, found text");
-    assert!(!place.path("y.parquet").exists());
 }
 
 #[test]
@@ -367,14 +371,51 @@ fn other_readers_find_the_same_cells_in_every_dialect() {
     assert!(done.text().contains("cases from seed"));
 }
 
-/// A pipe cannot be read again for the spelling of cells that were written as numbers.
+/// Cells that were shown as numbers cannot be shown as texts any more.
 #[test]
 fn late_text_in_a_pipe_of_csv_says_what_helps() {
     let place = Place::new().morsels("4");
-    let done = place.run_with_stdin(&["convert", "-", "-o", "out.parquet"], b"a\n1.5\n1.5\n1.5\n1.5\n1.5\n1.5\nx\n");
+    let csv = b"a\n1.5\n1.5\n1.5\n1.5\n1.5\n1.5\nx\n";
+    let args = ["convert", "-", "-o", "-", "--to", "ndjson"];
+    let done = place.run_with_stdin(&args, csv);
     assert_eq!(done.code, exit::SCHEMA_CHANGED, "{}", done.stderr);
     done.hints("--schema FILE");
     place.write("text.json", r#"{"drawoff_schema":1,"fields":[{"name":"a","type":"text"}]}"#);
-    let told = ["convert", "-", "-o", "out.parquet", "--schema", "text.json"];
-    place.run_with_stdin(&told, b"a\n1.5\n1.5\n1.5\n1.5\n1.5\n1.5\nx\n").ok();
+    place.run_with_stdin(&[&args[..], &["--schema", "text.json"]].concat(), csv).ok();
+}
+
+/// A pipe of CSV gives the same file as the file does, whatever comes late, at every size; also compressed, and beside a file.
+#[test]
+fn a_pipe_of_csv_gives_what_a_file_gives() {
+    let row = |i: usize| match i {
+        120 => "x,1.50,True,1\n".to_owned(),
+        170 => "3,y,\"true, too\",007\n".to_owned(),
+        _ => format!("{i},1.{i}0,TRUE,{}\n", i % 3),
+    };
+    let csv = "a,b,c,d\n".to_owned() + &(0..200).map(row).collect::<String>();
+    let zipped = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, csv.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    for size in ["8", "200", "100000"] {
+        let place = Place::new().morsels(size);
+        place.write("in.csv", &csv);
+        place.write("first.csv", "a,b,c,d\n1,2,True,4\n");
+        for name in ["ndjson", "json", "parquet"] {
+            let file = format!("file.{name}");
+            place.run(&["convert", "first.csv", "in.csv", "-o", &file]).ok();
+            for (input, out) in [(csv.as_bytes(), format!("pipe.{name}")), (&zipped[..], format!("zip.{name}"))] {
+                place.run_with_stdin(&["convert", "first.csv", "-", "-o", &out], input).ok().says("201 written");
+                match name {
+                    // Row groups may differ.
+                    "parquet" => assert_eq!(rows::parquet(place.read(&out)), rows::parquet(place.read(&file)), "{out}"),
+                    _ => assert_eq!(place.read_text(&out), place.read_text(&file), "{out}, morsels of {size}"),
+                }
+            }
+        }
+        let text = place.read_text("file.ndjson");
+        assert!(text.contains(r#"{"a":"0","b":"1.00","c":"TRUE","d":"0"}"#), "{text}");
+        assert_eq!(std::fs::read_dir(place.path("tmp")).unwrap().count(), 0, "nothing is left of what was kept");
+    }
 }

@@ -218,7 +218,7 @@ fn exit_codes_are_those_of_the_binary() {
     let help = Place::new().run(&["--help"]).ok();
     let listed = help.text().split_once("Exit codes").expect("exit codes in the help").1;
     assert_eq!(table, exit_codes(listed));
-    assert_eq!(table.len(), 28);
+    assert_eq!(table.len(), 29);
 }
 
 #[test]

@@ -74,6 +74,7 @@ mod sail;
 mod scale;
 #[cfg(all(feature = "postgres", feature = "delta"))]
 mod scale_kills;
+mod scale_recipes;
 mod schedulers;
 mod schema;
 mod secrets;

@@ -14,4 +14,4 @@ pub(super) use digest::SourceDigests;
 pub(super) use item::{CsvSource, Item, SourceInfo};
 pub use part_rows::TypedPart;
 pub(super) use reader::SourceReader;
-pub(super) use sample::{can_be_reread, first_records, reopen, take_sample_on_thread};
+pub(super) use sample::{can_be_reread, first_records, forget_streams, keep_streams, reopen, take_sample_on_thread};

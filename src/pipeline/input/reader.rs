@@ -335,7 +335,11 @@ impl SourceReader {
     fn open(&self, index: usize, source: Source) -> Result<Opened, Error> {
         let name = source.name.clone();
         let cannot_read = |cause: io::Error| Error::Read { name: name.to_string(), cause };
-        let is_stream = matches!(source.input, Input::Stream(_));
+        let is_stream = match &source.input {
+            Input::Stream(_) => true,
+            Input::Kept(stream) => !stream.is_stdin(),
+            _ => false,
+        };
         let info = SourceInfo::of_source(index, &source, is_stream);
         let path = match &source.input {
             Input::File(path) if path.is_file() => Some(path.clone()),
@@ -346,6 +350,7 @@ impl SourceReader {
             Input::Member(member) => Box::new(member.open(self.limits.max_expansion).map_err(cannot_read)?),
             Input::Stdin => Box::new(StdinSource::open().map_err(cannot_read)?),
             Input::Stream(stream) => stream,
+            Input::Kept(stream) => stream.open().map_err(cannot_read)?,
             Input::Rows(_) => unreachable!("rows are not opened as bytes"),
         };
         let declared_format = match source.format {

@@ -2,6 +2,7 @@
 //! written. Also knows which sources can be read twice. Infers nothing itself.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
@@ -9,23 +10,62 @@ use super::item::Item;
 use super::reader::SourceReader;
 use crate::pipeline::error::Error;
 use crate::pipeline::progress::{CANCEL_POLL, Control};
-use crate::source::{Input, Source};
+use crate::sink::unnamed_file;
+use crate::source::{Input, KeptStream, Source};
 
-/// Returns true if all sources are regular files or members of archives, which can be read twice.
+/// Returns true if all sources are regular files or members of archives, or are kept, so that they can be read twice.
 pub(crate) fn can_be_reread(sources: &[Source]) -> bool {
     sources.iter().all(|source| match &source.input {
         Input::File(path) => path.is_file(),
         Input::Member(_) => true,
+        Input::Kept(stream) => stream.is_kept(),
         _ => false,
     })
 }
 
-/// Returns a second source for the same file. Panics for other inputs; see [`can_be_reread`].
+/// Keeps the bytes of all streams among the sources in temporary files, as they arrive. Returns false, and keeps none, if a
+/// source could not be read twice even so.
+pub(crate) fn keep_streams(sources: &mut [Source], spill_dir: Option<&Path>) -> bool {
+    let can_be_kept = |source: &Source| match &source.input {
+        Input::File(path) => path.is_file(),
+        Input::Member(_) | Input::Stdin | Input::Stream(_) => true,
+        _ => false,
+    };
+    if !sources.iter().all(can_be_kept) {
+        return false;
+    }
+    for source in sources.iter_mut() {
+        if !matches!(source.input, Input::Stdin | Input::Stream(_)) {
+            continue;
+        }
+        let Ok(file) = unnamed_file(spill_dir) else {
+            forget_streams(sources);
+            return false;
+        };
+        source.input = Input::Kept(match std::mem::replace(&mut source.input, Input::Stdin) {
+            Input::Stream(stream) => KeptStream::of_stream(stream, file),
+            _ => KeptStream::of_stdin(file),
+        });
+    }
+    true
+}
+
+/// Keeps no further bytes of the streams among the sources.
+pub(crate) fn forget_streams(sources: &[Source]) {
+    for source in sources {
+        if let Input::Kept(stream) = &source.input {
+            stream.forget();
+        }
+    }
+}
+
+/// Returns a second source for the same file or stream. Panics for other inputs; see [`can_be_reread`].
 pub(crate) fn reopen(source: &Source) -> Source {
     let input = match &source.input {
         Input::File(path) => Input::File(path.clone()),
         Input::Member(member) => Input::Member(member.clone()),
-        _ => unreachable!("only files are read twice"),
+        Input::Kept(stream) => Input::Kept(stream.clone()),
+        _ => unreachable!("only files and kept streams are read twice"),
     };
     Source {
         name: source.name.clone(),

@@ -32,8 +32,8 @@
 //!    its original text. A worker checks its own widening (`SchemaRules::forbidden_change`). The writer has to check
 //!    again: two workers may each widen in an allowed way, and only the join of the two is forbidden.
 //!
-//! If either check fails, `run` repeats the pass by the simple algorithm, if all sources are files, no output is live
-//! and the policy is to evolve.
+//! If either check fails, `run` repeats the pass by the simple algorithm, if all sources are files or streams that were
+//! kept, no output is live and the policy is to evolve.
 
 use std::sync::{Arc, RwLock};
 
