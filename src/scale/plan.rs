@@ -45,6 +45,8 @@ pub struct PlanSettings {
     pub schema: Option<String>,
     /// Word of the policy for columns and types that the schema file lacks.
     pub schema_policy: String,
+    /// True if workers keep the rows as text, too, in which every value is spelled as it was read.
+    pub keeps_records: bool,
     /// Columns that the workflows declare, in the form of a receipt's.
     pub declared: Value,
     /// Bytes of the longest record.
@@ -200,6 +202,7 @@ pub(super) mod tests {
             lossy_utf8: false,
             schema: None,
             schema_policy: "evolve".into(),
+            keeps_records: true,
             declared: json!([["a", "int"]]),
             max_record_bytes: 1 << 20,
             max_columns: 100,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::scale::{Desk, files, payloads, rows_of_directory};
 use crate::support::delta::DeltaTable;
 use crate::support::postgres::Postgres;
-use crate::support::{Done, Place, plans, read_until, rows};
+use crate::support::{Done, Place, plans, read_until};
 
 /// The places at which a command is killed: of workers, then of the commit.
 const PLACES: [&str; 5] = ["part", "before-receipt", "after-receipt", "before-commit", "after-commit"];
@@ -150,12 +150,12 @@ fn after_every_kill_the_same_commands_leave_every_row_once() {
         desk.of_runs(&["pull"], &one).ok();
         let expected = sink.rows(&desk.place, &format!("one{plan}"));
         assert_eq!(expected.len(), 5, "{what}");
-        rows::assert_same(&sink.rows(&desk.place, &name), &expected);
+        assert_eq!(sink.rows(&desk.place, &name), expected, "{what}");
         let before = sink.state(&desk.place, &name);
         desk.place.run(&commit).ok().says("nothing was changed");
         desk.place.run(&[&commit[..], &["--gc"]].concat()).ok();
         assert_eq!(sink.state(&desk.place, &name), before, "{what}");
-        rows::assert_same(&sink.rows(&desk.place, &name), &expected);
+        assert_eq!(sink.rows(&desk.place, &name), expected, "{what}");
     }
 }
 

@@ -1,5 +1,5 @@
 //! The recipes of `examples/scale`: docs/scale.md has them as they are, their exit codes are those of docs/exit-codes.md, and
-//! their commands do a plan on this machine. Slurm itself is for `.ci/full`.
+//! their commands do a plan on this machine. Slurm itself is for `.ci/full`: tests/scale.
 
 use std::process::Command;
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::plan_settings;
 use super::work::now;
+use super::{commit_records, plan_settings};
 use crate::cli::args::PipelineArgs;
 use crate::cli::context::Context;
 use crate::cli::dialect::InputDialect;
@@ -19,6 +19,7 @@ use crate::cli::test_stop::{StopPlace, stop_at};
 use crate::cli::{engine, output_checks, outputs, tables};
 use crate::client::ResultFormat;
 use crate::column::{Fixed, Schema, Type, TypeMerge};
+use crate::format::OutputFormat;
 use crate::pipeline::{ExecutionPlan, Output, TypedPart, columns_after};
 use crate::scale::{CommitRecord, Plan, PlanStore, Receipt, ScaleError};
 use crate::source::Source;
@@ -45,7 +46,8 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
     }
     output_checks::check(&pipeline_args, &outputs, &[])?;
     let receipts = receipts(context, &place, &plan).await?;
-    let columns = columns_of_all(&place, &plan, &receipts)?;
+    let reads_records = reads_records(&plan, &outputs)?;
+    let columns = columns_of_all(&place, &plan, &receipts, reads_records)?;
     check_stores(context, &outputs).await?;
     tables::show_notes(context, &outputs);
     let sets = plan.items.iter().map(|item| outputs::set_of_run(&item.source.run_id, item.source.block));
@@ -58,8 +60,16 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
         // A commit that was killed before it could record itself.
         Some(loaded) => already_loaded(context, args.report, &outputs, &loaded),
         None => {
-            let sources = sources(&place, &receipts, &columns)?;
+            let sources = match reads_records {
+                true => commit_records::sources(&place, &plan, &receipts)?,
+                false => sources(&place, &receipts, &columns),
+            };
+            let is_empty = sources.is_empty();
+            let sources = if is_empty { vec![TypedPart::none(&columns.0)] } else { sources };
             let mut execution = execution(context, &pipeline_args, &plan, sources, outputs.clone())?;
+            if reads_records && !is_empty {
+                commit_records::complete(&mut execution, &plan, &receipts, &columns.0)?;
+            }
             execution.on_bad_record = plan_settings::on_bad_record(&plan.settings);
             let name = outputs::target_names(&outputs);
             context.set_restart(&name);
@@ -180,6 +190,7 @@ fn columns_of_all(
     place: &PlanPlace,
     plan: &Plan,
     receipts: &[Receipt],
+    reads_records: bool,
 ) -> Result<(Arc<Schema>, Vec<Arc<Schema>>), Failure> {
     let is_csv = plan_settings::format(&plan.settings)? == ResultFormat::Csv;
     let merge = if is_csv { TypeMerge::Text } else { TypeMerge::Json };
@@ -195,7 +206,7 @@ fn columns_of_all(
     }
     require_seen(receipts)?;
     order_as_after_steps(&mut all, plan, receipts, merge)?;
-    if is_csv {
+    if is_csv && !reads_records {
         for (columns, receipt) in each.iter().zip(receipts) {
             let loses = |field: &&crate::column::Field| {
                 let of_all = all.fields.iter().find(|other| other.name == field.name);
@@ -248,12 +259,16 @@ fn order_as_after_steps(all: &mut Schema, plan: &Plan, receipts: &[Receipt], mer
     Ok(())
 }
 
-/// Returns the parts as sources, in the order of their rows; at least one.
-fn sources(
-    place: &PlanPlace,
-    receipts: &[Receipt],
-    (all, each): &(Arc<Schema>, Vec<Arc<Schema>>),
-) -> Result<Vec<Source>, Failure> {
+/// Returns true if the rows are read as text, from which the commit takes types as one machine does: for targets that have
+/// values as text, and for cells of CSV.
+fn reads_records(plan: &Plan, outputs: &[Output]) -> Result<bool, Failure> {
+    let is_csv = plan_settings::format(&plan.settings)? == ResultFormat::Csv;
+    let are_columns = |output: &Output| matches!(output.format, OutputFormat::Parquet(_) | OutputFormat::Arrow(_));
+    Ok(plan.settings.keeps_records && (is_csv || !outputs.iter().all(are_columns)))
+}
+
+/// Returns the parts as sources, in the order of their rows.
+fn sources(place: &PlanPlace, receipts: &[Receipt], (all, each): &(Arc<Schema>, Vec<Arc<Schema>>)) -> Vec<Source> {
     let parts = receipts.iter().zip(each).flat_map(|(receipt, columns)| {
         receipt.parts.iter().map(move |part| {
             let (store, own) = (Arc::clone(&place.0), part.clone());
@@ -267,11 +282,7 @@ fn sources(
             typed.into_source()
         })
     });
-    let mut sources: Vec<Source> = parts.collect();
-    if sources.is_empty() {
-        sources.push(TypedPart::none(all));
-    }
-    Ok(sources)
+    parts.collect()
 }
 
 /// Builds the plan of the engine.
