@@ -34,7 +34,10 @@ pub fn payloads() -> Vec<Value> {
 
 /// Result rows of three runs with the same columns and types.
 pub fn alike() -> Vec<Value> {
-    let row = |n: i64| json!({"n": n, "name": ["Ada", "Bo"][n as usize % 2], "o": {"x": n as f64 + 0.5}});
+    let row = |n: i64| {
+        let name = ["Ada", "Bo"][n as usize % 2];
+        json!({"n": n, "name": name, "o": {"x": n as f64 + 0.5}})
+    };
     (0..3).map(|run| json!([row(2 * run), row(2 * run + 1)])).collect()
 }
 
