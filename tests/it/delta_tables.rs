@@ -70,7 +70,7 @@ fn cells_of_csv_are_judged_by_themselves() {
     let plain = "5,5,1,true\n".repeat(200);
     let odd = "x,6,2,true\n7,7.50,0.25,False\n8,True,3,true\n9,9,y,true\n10,10,4,1\n";
     for (name, text) in [("first", format!("{odd}{plain}")), ("late", format!("{plain}{odd}"))] {
-        place.write("in.csv", &format!("n,s,f,b\n{text}"));
+        place.write("in.csv", format!("n,s,f,b\n{text}"));
         for morsel in ["64", "1000", "1000000"] {
             let table = format!("csv-{name}-{morsel}");
             load(&place, "a.ndjson", &table, &[]).ok();
