@@ -362,7 +362,7 @@ fn a_table_gets_the_rows_of_one_machine_and_a_second_commit_changes_nothing() {
         let db = rusqlite::Connection::open(desk.place.path(file)).unwrap();
         let mut rows = db.prepare("SELECT * FROM t ORDER BY rowid").unwrap();
         let n = rows.column_count();
-        let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let read = rows
             .query_map([], |row| (0..n).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>());
         (names, read.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap())
