@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::args::{ListArgs, PipelineArgs};
-use super::choices::{ApiFormat, ReportFormat, SchemaFromArg, SchemaPolicyArg};
+use super::choices::{ApiFormat, ListFormat, ReportFormat, SchemaPolicyArg};
 use super::dialect::DialectArgs;
 use super::load_args::LoadArgs;
 use super::run_selection::RunSelectionArgs;
@@ -100,9 +99,9 @@ pub(super) enum PlanCommand {
     Status {
         /// Directory or prefix of a store with the plan
         plan: PathBuf,
-        /// Format of the list.
-        #[command(flatten)]
-        list: ListArgs,
+        /// Format of the output
+        #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+        output: ListFormat,
     },
 }
 
@@ -179,42 +178,6 @@ pub(super) struct CommitArgs {
     /// Write all that the command did into this file as one JSON object, also if it fails: docs/result-file.md
     #[arg(long = "result", value_name = "FILE", help_heading = "Output")]
     pub result_file: Option<PathBuf>,
-}
-
-impl CommitArgs {
-    /// Returns the flags as those of a command that writes records and has no steps.
-    pub(super) fn pipeline(&self) -> PipelineArgs {
-        PipelineArgs {
-            sink: self.sink.clone(),
-            load: self.load.clone(),
-            dialect: self.dialect.clone(),
-            report: self.report,
-            ..PipelineArgs::of_outputs(self.outputs.clone())
-        }
-    }
-}
-
-impl PipelineArgs {
-    /// Creates the flags of a command that types none but these outputs.
-    pub(super) fn of_outputs(outputs: OutputArgs) -> Self {
-        PipelineArgs {
-            outputs,
-            sink: SinkArgs::default(),
-            load: LoadArgs::default(),
-            dialect: DialectArgs::default(),
-            steps: StepArgs::default(),
-            on_bad_record: OnBadRecord::Fail,
-            rejects: None,
-            lossy_utf8: false,
-            schema: None,
-            extra_column: None,
-            schema_from: SchemaFromArg::Auto,
-            schema_policy: SchemaPolicyArg::Evolve,
-            settings: SettingArgs::default(),
-            report: ReportFormat::Text,
-            result_file: None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! channel plan error cell_kinds report progress budget sequencer
-//! input/ item columns columnar digest reader sample
+//! input/ item columns columnar digest reader part_rows sample
 //! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups

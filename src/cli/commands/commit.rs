@@ -33,7 +33,7 @@ const NAMED_RUNS: usize = 100;
 /// Commits a plan, and removes orphans if that was asked for.
 pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let pipeline_args = args.pipeline();
+    let pipeline_args = plan_settings::commit_args(&args);
     check_flags(&args)?;
     let mut outputs = outputs::outputs(&pipeline_args, &context.settings, SET)?;
     check_targets(&outputs)?;

@@ -8,7 +8,7 @@ use super::plan_settings;
 use super::results::PullOptions;
 use super::run_words::selected_runs;
 use super::several_runs::{Collected, SeveralRuns};
-use crate::cli::args::{PipelineArgs, ResultArgs};
+use crate::cli::args::ResultArgs;
 use crate::cli::choices::ListFormat;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Failure};
@@ -25,8 +25,8 @@ use crate::text::{counted, escape_for_terminal, human_count};
 
 /// Writes a plan, or lists its items.
 pub(crate) async fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
-    if let Some(PlanCommand::Status { plan, list }) = args.command {
-        return status(context, &PlanPlace::open(&plan)?, list.output).await;
+    if let Some(PlanCommand::Status { plan, output }) = args.command {
+        return status(context, &PlanPlace::open(&plan)?, output).await;
     }
     let Some(output) = args.output.take() else {
         return Err(Failure::new(
@@ -53,7 +53,7 @@ pub(crate) async fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, 
     };
     let pull = PullOptions {
         results: &results,
-        plan: &PipelineArgs::of_outputs(OutputArgs::default()),
+        plan: &plan_settings::bare_args(OutputArgs::default()),
         formats: &formats,
         declared: None,
         start: Instant::now(),

@@ -4,12 +4,15 @@
 use std::path::Path;
 
 use crate::cli::args::PipelineArgs;
-use crate::cli::choices::SchemaPolicyArg;
+use crate::cli::choices::{ReportFormat, SchemaFromArg, SchemaPolicyArg};
 use crate::cli::context::Context;
+use crate::cli::dialect::DialectArgs;
 use crate::cli::error::{Error, Failure};
+use crate::cli::load_args::LoadArgs;
 use crate::cli::outputs;
-use crate::cli::scale_args::PlanArgs;
-use crate::cli::sinks::OutputArgs;
+use crate::cli::scale_args::{CommitArgs, PlanArgs};
+use crate::cli::settings::SettingArgs;
+use crate::cli::sinks::{OutputArgs, SinkArgs};
 use crate::cli::steps::StepArgs;
 use crate::client::ResultFormat;
 use crate::column::Schema;
@@ -91,6 +94,38 @@ pub(super) fn format(settings: &PlanSettings) -> Result<ResultFormat, Failure> {
     formats.into_iter().find(|format| format.as_str() == settings.format).ok_or_else(|| newer(&settings.format))
 }
 
+/// Returns the flags of a command that writes records and types none but these outputs.
+pub(super) fn bare_args(outputs: OutputArgs) -> PipelineArgs {
+    PipelineArgs {
+        outputs,
+        sink: SinkArgs::default(),
+        load: LoadArgs::default(),
+        dialect: DialectArgs::default(),
+        steps: StepArgs::default(),
+        on_bad_record: OnBadRecord::Fail,
+        rejects: None,
+        lossy_utf8: false,
+        schema: None,
+        extra_column: None,
+        schema_from: SchemaFromArg::Auto,
+        schema_policy: SchemaPolicyArg::Evolve,
+        settings: SettingArgs::default(),
+        report: ReportFormat::Text,
+        result_file: None,
+    }
+}
+
+/// Returns the flags of a commit as those of a command that writes records and has no steps.
+pub(super) fn commit_args(args: &CommitArgs) -> PipelineArgs {
+    PipelineArgs {
+        sink: args.sink.clone(),
+        load: args.load.clone(),
+        dialect: args.dialect.clone(),
+        report: args.report,
+        ..bare_args(args.outputs.clone())
+    }
+}
+
 /// Returns the flags of a worker.
 pub(super) fn worker_args(settings: &PlanSettings) -> Result<PipelineArgs, Failure> {
     let steps = StepArgs::of_plan(&settings.steps, settings.on_bad_cast.as_deref()).map_err(|what| newer(&what))?;
@@ -101,7 +136,7 @@ pub(super) fn worker_args(settings: &PlanSettings) -> Result<PipelineArgs, Failu
         on_bad_record: on_bad_record(settings),
         lossy_utf8: settings.lossy_utf8,
         schema_policy: policy.ok_or_else(|| newer(&settings.schema_policy))?,
-        ..PipelineArgs::of_outputs(OutputArgs::default())
+        ..bare_args(OutputArgs::default())
     })
 }
 

@@ -10,7 +10,7 @@ use super::ledger;
 use super::schema::{FORMS, add_fields, has_local_times, new_schema};
 use super::snapshot::Snapshot;
 use super::statistics::{Indexed, statistics};
-use crate::column::{Field, Schema};
+use crate::column::{Field, Fixed, Schema, Type};
 use crate::warehouse::load_facts::LoadFacts;
 use crate::warehouse::{DataFile, LoadClaim, LoadMode};
 
@@ -147,12 +147,16 @@ impl Entry<'_> {
 
     fn add(&self, file: &DataFile, in_files: &Schema, indexed: &Indexed) -> Add {
         let values = self.partition_by.iter().zip(&file.partition);
+        let values = values.map(|(name, value)| {
+            let ty = self.columns.fields.iter().find(|field| field.name == *name).map(|field| &field.ty);
+            (name.to_string(), value.as_ref().map(|value| partition_text(ty, value)))
+        });
         let tag = |claim: &LoadClaim| claim.set.as_ref().map_or(claim.key.as_str(), |set| &set.key).to_owned();
         let mut tags = BTreeMap::new();
         tags.insert(LOAD_TAG.to_owned(), self.claims.first().map(tag));
         Add {
             path: encoded_path(&file.name),
-            partition_values: values.map(|(name, value)| (name.to_string(), value.clone())).collect(),
+            partition_values: values.collect(),
             size: file.bytes as i64,
             modification_time: self.now,
             data_change: true,
@@ -188,6 +192,14 @@ impl Entry<'_> {
         info.insert("txnId".into(), uuid_of(self.attempt, 0).into());
         info.insert("isNewTable".into(), is_new.into());
         Value::Object(info)
+    }
+}
+
+/// Returns a value that divides the table as the protocol spells it: a local time with a space where its directory has a `T`.
+fn partition_text(ty: Option<&Type>, value: &str) -> String {
+    match ty {
+        Some(Type::Fixed(Fixed::Timestamp { local: true, .. })) => value.replacen('T', " ", 1),
+        _ => value.to_owned(),
     }
 }
 

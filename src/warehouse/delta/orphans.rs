@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
+
 use super::actions::decoded_path;
 use super::load::{no_table, read_error};
 use super::snapshot::{LOG, Log, ReadError, Snapshot, each_action, entry_name};
@@ -16,8 +18,10 @@ const ENTRY_IS_LEFT: Duration = Duration::from_secs(600);
 
 /// Removes the files of loads that no entry names and that are at least as old as `least`, or lists them if `only_list`.
 ///
-/// The files are listed before the log is read: an entry that was written in between names its files. A load that is running
-/// elsewhere has files that no entry names yet, which is what the age is for; on this machine its lock is looked at, too.
+/// Files and running loads are looked at before the log is read: a load that ended in between has its entry there. One that is
+/// running elsewhere has files that no entry names yet, which is what the age is for.
+///
+/// Directories below are those of the table's partitions, or of other tables, whose files are left alone.
 pub(super) fn remove_orphans(
     place: &FilesPlace,
     table: &str,
@@ -27,17 +31,20 @@ pub(super) fn remove_orphans(
     let failed = |error| load_error(table, error);
     let storage = place.open().map_err(failed)?;
     let listed = storage.list("", None, true).map_err(failed)?;
-    let candidates: Vec<StoredFile> = listed.into_iter().filter(|file| attempt_of(&file.name).is_some()).collect();
-    let named = named_files(&storage).map_err(|error| read_error(table, error))?;
-    if named.is_empty() && candidates.is_empty() && storage.list(LOG, None, false).map_err(failed)?.is_empty() {
-        return Err(no_table(table));
-    }
+    let others = other_tables(&listed);
+    let is_candidate = |file: &StoredFile| attempt_of(&file.name).is_some() && is_of_table(&file.name, &others);
+    let candidates: Vec<StoredFile> = listed.into_iter().filter(is_candidate).collect();
     let running = match place.store {
         None => running_attempts(&place.path).map_err(failed)?,
         Some(_) => Default::default(),
     };
+    let (named, elsewhere) = named_files(&storage).map_err(|error| read_error(table, error))?;
+    if named.is_empty() && candidates.is_empty() && storage.list(LOG, None, false).map_err(failed)?.is_empty() {
+        return Err(no_table(table));
+    }
+    let is_named = |name: &str| named.contains(name) || elsewhere.iter().any(|path| has_end(path, name));
     let mut orphans = Orphans::default();
-    for file in candidates.into_iter().filter(|file| !named.contains(&file.name)) {
+    for file in candidates.into_iter().filter(|file| !is_named(&file.name)) {
         let is_running = match attempt_of(&file.name) {
             Some("") | None => age(file.modified) < ENTRY_IS_LEFT,
             Some(attempt) => running.contains(attempt),
@@ -60,23 +67,58 @@ pub(super) fn remove_orphans(
     Ok(orphans)
 }
 
-/// Returns the names of all files that an entry of the log, or its latest checkpoint, adds or removes.
-fn named_files(storage: &DirectoryStorage) -> Result<HashSet<String>, ReadError> {
+/// Returns the names of all files that an entry of the log, or its latest checkpoint, adds or removes, and the absolute paths
+/// among them, which may be of files in this directory.
+fn named_files(storage: &DirectoryStorage) -> Result<(HashSet<String>, Vec<String>), ReadError> {
     let snapshot = Snapshot::read(storage, true)?;
-    let mut named: HashSet<String> =
-        snapshot.files.iter().flat_map(|files| files.keys()).filter_map(|(path, _)| decoded_path(path)).collect();
-    named.extend(snapshot.removed.iter().filter_map(|path| decoded_path(path)));
+    let (mut named, mut elsewhere) = (HashSet::new(), Vec::new());
+    let mut add = |path: &str| match decoded_path(path) {
+        Some(name) => drop(named.insert(name)),
+        None => elsewhere.push(percent_decode_str(path).decode_utf8_lossy().into_owned()),
+    };
+    snapshot.files.iter().flat_map(|files| files.keys()).for_each(|(path, _)| add(path));
+    snapshot.removed.iter().for_each(|path| add(path));
     // Entries before the checkpoint name files of older versions, which readers may ask for.
     for version in Log::list(storage, None)?.entries {
         let Some(text) = storage.read(&entry_name(version))? else { continue };
         let read = each_action(&text, &mut |action| {
             let paths = action.add.map(|add| add.path).into_iter().chain(action.remove.map(|remove| remove.path));
-            named.extend(paths.filter_map(|path| decoded_path(&path)));
+            paths.for_each(|path| add(&path));
             Ok(())
         });
         read.map_err(|cause| ReadError::Log(format!("entry {version} of its log cannot be read: {cause}")))?;
     }
-    Ok(named)
+    Ok((named, elsewhere))
+}
+
+/// Returns true if `path` is one of a file `name` in some directory.
+fn has_end(path: &str, name: &str) -> bool {
+    path.strip_suffix(name).is_some_and(|directory| directory.ends_with('/'))
+}
+
+/// Returns the directories below that have a log or metadata of their own.
+fn other_tables(files: &[StoredFile]) -> HashSet<String> {
+    let table_of = |file: &StoredFile| {
+        let parts: Vec<&str> = file.name.split('/').collect();
+        let at = parts.iter().position(|part| [LOG, "metadata"].contains(part)).filter(|&at| at > 0)?;
+        Some(parts[..at].join("/"))
+    };
+    files.iter().filter_map(table_of).collect()
+}
+
+/// Returns true for a file of this table: beside its log, in it, or in directories that are values of partitions, none of which
+/// is a table by itself.
+fn is_of_table(name: &str, others: &HashSet<String>) -> bool {
+    let directories = name.rsplit_once('/').map_or("", |(directories, _)| directories);
+    let mut directory = String::new();
+    for part in directories.split('/').filter(|part| !part.is_empty()) {
+        directory.push_str(part);
+        if !part.contains('=') && directory != LOG || others.contains(&directory) {
+            return false;
+        }
+        directory.push('/');
+    }
+    true
 }
 
 /// Returns the id of the attempt that wrote a file, by its name; `None` for files of others. Temporary files of the log have
@@ -92,6 +134,26 @@ fn attempt_of(name: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_tables_below_are_left_alone() {
+        let file = |name: &str| StoredFile { name: name.into(), bytes: 1, modified: std::time::SystemTime::UNIX_EPOCH };
+        let others = other_tables(&[
+            file("_delta_log/00000000000000000000.json"),
+            file("a/_delta_log/00000000000000000000.json"),
+            file("c=1/metadata/v1.metadata.json"),
+            file("c=2/x.parquet"),
+        ]);
+        let of = |name: &str| is_of_table(name, &others);
+        let file = "drawoff-0123456789abcdef-00001.parquet";
+        assert!(of(file) && of(&format!("c=2/{file}")) && of(&format!("c=2/d=%2F/{file}")));
+        assert!(of("_delta_log/.drawoff-Ab3.tmp"));
+        for directory in ["a", "b", "a/c=1", "c=1", "c=1/d=2", "c=2/x", "_delta_log/c=1/x"] {
+            assert!(!of(&format!("{directory}/{file}")), "{directory}");
+        }
+        assert!(has_end("/srv/t/c=1/a.parquet", "c=1/a.parquet") && has_end("s3://b/t/a.parquet", "a.parquet"));
+        assert!(!has_end("/srv/t/ba.parquet", "a.parquet"));
+    }
 
     #[test]
     fn only_files_of_loads_are_looked_at() {

@@ -113,6 +113,8 @@ fn value(bound: &Bound, ty: &Type, is_upper: bool) -> Option<Value> {
         String::from_utf8(text).ok()
     };
     Some(match (bound, ty) {
+        // Readers that find no bounds of a column find no rows in a filter of it.
+        (Bound::Bool(value), Type::Bool) => (*value).into(),
         (Bound::Int(value), Type::Int { .. }) => (*value).into(),
         (Bound::Double(value), Type::Float) => Value::Number(Number::from_f64(*value)?),
         (Bound::Decimal(value), Type::Decimal) => Value::Number(value.to_string().parse().ok()?),
@@ -136,11 +138,10 @@ fn value(bound: &Bound, ty: &Type, is_upper: bool) -> Option<Value> {
                 None => text.into(),
                 Some((end, _)) if !is_upper => text[..end].into(),
                 // No text that begins with the kept characters is greater, but for one that has this one there.
-                Some((_, char::MAX)) => return None,
+                Some((_, char::MAX)) => text.into(),
                 Some((end, _)) => format!("{}{}", &text[..end], char::MAX).into(),
             }
         }
-        // Of booleans, others have none.
         _ => return None,
     })
 }
@@ -163,7 +164,9 @@ mod tests {
         assert_eq!(of(text(&long), Type::Text, false).unwrap(), format!("\"{}\"", "é".repeat(32)));
         assert_eq!(of(text(&long), Type::Text, true).unwrap(), format!("\"{}\u{10ffff}\"", "é".repeat(32)));
         assert_eq!(of(Bound::Text(vec![0xff]), Type::Text, true), None);
-        assert_eq!(of(Bound::Bool(true), Type::Bool, true), None);
+        assert_eq!(of(Bound::Bool(true), Type::Bool, true).unwrap(), "true");
+        let last = format!("{}{}z", "a".repeat(32), char::MAX);
+        assert_eq!(of(text(&last), Type::Text, true).unwrap(), format!("\"{last}\""));
     }
 
     #[test]
