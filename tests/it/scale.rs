@@ -34,10 +34,8 @@ pub fn payloads() -> Vec<Value> {
 
 /// Result rows of three runs with the same columns and types.
 pub fn alike() -> Vec<Value> {
-    let row = |n: i64| {
-        let name = ["Ada", "Bo"][n as usize % 2];
-        json!({"n": n, "name": name, "o": {"x": n as f64 + 0.5}})
-    };
+    let name = |n: i64| ["Ada", "Bo"][n as usize % 2];
+    let row = |n: i64| json!({"n": n, "name": name(n), "o": {"x": n as f64 + 0.5}});
     (0..3).map(|run| json!([row(2 * run), row(2 * run + 1)])).collect()
 }
 
@@ -371,7 +369,7 @@ fn a_table_gets_the_rows_of_one_machine_and_a_second_commit_changes_nothing() {
         let db = rusqlite::Connection::open(desk.place.path(file)).unwrap();
         let mut rows = db.prepare("SELECT * FROM t ORDER BY rowid").unwrap();
         let n = rows.column_count();
-        let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let read = rows
             .query_map([], |row| (0..n).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>());
         (names, read.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap())
