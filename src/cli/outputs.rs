@@ -434,7 +434,7 @@ pub(super) fn plan(
             extra_column: extra_column(args, &outputs)?,
             from: args.schema_from.into(),
             policy: args.schema_policy.into(),
-            is_part: false,
+            ..SchemaSource::default()
         },
         outputs,
         on_bad_record: args.on_bad_record,
