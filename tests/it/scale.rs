@@ -34,7 +34,8 @@ pub fn payloads() -> Vec<Value> {
 
 /// Result rows of three runs with the same columns and types.
 pub fn alike() -> Vec<Value> {
-    let row = |n: i64| json!({"n": n, "name": ["Ada", "Bo"][n as usize % 2], "o": {"x": n as f64 + 0.5}});
+    let name = |n: i64| ["Ada", "Bo"][n as usize % 2];
+    let row = |n: i64| json!({"n": n, "name": name(n), "o": {"x": n as f64 + 0.5}});
     (0..3).map(|run| json!([row(2 * run), row(2 * run + 1)])).collect()
 }
 

@@ -136,7 +136,8 @@ fn the_program_of_spark_does_the_plan_on_sail() {
     let start = |plan: &str, target: &str| {
         let mut command = desk.place.program(&python);
         command.arg(root().join("tests/it/support/sail_program.py")).args(["spark_work.py", plan, "-o", target]);
-        Done::of(command.env("PYTHONWARNINGS", "ignore"))
+        command.env("PYTHONWARNINGS", "ignore");
+        Done::of(command)
     };
     start("plan", "out/").ok();
     assert_eq!(numbers(&desk.place, "out"), (0..10).collect::<Vec<_>>());
