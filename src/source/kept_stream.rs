@@ -76,7 +76,6 @@ struct Shared {
     origin: Origin,
     /// The parts of the stream that are kept, in order, without gaps between them.
     parts: Vec<Part>,
-    has_ended: bool,
 }
 
 /// A part of a stream in the file.
@@ -92,6 +91,12 @@ enum Origin {
     /// Standard input that was not opened yet.
     Stdin,
     Open(Box<dyn ByteSource>),
+    /// It was read to its end and closed: a download that stays open keeps those behind it from beginning.
+    Ended {
+        size_bytes: Option<u64>,
+        is_end_proven: bool,
+        media_type: Option<String>,
+    },
 }
 
 impl KeptStream {
@@ -107,7 +112,7 @@ impl KeptStream {
 
     fn new(origin: Origin, bytes: KeptBytes) -> Self {
         let is_stdin = matches!(origin, Origin::Stdin);
-        let shared = Shared { origin, parts: Vec::new(), has_ended: false };
+        let shared = Shared { origin, parts: Vec::new() };
         KeptStream { shared: Arc::new(Mutex::new(shared)), bytes, is_stdin }
     }
 
@@ -141,11 +146,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn origin(&mut self) -> io::Result<&mut dyn ByteSource> {
-        match &mut self.origin {
-            Origin::Open(source) => Ok(&mut **source),
-            Origin::Stdin => Err(io::Error::other("standard input was not opened")),
-        }
+    fn has_ended(&self) -> bool {
+        matches!(self.origin, Origin::Ended { .. })
     }
 
     /// Returns the bytes that are known to be kept, from the start on.
@@ -155,11 +157,18 @@ impl Shared {
 
     /// Reads further bytes of the stream, and keeps them in `bytes`.
     fn read_on(&mut self, buf: &mut [u8], bytes: &KeptBytes) -> io::Result<usize> {
-        if self.has_ended {
+        let source = match &mut self.origin {
+            Origin::Open(source) => source,
+            Origin::Ended { .. } => return Ok(0),
+            Origin::Stdin => return Err(io::Error::other("standard input was not opened")),
+        };
+        let n = source.read(buf)?;
+        if n == 0 && !buf.is_empty() {
+            let (size_bytes, is_end_proven) = (source.size_bytes(), source.is_end_proven());
+            let media_type = source.media_type()?;
+            self.origin = Origin::Ended { size_bytes, is_end_proven, media_type };
             return Ok(0);
         }
-        let n = self.origin()?.read(buf)?;
-        self.has_ended = n == 0 && !buf.is_empty();
         if let Some(place) = bytes.append(&buf[..n]) {
             let (start, len) = (self.kept_len(), n as u64);
             match self.parts.last_mut().filter(|last| last.place + last.len == place) {
@@ -203,20 +212,32 @@ impl ByteSource for KeptReader {
             // An earlier reader waits for the stream.
             Err(TryLockError::WouldBlock) => return true,
         };
-        let is_behind = self.position < shared.kept_len() || shared.has_ended;
-        !is_behind && shared.origin().is_ok_and(ByteSource::would_wait)
+        let is_behind = self.position < shared.kept_len() || shared.has_ended();
+        !is_behind && matches!(&mut shared.origin, Origin::Open(source) if source.would_wait())
     }
 
     fn size_bytes(&self) -> Option<u64> {
-        lock(&self.shared).origin().ok()?.size_bytes()
+        match &lock(&self.shared).origin {
+            Origin::Open(source) => source.size_bytes(),
+            Origin::Ended { size_bytes, .. } => *size_bytes,
+            Origin::Stdin => None,
+        }
     }
 
     fn is_end_proven(&mut self) -> bool {
-        lock(&self.shared).origin().is_ok_and(ByteSource::is_end_proven)
+        match &mut lock(&self.shared).origin {
+            Origin::Open(source) => source.is_end_proven(),
+            Origin::Ended { is_end_proven, .. } => *is_end_proven,
+            Origin::Stdin => false,
+        }
     }
 
     fn media_type(&mut self) -> io::Result<Option<String>> {
-        lock(&self.shared).origin()?.media_type()
+        match &mut lock(&self.shared).origin {
+            Origin::Open(source) => source.media_type(),
+            Origin::Ended { media_type, .. } => Ok(media_type.clone()),
+            Origin::Stdin => Ok(None),
+        }
     }
 }
 
@@ -276,6 +297,33 @@ mod tests {
                 assert!("first second third".ends_with(&all(reader)));
             }
         }
+    }
+
+    /// Counts the streams that are open.
+    struct Counted(Pieces, Arc<()>);
+
+    impl Read for Counted {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buf)
+        }
+    }
+
+    impl ByteSource for Counted {
+        fn is_end_proven(&mut self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_stream_is_closed_at_its_end() {
+        let open = Arc::new(());
+        let source = Counted(Pieces(vec![b"first ", b"second"]), open.clone());
+        let stream = KeptStream::of_stream(Box::new(source), kept(100));
+        let mut reader = stream.open().unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!((Arc::strong_count(&open), reader.is_end_proven()), (1, true));
+        assert_eq!(all(stream.open().unwrap()), text);
     }
 
     #[test]
