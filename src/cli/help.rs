@@ -11,6 +11,7 @@ use super::args::Args;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look at rows, and convert them", &["head", "stats", "schema", "explain", "convert"]),
     ("Run workflows, and get their results", &["run", "pull", "sync", "bulk", "runs", "workflows", "upload"]),
+    ("Share large exports among machines", &["plan", "work", "commit"]),
     ("Look at loads into tables", &["loads"]),
     ("Test without an account", &["serve"]),
     ("Set up", &["init", "doctor", "config", "completions", "man"]),
@@ -21,6 +22,9 @@ const SHORT: &[(&str, &[&str])] = &[
     ("run", &["input", "payload", "output", "select", "dry-run", "local"]),
     ("pull", &["output", "where", "select", "since", "again"]),
     ("sync", &["output", "into", "every", "since"]),
+    ("plan", &["output", "workflow", "since", "where", "select"]),
+    ("work", &["shard", "item"]),
+    ("commit", &["output", "into", "load", "gc"]),
     ("people", &["fields", "output", "dry-run", "local"]),
     ("company", &["fields", "output", "dry-run", "local"]),
     ("convert", &["output", "where", "with", "select", "flatten", "sql", "limit", "preview"]),

@@ -32,6 +32,13 @@ pub fn payloads() -> Vec<Value> {
     ]
 }
 
+/// Result rows of three runs with the same columns and types.
+pub fn alike() -> Vec<Value> {
+    let name = |n: i64| ["Ada", "Bo"][n as usize % 2];
+    let row = |n: i64| json!({"n": n, "name": name(n), "o": {"x": n as f64 + 0.5}});
+    (0..3).map(|run| json!([row(2 * run), row(2 * run + 1)])).collect()
+}
+
 impl Desk {
     /// Starts runs with these result rows, and waits for their ends.
     pub fn start(flags: &[&str], payloads: &[Value]) -> Self {
@@ -362,7 +369,7 @@ fn a_table_gets_the_rows_of_one_machine_and_a_second_commit_changes_nothing() {
         let db = rusqlite::Connection::open(desk.place.path(file)).unwrap();
         let mut rows = db.prepare("SELECT * FROM t ORDER BY rowid").unwrap();
         let n = rows.column_count();
-        let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let read = rows
             .query_map([], |row| (0..n).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>());
         (names, read.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap())
@@ -392,6 +399,50 @@ fn items_without_rows_are_done_and_committed() {
         assert_eq!(rows::parquet(shared.clone()).len(), rows);
         assert_eq!(rows::parquet_schema(shared), rows::parquet_schema(alone));
     }
+}
+
+/// Parts of the same columns are not written anew: a directory gets their bytes, and its manifest lists them.
+#[test]
+fn parts_of_one_shape_become_the_files_of_a_directory() {
+    let desk = Desk::start(&[], &alike());
+    desk.of_runs(&["plan"], &["-o", "plan"]).ok();
+    desk.run("work plan").ok();
+    desk.run("commit plan -o out/").ok().says("3 files as the workers wrote them");
+    let digests = |directory: &str| {
+        let names = files(&desk.place.path(directory)).into_iter().filter(|name| name.ends_with(".parquet"));
+        names.map(|name| desk.place.read(&format!("{directory}/{name}"))).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(digests("out"), digests("plan/parts"));
+    let manifest: Value = serde_json::from_slice(&desk.place.read("out/_manifest.json")).unwrap();
+    assert_eq!((&manifest["rows"], manifest["files"].as_array().unwrap().len()), (&json!(6), 3));
+    assert!(desk.place.path("out/_SUCCESS").exists());
+    desk.of_runs(&["pull"], &["-o", "alone/"]).ok();
+    assert_eq!(rows_of_directory(&desk.place, "out"), rows_of_directory(&desk.place, "alone"));
+    // `pull` of the same runs replaces them, and the other way round.
+    desk.of_runs(&["pull"], &["-o", "out/"]).ok().says("replaced 3 files of the same sources");
+    std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+    desk.run("commit plan -o out/").ok().says("replaced 1 file of the same sources");
+    assert_eq!(rows_of_directory(&desk.place, "out").len(), 6);
+    // What asks for other files writes them.
+    for (flags, n) in [("--max-file-rows 4", 2), ("--codec snappy", 1), ("--partition-by name", 2)] {
+        std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+        let out = format!("other{n}{}", flags.len());
+        desk.run(&format!("commit plan -o {out}/ {flags}")).ok();
+        assert_eq!(
+            files(&desk.place.path(&out)).iter().filter(|name| name.ends_with(".parquet")).count(),
+            n,
+            "{flags}"
+        );
+        assert_eq!(rows_of_directory(&desk.place, &out).len(), 6, "{flags}");
+    }
+    // One that is damaged is not published, nor are the others.
+    let part = files(&desk.place.path("plan/parts")).into_iter().rfind(|name| name.ends_with(".parquet")).unwrap();
+    let mut bytes = desk.place.read(&format!("plan/parts/{part}"));
+    bytes[9] ^= 1;
+    desk.place.write(&format!("plan/parts/{part}"), bytes);
+    std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+    desk.run("commit plan -o damaged/").code(exit::BAD_DATA).says("other bytes than its receipt says");
+    assert!(!desk.place.path("damaged").exists());
 }
 
 /// The whole contract in a store: nothing of the plan is on a disk of the workers.

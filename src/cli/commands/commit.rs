@@ -14,14 +14,17 @@ use crate::cli::exit::Exit;
 use crate::cli::plan_place::PlanPlace;
 use crate::cli::report::{OutputReport, already_loaded};
 use crate::cli::scale_args::CommitArgs;
+use crate::cli::settings::Origin;
 use crate::cli::store_checks::check_stores;
 use crate::cli::test_stop::{StopPlace, stop_at};
 use crate::cli::{engine, output_checks, outputs, tables};
 use crate::client::ResultFormat;
 use crate::column::{Fixed, Schema, Type, TypeMerge};
-use crate::format::OutputFormat;
-use crate::pipeline::{ExecutionPlan, Output, TypedPart, columns_after};
-use crate::scale::{CommitRecord, Plan, PlanStore, Receipt, ScaleError};
+use crate::format::{OutputFormat, ParquetOptions};
+use crate::pipeline::{
+    Control, Directory, ExecutionPlan, Output, ReadyFile, Report, Target, TypedPart, columns_after, publish_ready_files,
+};
+use crate::scale::{CommitRecord, Part, Plan, PlanStore, Receipt, ScaleError};
 use crate::source::Source;
 use crate::text::{counted, escape_for_terminal, human_bytes};
 
@@ -74,7 +77,10 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
             let name = outputs::target_names(&outputs);
             context.set_restart(&name);
             stop_at(StopPlace::BeforeCommit);
-            let report = engine::execute(context, execution, "committing", None, Vec::new(), |_, _| {}).await;
+            let report = match as_they_are(context, &args, &outputs, &columns, rows > 0) {
+                Some(directory) => copy_parts(context, directory, &place, &receipts, &columns.0).await,
+                None => engine::execute(context, execution, "committing", None, Vec::new(), |_, _| {}).await,
+            };
             let report = match report {
                 Ok(report) => report,
                 Err(failure) => {
@@ -283,6 +289,53 @@ fn sources(place: &PlanPlace, receipts: &[Receipt], (all, each): &(Arc<Schema>, 
         })
     });
     parts.collect()
+}
+
+/// Returns the directory that gets the parts as the workers wrote them: the only output, as Parquet without a division of its
+/// own, if all parts have the same columns. `None` if rows have to be written anew.
+fn as_they_are<'a>(
+    context: &Context,
+    args: &CommitArgs,
+    outputs: &'a [Output],
+    (all, each): &(Arc<Schema>, Vec<Arc<Schema>>),
+    has_rows: bool,
+) -> Option<&'a Directory> {
+    let [Output { format: OutputFormat::Parquet(_), target: Target::Directory(directory), .. }] = outputs else {
+        return None;
+    };
+    let is_alike = |columns: &Schema| {
+        let pairs = columns.fields.iter().zip(&all.fields);
+        columns.fields.len() == all.fields.len()
+            && pairs.into_iter().all(|(a, b)| a.name == b.name && a.ty.is_like(&b.ty))
+    };
+    let is_plain =
+        args.sink.directory_flag().is_none() && args.sink.sort_hint.is_empty() && !directory.leaves_out_empty;
+    // The codec of workers is their own.
+    let has_codec = matches!(context.settings.codec.origin, Origin::Flag(_));
+    // Without a row, a file with the columns is written.
+    (is_plain && !has_codec && has_rows && each.iter().all(|columns| is_alike(columns))).then_some(directory)
+}
+
+/// Copies the parts into a directory, where they appear together.
+async fn copy_parts(
+    context: &Context,
+    directory: &Directory,
+    place: &PlanPlace,
+    receipts: &[Receipt],
+    columns: &Schema,
+) -> Result<Report, Failure> {
+    let parts: Vec<Part> = receipts.iter().flat_map(|receipt| receipt.parts.clone()).collect();
+    let total = parts.iter().map(|part| part.bytes).sum();
+    let ready = parts.into_iter().map(|part| {
+        let (store, own) = (Arc::clone(&place.0), part.clone());
+        let name = format!("{}/{}", place.name().trim_end_matches('/'), part.name);
+        let open = Box::new(move || store.open_part(&own));
+        ReadyFile { open, name, rows: part.rows, bytes: part.bytes, sha256: part.sha256 }
+    });
+    let (ready, directory, columns) = (ready.collect(), directory.clone(), columns.clone());
+    let extension = OutputFormat::Parquet(ParquetOptions::default()).extension();
+    let work = move |control: &Control| publish_ready_files(&directory, ready, extension, columns, control);
+    engine::run_blocking(context, "committing", Some(total), Vec::new(), |_, _| {}, work).await
 }
 
 /// Builds the plan of the engine.

@@ -222,8 +222,8 @@ impl State {
     }
 }
 
-/// The claim that a statement writes, which is its last text in braces.
-fn claim_of(statement: &str) -> String {
+/// The claim that a statement inserts.
+fn claim_in(statement: &str) -> String {
     let text = &statement[statement.rfind("'{").unwrap() + 1..statement.rfind("}'").unwrap() + 1];
     text.replace("\\'", "'").replace("''", "'").replace("\\\\", "\\")
 }
@@ -233,7 +233,7 @@ fn record(state: &mut State, statement: &str) {
     if statement.contains("WHEN MATCHED AND") {
         let (key, to) = (quoted_after(statement, "SELECT "), quoted_after(statement, "SET state = "));
         let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
-        let claim = Some(claim_of(statement));
+        let claim = Some(claim_in(statement));
         let entry = state.ledger.entry(key).or_insert(Entry { rows, state: "loading".to_owned(), claim });
         if ["loading", "taken up"].contains(&&*entry.state) {
             entry.state = to;
@@ -245,7 +245,7 @@ fn record(state: &mut State, statement: &str) {
         }
     } else if statement.starts_with("MERGE") {
         let key = quoted_after(statement, "SELECT ");
-        let claim = statement.contains("'loading'").then(|| claim_of(statement));
+        let claim = statement.contains("'loading'").then(|| claim_in(statement));
         let of = if claim.is_some() { "loading" } else { "loaded" };
         let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
         state.ledger.entry(key).or_insert(Entry { rows, state: of.to_owned(), claim });
