@@ -15,8 +15,7 @@ use super::cells::{Cells, Reason};
 use super::described::described;
 use super::error::{LoadError, Misfit};
 use super::narrow::{Narrowed, holds, is_cell, may_hold, narrowed, narrowed_cells};
-use super::row_check::{NO_COLUMN, first_of_each_row};
-use super::row_encoder::{RowEncoder, UnfitRow};
+use super::row_encoder::{NO_COLUMN, RowEncoder, UnfitRow, first_of_each_row};
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::position::FieldPath;
 
