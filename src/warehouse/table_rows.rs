@@ -266,7 +266,12 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
 
     fn file_columns(&self, columns: &Schema) -> Schema {
         let field = |field: &Field| match self.place(field) {
-            Place::Known(..) if F::LEAVES_OUT_NULLS && field.ty == Type::Null => None,
+            // A column that divides the table stays: readers that do not find it in a file take its rows for others.
+            Place::Known(..)
+                if F::LEAVES_OUT_NULLS && field.ty == Type::Null && !self.partition_by.contains(&field.name) =>
+            {
+                None
+            }
             Place::Known(_, ty) | Place::New(ty) => Some(Field::new(field.name.clone(), ty)),
             // It has no values: rows that had some did not fit.
             Place::None(_) => None,
