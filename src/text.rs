@@ -6,10 +6,20 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Escapes control characters and bidirectional overrides in `text`, so that text from outside
-/// cannot move the cursor or disguise itself. Line breaks are escaped too.
+/// cannot move the cursor or disguise itself. Line breaks are escaped too. A joiner between two pictographs, as in the
+/// picture of a family, stays.
 pub(crate) fn escape_for_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    let mut last = None;
+    while let Some(c) = chars.next() {
+        let joins =
+            c == '\u{200d}' && last.is_some_and(is_pictograph) && chars.peek().copied().is_some_and(is_pictograph);
+        last = Some(c);
+        if joins {
+            out.push(c);
+            continue;
+        }
         let hidden = c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
         if hidden {
@@ -19,6 +29,11 @@ pub(crate) fn escape_for_terminal(text: &str) -> String {
         }
     }
     out
+}
+
+/// Returns true for pictographs and the marks that may follow them.
+fn is_pictograph(c: char) -> bool {
+    matches!(c, '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}' | '\u{fe0f}')
 }
 
 /// Formats `bytes` in binary units with about three digits: `0 B`, `1.5 KiB`, `950 MiB`.

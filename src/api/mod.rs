@@ -7,11 +7,13 @@
 //! the descriptions in the service's OpenAPI document.
 
 mod bulk;
+mod intelligence;
 mod lenient;
 pub mod routes;
 mod types;
 mod webhooks;
 
 pub use bulk::*;
+pub use intelligence::*;
 pub use types::*;
 pub use webhooks::*;

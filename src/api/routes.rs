@@ -48,6 +48,40 @@ pub const SCHEDULE: &str = "/schedules/{schedule_id}";
 pub const CHECK_BALANCE: &str = "/check-balance";
 /// `GET ?resource_handle_id=` returns a link to an uploaded file or to the results of a search.
 pub const SEARCH_DOWNLOAD: &str = "/search/download";
+/// `POST` starts a search by a query in natural language.
+pub const START_DEEP_SEARCH: &str = "/search/start-deep-search";
+/// `GET` returns the state of a deep search.
+pub const DEEP_SEARCH_STATUS: &str = "/search/deep-search-status/{task_id}";
+/// `GET` returns the same; the path of earlier clients.
+pub const SEARCH_STATUS: &str = "/search/status/{task_id}";
+/// `POST` enriches one person and waits for the result.
+pub const PEOPLE_INTELLIGENCE: &str = "/people-intelligence";
+/// `POST` starts a job that enriches one person.
+pub const PEOPLE_INTELLIGENCE_ASYNC: &str = "/people-intelligence-async";
+/// `POST` enriches one company and waits for the result.
+pub const COMPANY_INTELLIGENCE: &str = "/company-intelligence";
+/// `POST` starts a job that enriches one company.
+pub const COMPANY_INTELLIGENCE_ASYNC: &str = "/company-intelligence-async";
+/// Former name of [`PEOPLE_INTELLIGENCE`].
+pub const ENRICH_LEAD: &str = "/enrich-lead";
+/// Former name of [`PEOPLE_INTELLIGENCE_ASYNC`].
+pub const ENRICH_LEAD_ASYNC: &str = "/enrich-lead-async";
+/// Former name of [`COMPANY_INTELLIGENCE`].
+pub const ENRICH_COMPANY: &str = "/enrich-company";
+/// Former name of [`COMPANY_INTELLIGENCE_ASYNC`].
+pub const ENRICH_COMPANY_ASYNC: &str = "/enrich-company-async";
+/// `POST` starts a session of an interactive workflow with a source block.
+pub const START_INTERACTIVE: &str = "/workflows/interactive/start";
+/// `POST` adds a block to a session.
+pub const ADD_BLOCK: &str = "/workflows/interactive/{job_id}/add-block";
+/// `POST` ends a session, which then takes no more blocks.
+pub const FINISH_INTERACTIVE: &str = "/workflows/interactive/{job_id}/finish";
+/// `GET` returns the state of a session.
+pub const INTERACTIVE_STATE: &str = "/workflows/interactive/{job_id}/state";
+/// `GET ?block_id=` returns the handle of a block's rows.
+pub const INTERACTIVE_OUTPUT: &str = "/workflows/interactive/{job_id}/output";
+/// `POST` saves the chain that ends in a block as a workflow.
+pub const SAVE_INTERACTIVE: &str = "/workflows/interactive/{job_id}/save";
 
 /// Replaces the `{parameter}` of `template` by `value`, percent-encoded as one path segment. Panics if the template has
 /// no parameter.

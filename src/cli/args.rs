@@ -558,7 +558,7 @@ pub(super) struct ConvertArgs {
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SchemaArgs {
     /// Files, directories, quoted patterns such as 'part-*.csv', URLs, `-` for standard input, or @FILE with one of them on
-    /// each line; read in order as one sequence of records. Or the id of a run, for its results
+    /// each line; read in order as one sequence of records. Or the id of a run, or `last`, for its results
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.

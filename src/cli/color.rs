@@ -27,6 +27,24 @@ pub(super) fn init(args: impl IntoIterator<Item = OsString>) {
     choice.write_global();
 }
 
+/// Returns true if standard output gets colours.
+pub(super) fn of_stdout() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Returns a text of clap for standard error, with colours if it gets them.
+pub(super) fn styled_for_stderr(text: &clap::builder::StyledStr) -> String {
+    match anstream::AutoStream::choice(&io::stderr()) {
+        anstream::ColorChoice::Never => text.to_string(),
+        _ => text.ansi().to_string(),
+    }
+}
+
+/// Returns the line of the command that was probably meant.
+pub(super) fn corrected_line(command: &str) -> String {
+    error_line(&format!("try: {command}"))
+}
+
 /// Returns the last `--color WHEN` or `--color=WHEN` that is not the value of another flag. An unknown value is
 /// skipped: clap refuses it later.
 fn from_args(args: impl IntoIterator<Item = OsString>) -> ColorChoice {
@@ -105,7 +123,7 @@ fn takes(flags: &HashMap<String, FlagValues>, arg: &str) -> Option<FlagValues> {
 pub(super) fn error_line(line: &str) -> String {
     let styled = |label: &str, style: Style, rest: &str| format!("{style}{label}{style:#}{rest}");
     let label = |label: &'static str| line.strip_prefix(label).map(|rest| (label, rest));
-    match (label("error:").or(label("internal error")), label("hint:")) {
+    match (label("error:").or(label("internal error")), label("hint:").or(label("try:"))) {
         _ if anstream::AutoStream::choice(&io::stderr()) == anstream::ColorChoice::Never => line.to_owned(),
         (Some((label, rest)), _) => styled(label, ERROR, rest),
         (_, Some((label, rest))) => styled(label, HINT, rest),

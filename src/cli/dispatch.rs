@@ -7,19 +7,24 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum as _;
+use clap::error::ErrorKind;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::args::{Args, BulkCommand, Command, GlobalArgs, PipelineArgs, TopCommand};
 use super::context::{Context, ResumeHint};
+use super::corrected::after_failure;
 use super::error::{Error, Failure};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
+use super::parse::Refused;
 use super::print::{self, Screen};
 use super::result_file::ResultFile;
 use super::serve_flags::LogFormat;
 use super::settings::{self, CONFIG, Settings, TypedSettings};
-use super::{color, commands, logger, mistakes, parse, serve_settings};
+use super::telemetry::Telemetry;
+use super::typed_words::command_path;
+use super::{color, commands, help, logger, mistakes, parse, serve_settings};
 use crate::sink::{TargetKind, remove_partial_files, unfinished_uploads};
 use crate::text::escape_for_terminal;
 use crate::unwind;
@@ -28,6 +33,11 @@ use crate::unwind;
 pub fn main() -> ExitCode {
     install_panic_hook();
     forbid_core_dumps();
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == commands::complete_values::WORD) {
+        commands::complete_values::complete_values(words.map(|word| word.to_string_lossy().into_owned()).collect());
+        return ExitCode::SUCCESS;
+    }
     color::init(std::env::args_os().skip(1));
     if std::env::args_os().len() <= 1 {
         print::write_stderr(mistakes::START.trim_end());
@@ -35,14 +45,19 @@ pub fn main() -> ExitCode {
     }
     let args = match parse::parse(std::env::args_os()) {
         Ok(args) => args,
-        Err(error) => return print_usage(&error),
+        Err(refused) => return print_usage(&refused),
     };
     // Two threads: one may be busy with a socket's bytes while the other drives timers. Records are processed on the
     // engine's own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let exit = match runtime {
         Ok(runtime) => {
-            let exit = runtime.block_on(run_in_time(args));
+            let exit = runtime.block_on(async {
+                let telemetry = telemetry_of(&args);
+                let exit = run_in_time(args).await;
+                telemetry.end(exit).await;
+                exit
+            });
             // Not a plain drop, which would wait for a thread that is blocked in a read of a pipe.
             runtime.shutdown_background();
             exit
@@ -52,10 +67,34 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Begins the export of spans, if the build has it and the environment names a collector.
+fn telemetry_of(args: &Args) -> Telemetry {
+    let mut root = help::command();
+    root.build();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    Telemetry::begin(&command_path(&root, &words), args.global.quiet)
+}
+
 /// Prints help, a version or an error of the command line, and returns its exit code: help that cannot be written, to a
 /// full disk for example, is no success.
-fn print_usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print().and_then(|()| std::io::stdout().flush());
+fn print_usage(Refused { error, corrected }: &Refused) -> ExitCode {
+    let printed = match error.kind() {
+        // Through a pager, where it is longer than the terminal.
+        ErrorKind::DisplayHelp => print::write_paged(&match color::of_stdout() {
+            true => error.render().ansi().to_string(),
+            false => error.render().to_string(),
+        }),
+        _ => match corrected {
+            Some(corrected) => {
+                let text = color::styled_for_stderr(&error.render());
+                // clap ends with a line on `--help`.
+                let text = text.rfind("\nFor more information").map_or(&*text, |end| &text[..end]);
+                print::write_stderr(&format!("{}\n\n{}", text.trim_end(), color::corrected_line(corrected)));
+                Ok(())
+            }
+            None => error.print().and_then(|()| std::io::stdout().flush()),
+        },
+    };
     let exit = match printed {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
             return ExitCode::from(
@@ -167,6 +206,12 @@ fn write_result(result_file: &ResultFile, exit: Exit, failure: Option<&Failure>)
 /// Prints an error with its hint, and returns its exit code.
 fn print_failure(failure: &Failure) -> Exit {
     failure.lines().iter().for_each(|line| print::write_stderr(&color::error_line(line)));
+    // Words that are no text, or that a terminal must not receive, are none of a corrected line.
+    let words: Option<Vec<String>> = std::env::args_os().map(|word| word.into_string().ok()).collect();
+    let words = words.filter(|words| words.iter().all(|word| escape_for_terminal(word) == *word));
+    if let Some(corrected) = words.and_then(|words| after_failure(&words, failure)) {
+        print::write_stderr(&color::corrected_line(&corrected));
+    }
     failure.exit()
 }
 
@@ -183,7 +228,15 @@ async fn run_command(
         TopCommand::Man { dir } => return commands::completions::man(dir.as_deref()).map(|()| Exit::Success),
     };
     let typed = typed_settings(&args.global, &command);
-    let settings = Settings::resolve(&typed).map_err(|error| match (&command, &error) {
+    let resolved = match (Settings::resolve(&typed), &command) {
+        // It says what is wrong, also with its settings.
+        (Err(error), Command::Doctor(list)) => {
+            let screen = Screen::new(args.global.quiet);
+            return commands::doctor::doctor_without_settings(&screen, error.into(), list.output);
+        }
+        (resolved, _) => resolved,
+    };
+    let settings = resolved.map_err(|error| match (&command, &error) {
         // `bulk` used to take the configuration of its job by this flag.
         (Command::Bulk(_), settings::Error::Malformed { .. }) if typed.get(CONFIG.names.name).is_some() => {
             Failure::new(error, "specify the JSON configuration of the bulk job with `--fields FILE`")

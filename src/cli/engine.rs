@@ -10,7 +10,7 @@ use super::context::Context;
 use super::error::{Error, Failure};
 use crate::net::Stopper;
 use crate::pipeline::{self, Control, ExecutionPlan, Report};
-use crate::text::{escape_for_terminal, human_bytes, human_count, human_duration};
+use crate::text::{counted, escape_for_terminal, human_bytes, human_duration};
 use crate::warehouse::LoadError;
 
 /// Interval between two drawings of the progress line.
@@ -118,7 +118,7 @@ fn show(context: &Context, phase: &str, total_bytes: Option<u64>, control: &Cont
     let bytes = control.bytes_read();
     let elapsed = start.elapsed().as_secs_f64().max(0.001);
     let fraction = total_bytes.filter(|total| *total > 0).map(|total| bytes as f64 / total as f64);
-    let mut detail = format!("{} rows  {}", human_count(control.rows_read()), human_bytes(bytes));
+    let mut detail = format!("{}  {}", counted(control.rows_read(), "row"), human_bytes(bytes));
     if let Some(total) = total_bytes {
         detail.push_str(&format!(" of {}", human_bytes(total)));
     }

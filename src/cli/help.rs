@@ -1,7 +1,9 @@
 //! The help of the commands in the order in which people read it: what a command is for, how it is called, examples, and then
 //! its flags. `-h` has the flags that most calls need and fits a screen; `--help` has all of them.
 
-use clap::{Command, CommandFactory as _};
+use std::ffi::OsString;
+
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
 use super::args::Args;
 
@@ -9,6 +11,7 @@ use super::args::Args;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look at rows, and convert them", &["head", "stats", "schema", "explain", "convert"]),
     ("Run workflows, and get their results", &["run", "pull", "sync", "bulk", "runs", "workflows", "upload"]),
+    ("Share large exports among machines", &["plan", "work", "commit"]),
     ("Look at loads into tables", &["loads"]),
     ("Test without an account", &["serve"]),
     ("Set up", &["init", "doctor", "config", "completions", "man"]),
@@ -19,6 +22,9 @@ const SHORT: &[(&str, &[&str])] = &[
     ("run", &["input", "payload", "output", "select", "dry-run", "local"]),
     ("pull", &["output", "where", "select", "since", "again"]),
     ("sync", &["output", "into", "every", "since"]),
+    ("plan", &["output", "workflow", "since", "where", "select"]),
+    ("work", &["shard", "item"]),
+    ("commit", &["output", "into", "load", "gc"]),
     ("people", &["fields", "output", "dry-run", "local"]),
     ("company", &["fields", "output", "dry-run", "local"]),
     ("convert", &["output", "where", "with", "select", "flatten", "sql", "limit", "preview"]),
@@ -40,6 +46,13 @@ pub(super) fn command() -> Command {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}\nFlags of a command: drawoff COMMAND -h; all of them with examples: --help\n\nOptions:\n{{options}}{{after-help}}"
     );
     root.mut_args(|arg| arg.hide_short_help(true)).mut_subcommands(arranged).help_template(template)
+}
+
+/// Parses the command line with the help that people read.
+pub(super) fn try_parse<W: Into<OsString> + Clone>(words: &[W]) -> Result<Args, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words.iter().cloned())?;
+    Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// Lists the commands under what people do with them.

@@ -64,6 +64,9 @@ const OTHER_FLAGS: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["--force", "--overwrite", "--yes"], &[], "files are replaced unless `--no-clobber` is given"),
     (&["--sort", "--order-by", "--sort-by"], &[], "sort with `--sql \"SELECT * FROM results ORDER BY ...\"`"),
+    (&["--lines", "--count", "--num"], &["head"], "the number of rows is `-n N`"),
+    (&["-c", "--bytes"], &["head"], "`-n N` counts rows; rows are never cut by bytes"),
+    (&["-f"], &["head", "stats", "schema", "explain"], "the format of the inputs is `--from FORMAT`"),
     (&["--query"], &[], "query the rows with `--sql QUERY`"),
     (
         &["--head", "--top", "--first", "--max-rows"],
@@ -80,8 +83,11 @@ const OTHER_COMMANDS: &[(&[&str], &str)] = &[
     (&["download", "get", "fetch", "results", "export"], "write the results of a run with `drawoff pull RUN -o OUT`"),
     (&["start", "exec", "execute", "submit"], "start a run with `drawoff run WORKFLOW --input FILE -o OUT`"),
     (&["login", "auth", "configure", "key"], "set SIXTYFOUR_API_KEY; `drawoff doctor` checks it"),
-    (&["check", "test", "diagnose", "ping", "status-check"], "`drawoff doctor` checks key, network and disk"),
+    (&["health", "check", "test", "diagnose", "ping", "status-check"], "`drawoff doctor` checks key, network and disk"),
     (&["view", "show", "cat", "preview", "peek", "less"], "`drawoff head SRC` shows the first rows"),
+    (&["tail"], "`drawoff convert SRC -o - --to ndjson | tail` shows the last rows"),
+    (&["info", "inspect", "columns"], "`drawoff schema SRC` has columns and types, `drawoff stats SRC` statistics"),
+    (&["version"], "`drawoff --version` prints the version"),
     (&["describe", "summary", "summarize", "profile", "count"], "`drawoff stats SRC` has statistics of every column"),
     (&["query", "sql", "select"], "query a file with `drawoff convert FILE -o - --sql \"SELECT ... FROM results\"`"),
     (&["import", "load", "copy", "insert"], "load a table with `drawoff convert FILE -o postgres://... --into TABLE`"),
@@ -103,7 +109,7 @@ pub(super) fn with_tips(words: &[String], mut error: clap::Error) -> clap::Error
             let typed = text(&error, ContextKind::InvalidArg).unwrap_or_default();
             let typed = typed.split('=').next().unwrap_or_default();
             if let Some(suggested) = text(&error, ContextKind::SuggestedArg)
-                && NOT_SUGGESTED.contains(&suggested.as_str())
+                && is_costly(&suggested)
                 && nearest(typed, [suggested.as_str()]).is_none()
             {
                 error.remove(ContextKind::SuggestedArg);
@@ -132,7 +138,24 @@ pub(super) fn with_tips(words: &[String], mut error: clap::Error) -> clap::Error
     error
 }
 
+/// Returns true for a flag that costs money, or does what is not easily undone.
+pub(super) fn is_costly(flag: &str) -> bool {
+    NOT_SUGGESTED.contains(&flag.split([' ', '=']).next().unwrap_or(flag))
+}
+
+/// Returns true for a word that names a file, a URL, or standard input.
+pub(super) fn is_source(word: &str) -> bool {
+    word.contains("://") || word == "-" || Path::new(word).exists() || Path::new(word).extension().is_some()
+}
+
 fn flag_tip(command: &str, typed: &str) -> Option<String> {
+    // As of `head` and `tail` in a shell.
+    if command == "head"
+        && let Some(rows) =
+            typed.strip_prefix('-').filter(|rows| !rows.is_empty() && rows.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        return Some(format!("the number of rows is `-n {rows}`"));
+    }
     let applies = |commands: &[&str]| commands.is_empty() || commands.contains(&command);
     let found = OTHER_FLAGS.iter().find(|(flags, commands, _)| flags.contains(&typed) && applies(commands));
     found.map(|(.., tip)| (*tip).to_owned())
@@ -144,9 +167,7 @@ fn command_tip(command: &str, typed: &str) -> Option<String> {
     if command != typed {
         return None;
     }
-    let is_source =
-        typed.contains("://") || typed == "-" || Path::new(typed).exists() || Path::new(typed).extension().is_some();
-    if is_source {
+    if is_source(typed) {
         let file = shell_quoted(typed);
         let definition =
             if typed.ends_with(".json") { format!("run it with `drawoff run {file} -o OUT`, ") } else { String::new() };
@@ -176,19 +197,32 @@ fn missing_tip(command: &str) -> Option<String> {
     Some(tip.to_owned())
 }
 
+/// Returns the file of the directory whose name is nearest to that of `path`, as it would be typed.
+pub(super) fn nearest_file(path: &Path) -> Option<String> {
+    /// Names that are compared; a directory may have millions.
+    const COMPARED: usize = 10_000;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let entries = std::fs::read_dir(directory.unwrap_or(Path::new("."))).ok()?;
+    let names = entries.take(COMPARED).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names: Vec<String> = names.collect();
+    let near = nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(path.with_file_name(near).to_string_lossy().into_owned())
+}
+
 /// Returns the hint for a file that does not exist: the name in its directory that is nearest to it.
 pub(super) fn near_file(path: &Path) -> Option<String> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let typed = path.file_name()?.to_str()?;
-    let Ok(entries) = std::fs::read_dir(directory) else {
+    if !directory.is_dir() {
         return Some(format!("there is no directory {}", directory.display()));
+    }
+    let is_id = (4..=36).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let Some(near) = nearest_file(path) else {
+        return is_id.then(|| {
+            "of a run, specify the whole id: `drawoff runs ls` lists them, and `drawoff head RUN` shows rows".to_owned()
+        });
     };
-    /// Names that are compared; a directory may have millions.
-    const COMPARED: usize = 10_000;
-    let names = entries.take(COMPARED).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let names: Vec<String> = names.collect();
-    let near = nearest(typed, names.iter().map(String::as_str))?;
-    Some(format!("did you mean {}?", shell_quoted(&path.with_file_name(near).to_string_lossy())))
+    Some(format!("did you mean {}?", shell_quoted(&near)))
 }
 
 #[cfg(test)]
@@ -205,7 +239,7 @@ mod tests {
         for (words, tip) in OTHER_COMMANDS {
             assert!(words.iter().all(|word| !commands.contains(word)), "{words:?} has a command");
             for named in tip.split("`drawoff ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()) {
-                assert!(commands.contains(&named), "{named}");
+                assert!(commands.contains(&named) || named == "--version", "{named}");
             }
         }
         let mut flags: Vec<String> = Vec::new();

@@ -11,6 +11,7 @@ mod commands;
 mod context;
 #[cfg_attr(not(feature = "object-store"), path = "no_copy_into.rs")]
 mod copy_into;
+mod corrected;
 mod dialect;
 mod dispatch;
 mod engine;
@@ -56,9 +57,12 @@ mod stored_sources;
 mod table;
 mod table_url;
 mod tables;
+#[cfg_attr(not(feature = "opentelemetry"), path = "no_telemetry.rs")]
+mod telemetry;
 mod test_stop;
 #[cfg(test)]
 mod tests;
+mod typed_words;
 mod values;
 
 pub use dispatch::main;

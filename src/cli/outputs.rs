@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::args::PipelineArgs;
 use super::choices::{FromFormat, SchemaFromArg, SchemaPolicyArg, ToFormat};
 use super::dialect::InputDialect;
-use super::error::{Error, Failure, STDOUT};
+use super::error::{Correction, Error, Failure, STDOUT};
 use super::object_options::object_options;
 use super::output_checks::{is_same_target, rejects, share_a_file};
 use super::place_names::{check_file, check_place};
@@ -104,7 +104,8 @@ pub(super) fn outputs(args: &PipelineArgs, settings: &Settings, set: &str) -> Re
         return Err(Failure::new(
             Error::Usage("no output is specified".into()),
             "specify `-o FILE`, or `-o -` for standard output (NDJSON, or the format of `--to`)",
-        ));
+        )
+        .with_correction(Correction::Output));
     }
     let outputs = typed.iter().map(|typed| output(typed, args, settings, set)).collect::<Result<Vec<_>, _>>()?;
     // Two outputs of one target would replace each other. Few outputs, so quadratic is fine.
@@ -196,6 +197,14 @@ fn output_file(path: &Path, to: Option<ToFormat>, args: &PipelineArgs, settings:
     Ok(Output { format, compression, target })
 }
 
+/// Returns the correction of a name without a known format. Spreadsheets are meant for people, who open CSV by them.
+fn readable_name(path: &Path) -> Correction {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let is_sheet = matches!(&*extension, "xlsx" | "xls" | "ods" | "txt");
+    let with = path.with_extension(if is_sheet { "csv" } else { "parquet" });
+    Correction::Replace { typed: path.display().to_string(), with: with.display().to_string() }
+}
+
 /// Returns the format and compression of a file: the format of `--to`, else that of its name. Fails if there is
 /// neither, or if the name asks for the compression of a format that is not compressed as a whole.
 fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compression), Failure> {
@@ -209,7 +218,8 @@ fn named_format(path: &Path, to: Option<ToFormat>) -> Result<(ToFormat, Compress
         return Err(Failure::new(
             Error::Usage(format!("cannot infer an output format from `{}`", path.display())),
             "specify `--to parquet`, csv, tsv, ndjson, json, arrow or arrow-stream; end the name of a directory with a slash",
-        ));
+        )
+        .with_correction(readable_name(path)));
     };
     // A name such as `x.parquet.gz` asks for a second compression, which no reader expects.
     let inside = match format {
@@ -424,7 +434,7 @@ pub(super) fn plan(
             extra_column: extra_column(args, &outputs)?,
             from: args.schema_from.into(),
             policy: args.schema_policy.into(),
-            is_part: false,
+            ..SchemaSource::default()
         },
         outputs,
         on_bad_record: args.on_bad_record,

@@ -2,36 +2,41 @@
 
 use std::ffi::OsString;
 
-use clap::FromArgMatches as _;
-
 use super::args::Args;
-use super::help;
+use super::corrected::after_usage_error;
+use super::help::try_parse;
 use super::mistakes::with_tips;
 use crate::text::escape_for_terminal;
 
+/// A command line that was refused, or that asked for help.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub error: clap::Error,
+    /// The command line that was probably meant.
+    pub corrected: Option<String>,
+}
+
 /// Parses the command line. clap's errors quote the arguments, so a failed parse is repeated with escaped ones: nothing
 /// that was typed can move the terminal's cursor.
-pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, Refused> {
     let words: Vec<OsString> = words.into_iter().collect();
     try_parse(&words).map_err(|error| {
         let escaped: Vec<String> = words.iter().map(|word| escape_for_terminal(&word.to_string_lossy())).collect();
         match try_parse(&escaped) {
-            Err(error) => with_tips(&escaped, error),
+            Err(error) => {
+                // An escaped word is another one.
+                let is_typed = escaped.iter().zip(&words).all(|(escaped, word)| word == escaped.as_str());
+                let corrected = is_typed.then(|| after_usage_error(&escaped, &error)).flatten();
+                Refused { error: with_tips(&escaped, error), corrected }
+            }
             // The escaped arguments are valid, so a raw character was the cause: escape the message instead.
             Ok(_) => {
                 let text = error.to_string();
                 let lines: Vec<String> = text.trim_start_matches("error: ").lines().map(escape_for_terminal).collect();
-                clap::Error::raw(error.kind(), lines.join("\n") + "\n")
+                Refused { error: clap::Error::raw(error.kind(), lines.join("\n") + "\n"), corrected: None }
             }
         }
     })
-}
-
-/// Parses the command line with the help that people read.
-fn try_parse<W: Into<OsString> + Clone>(words: &[W]) -> Result<Args, clap::Error> {
-    let mut command = help::command();
-    let matches = command.try_get_matches_from_mut(words.iter().cloned())?;
-    Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 #[cfg(test)]
@@ -49,7 +54,7 @@ mod tests {
         ];
         for words in words {
             let typed = std::iter::once("drawoff").chain(words.iter().copied()).map(OsString::from);
-            let text = parse(typed).unwrap_err().render().to_string();
+            let text = parse(typed).unwrap_err().error.render().to_string();
             assert!(text.starts_with("error: "), "{text}");
             assert!(text.lines().all(|line| escape_for_terminal(line) == line), "{text:?}");
             assert!(!text.contains("\nhint: marked"), "{text:?}");

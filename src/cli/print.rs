@@ -207,13 +207,6 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Writes text with styles to standard output, without them where it has no colours, and flushes it.
-pub(super) fn write_stdout_colored(text: &str) -> io::Result<()> {
-    let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
-}
-
 /// Returns true if standard output is a terminal.
 pub(super) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()

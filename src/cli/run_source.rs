@@ -7,7 +7,7 @@ use super::dialect::InputDialect;
 use super::error::Failure;
 use super::sources::{self, Sources};
 use crate::api::{DownloadLink, RunId};
-use crate::client::{BlockSelection, ResultFormat, result_source};
+use crate::client::{self, BlockSelection, ResultFormat, RunFilter, result_source};
 use crate::column::Schema;
 
 /// Opens `names`, or the results of the run that the only one of them names, with the types that its workflow declares. With
@@ -18,7 +18,12 @@ pub(super) async fn open_sources_or_run(
     dialect: &InputDialect,
     enough: Option<u64>,
 ) -> Result<(Sources, Option<Schema>), Failure> {
-    match run_of(names) {
+    let run = match run_of(names) {
+        Some(RunName::Id(run)) => Some(run),
+        Some(RunName::Last) => Some(newest_run(context).await?),
+        None => None,
+    };
+    match run {
         Some(run) => {
             let (opened, declared) = open_run(context, &run, enough).await?;
             Ok((opened, Some(declared)))
@@ -27,16 +32,37 @@ pub(super) async fn open_sources_or_run(
     }
 }
 
-/// Returns the run whose id is the only source; `None` if a file has that name.
-fn run_of(sources: &[PathBuf]) -> Option<RunId> {
+/// A run as it was typed.
+enum RunName {
+    Id(RunId),
+    /// The newest run.
+    Last,
+}
+
+/// Finds the newest run of the account.
+async fn newest_run(context: &Context) -> Result<RunId, Failure> {
+    let client = context.client()?;
+    let filter = RunFilter { limit: Some(1), ..RunFilter::default() };
+    let newest = context.unless_interrupted(async { Ok(client.runs(&filter).await?) }).await?.into_iter().next();
+    newest.map(|run| run.job_id).ok_or_else(|| {
+        let error = client::Error::NoSuchRun("there is no run".to_owned());
+        Failure::new(error, "list runs with `drawoff runs ls`")
+    })
+}
+
+/// Returns the run that the only source names: by its id, or by the word for the newest; `None` if a file has that name.
+fn run_of(sources: &[PathBuf]) -> Option<RunName> {
     let [only] = sources else { return None };
     let text = only.to_str()?;
+    if text == "last" && !only.exists() {
+        return Some(RunName::Last);
+    }
     let is_digit = |(i, byte): (usize, u8)| match i {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => byte.is_ascii_hexdigit(),
     };
     let is_id = text.len() == 36 && text.bytes().enumerate().all(is_digit);
-    (is_id && !only.exists()).then(|| RunId(text.to_owned()))
+    (is_id && !only.exists()).then(|| RunName::Id(RunId(text.to_owned())))
 }
 
 /// Begins the downloads of the results of a run, and returns them with the types that its workflow declares.

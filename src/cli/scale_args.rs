@@ -75,6 +75,10 @@ pub(super) struct PlanArgs {
     /// Policy for bad records: fail, or skip (reject and continue)
     #[arg(long, value_parser = parse_on_bad_record, default_value = "fail", value_name = "POLICY", help_heading = "Records")]
     pub on_bad_record: OnBadRecord,
+    /// Keep the rows as columns only, which takes half of the storage: numbers and members of objects that a target takes as text
+    /// are then spelled as those of their column
+    #[arg(long, help_heading = "Records")]
+    pub columns_only: bool,
     /// Replace invalid UTF-8 with U+FFFD and count it, instead of rejecting the record
     #[arg(long, help_heading = "Records")]
     pub lossy_utf8: bool,

@@ -66,7 +66,7 @@ pub(super) fn write_data(text: &str) -> Result<(), Failure> {
 pub(super) fn write_grid(screen: &Screen, grid: &Grid, width: Option<u16>, advice: &str) -> Result<(), Failure> {
     let of_terminal = || print::terminal_width().filter(|_| print::stdout_is_terminal());
     let drawn = grid.draw(width.or_else(of_terminal).map(usize::from));
-    print::write_stdout_colored(&drawn.text).map_err(|cause| Error::Write { path: STDOUT.into(), cause })?;
+    print::write_paged(&drawn.text).map_err(|cause| Error::Write { path: STDOUT.into(), cause })?;
     /// Names that are listed.
     const LISTED: usize = 8;
     if !drawn.hidden.is_empty() {

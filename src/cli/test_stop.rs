@@ -73,7 +73,19 @@ impl Read for StoppingSource {
 }
 
 impl ByteSource for StoppingSource {
+    fn would_wait(&mut self) -> bool {
+        self.source.would_wait()
+    }
+
     fn size_bytes(&self) -> Option<u64> {
         self.source.size_bytes()
+    }
+
+    fn is_end_proven(&mut self) -> bool {
+        self.source.is_end_proven()
+    }
+
+    fn media_type(&mut self) -> io::Result<Option<String>> {
+        self.source.media_type()
     }
 }

@@ -8,6 +8,7 @@ use url::Url;
 use crate::format::ParquetCodec;
 use crate::format::csv::CsvQuote;
 use crate::pipeline::OnBadRecord;
+use crate::text::human_bytes;
 pub(super) use crate::text::{parse_duration, parse_size};
 
 /// Parses a Parquet codec: `zstd`, `zstd:1` to `zstd:22`, `snappy`, `lz4`, `none` or `uncompressed`, in any case.
@@ -54,6 +55,17 @@ pub(super) fn parse_positive_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         0 => Err("it must be at least one byte".to_owned()),
         size => Ok(size),
+    }
+}
+
+/// Upper bound of a record: spans of CSV cells hold 30 bits of length.
+const MAX_RECORD_SIZE: u64 = 512 << 20;
+
+/// Parses the size of the longest record.
+pub(super) fn parse_record_bytes(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        size @ 1..=MAX_RECORD_SIZE => Ok(size),
+        _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_RECORD_SIZE))),
     }
 }
 

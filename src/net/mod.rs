@@ -24,6 +24,7 @@ mod retry;
 pub(crate) mod scripted;
 #[cfg(test)]
 mod segment_tests;
+pub mod spans;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -37,13 +38,13 @@ pub use error::{Error, Kind};
 pub use http::{ApiRequest, ApiResponse, Body, Http, HttpOptions, OnWait, key_problem};
 pub use limiter::{Limiter, REQUESTS_PER_MINUTE};
 pub use link::{FreshLink, Link};
-pub use proxy::proxy_problem;
+pub use proxy::{ProxyVariable, proxy_of, proxy_problem};
 pub use recoveries::{Recovered, Recoveries};
 pub use retry::{
     FOREIGN_REFUSAL_TRIES, RULES, Repeatability, RetryAdvice, RetryBudget, RetryCause, RetryPolicy, RetryRule,
     TransportFailure, retry_after,
 };
-#[cfg(feature = "serve")]
+#[cfg(any(feature = "serve", feature = "opentelemetry"))]
 pub(crate) use tls::client_builder;
 #[cfg(any(feature = "object-store", feature = "clickhouse", feature = "iceberg"))]
 pub(crate) use tls::http1_client_builder;

@@ -12,7 +12,7 @@
 //! schema/ rules decode registry infer describe names check
 //! rejects/ list file
 //! output/ buffers spec rows spilled partition encode row_groups
-//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest spill directory table_files open
+//! output/ writer csv ndjson json_array parquet arrow channel table file names manifest ready_files spill directory table_files open
 //! message prepared chunks partial worker limit writer threads run tables explain query execute read statistics cut
 //! ```
 //!
@@ -58,7 +58,10 @@ pub use error::{BrokenContract, ColumnPurpose, Error, FixedSchema, PartitionErro
 pub use execute::execute;
 pub use explain::{Explained, explain_steps};
 pub use input::TypedPart;
-pub use output::{DirectoryConflict, SUCCESS, SharedName, check_results_replaceable, is_result, may_continue_in};
+pub use output::{
+    DirectoryConflict, ReadyFile, SUCCESS, SharedName, check_results_replaceable, is_result, may_continue_in,
+    publish_ready_files,
+};
 pub use plan::{Directory, ExecutionPlan, Limits, OnBadRecord, Output, SchemaFrom, SchemaPolicy, SchemaSource, Target};
 pub use progress::Control;
 pub use read::{BatchReader, TypedReader, read_batches};

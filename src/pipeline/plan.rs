@@ -170,6 +170,9 @@ pub struct SchemaSource {
     pub from: SchemaFrom,
     /// The policy for a late change.
     pub policy: SchemaPolicy,
+    /// Names of columns that are known to occur, in their order; their types follow the records. Those of typed outputs are then in
+    /// this order, whichever record has them first. Empty if none is known.
+    pub occurring: Arc<[Arc<str>]>,
     /// True if other executions read further records under the same steps, which were checked before: a column that no record
     /// of this one has is then no error, and the report names it.
     pub is_part: bool,

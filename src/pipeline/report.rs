@@ -9,7 +9,7 @@ use crate::column::Schema;
 use crate::warehouse::Committed;
 
 /// The counts and files of one successful execution.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Records that were read. `rows_in + rows_added = rows_written + rows_filtered + rows_rejected` always, with
     /// `rows_queried` in place of `rows_written` if it is `Some`.

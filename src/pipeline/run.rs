@@ -160,7 +160,7 @@ fn attempt(
     };
     // Steps behind a row limit may not fit the values of records behind it, which they never see.
     let mut is_cut = false;
-    let prepared = match prepare(&sample, &outputs) {
+    let mut prepared = match prepare(&sample, &outputs) {
         Ok(prepared) => prepared,
         Err(error) => {
             is_cut = cut_at_limit(plan, type_merge, &mut sample, is_one, &source_columns);
@@ -181,6 +181,10 @@ fn attempt(
     }
     // No record behind a row limit decides on a column or a type. A name is no mistake if one of them has it.
     is_cut |= cut_at_limit(plan, type_merge, &mut sample, is_one, &source_columns);
+    // A column that a step writes, and that only records behind the limit have, is one that no record has.
+    if is_cut && let Ok(again) = prepare(&sample, &outputs) {
+        prepared.rules.demands.written_late = again.rules.demands.written_late;
+    }
     // JSON from CSV cannot turn a number that was written back into text, so all records are read first
     // where the sources can be read twice.
     let typed_text = prepared.rules.demands.types_fixed && type_merge == TypeMerge::Text;

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! plan.ndjson                          its settings, then one item a line; without links and secrets
-//! parts/<item>/<attempt>/0001.parquet  rows of one attempt at an item
+//! parts/<item>/<attempt>/0001.parquet  rows of one attempt at an item, as columns
+//! parts/<item>/<attempt>/0001.….zst    the same as text, in which every value is spelled as it was read
 //! failures/<item>/<attempt>.json       why an attempt failed
 //! receipts/<item>/<attempt>.json       written last, when the parts are whole
 //! commit.json                          written when the target has the rows

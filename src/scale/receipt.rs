@@ -30,6 +30,9 @@ pub struct Receipt {
     pub attempt: String,
     /// Files in the order of their rows; none if the item has no row.
     pub parts: Vec<Part>,
+    /// Files of the same rows as text, compressed; none if the plan does not keep them, or if the item has no row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<Part>,
     /// Columns of the parts, with the types that the worker knew.
     pub columns: Value,
     /// Columns of the records before all steps; `None` if a type of them has no written form.
@@ -73,6 +76,11 @@ impl Receipt {
         types::read(self.input_columns.as_ref()?)
     }
 
+    /// Returns all files that the receipt names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        self.parts.iter().chain(&self.records).map(|part| &part.name).chain(&self.rejects)
+    }
+
     /// Returns the counts that do not agree; `None` if all do. `row_count` is the API's count of the records.
     pub(super) fn mismatch(&self, row_count: Option<u64>) -> Option<String> {
         if let Some(expected) = row_count.filter(|expected| *expected != self.rows_in) {
@@ -81,6 +89,10 @@ impl Receipt {
         let of_parts: u64 = self.parts.iter().map(|part| part.rows).sum();
         if of_parts != self.rows {
             return Some(format!("its parts have {of_parts} rows, and its receipt says {}", self.rows));
+        }
+        let of_records: u64 = self.records.iter().map(|part| part.rows).sum();
+        if !self.records.is_empty() && of_records != self.rows {
+            return Some(format!("its records have {of_records} rows, and its receipt says {}", self.rows));
         }
         let before = u128::from(self.rows_in) + u128::from(self.rows_added);
         let after = [self.rows, self.rows_filtered, self.rows_rejected].into_iter().map(u128::from).sum::<u128>();
@@ -136,6 +148,7 @@ pub(super) mod tests {
             item: item.into(),
             attempt: attempt.into(),
             parts: vec![Part { name: "p".into(), rows, bytes: 9, sha256: "0".into() }],
+            records: Vec::new(),
             columns: json!([["a", "int"]]),
             input_columns: None,
             unseen_columns: Vec::new(),
@@ -157,6 +170,8 @@ pub(super) mod tests {
         assert_eq!(whole.mismatch(None), None);
         assert!(whole.mismatch(Some(6)).unwrap().contains("row_count is 6"));
         assert!(Receipt { rows: 4, ..whole.clone() }.mismatch(None).unwrap().contains("parts have 5 rows"));
+        let records = vec![Part { rows: 4, ..whole.parts[0].clone() }];
+        assert!(Receipt { records, ..whole.clone() }.mismatch(None).unwrap().contains("records have 4 rows"));
         assert!(Receipt { rows_filtered: 1, ..whole.clone() }.mismatch(None).unwrap().contains("5 rows in, and 6"));
         assert_eq!(Receipt { rows_filtered: 1, rows_added: 1, ..whole }.mismatch(None), None);
     }

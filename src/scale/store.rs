@@ -139,7 +139,7 @@ impl PlanStore {
         let directory = part_directory(&item.item, attempt);
         let is_own =
             |name: &String| name.strip_prefix(&directory).is_some_and(|rest| is_plain(rest.trim_start_matches('/')));
-        if !receipt.parts.iter().map(|part| &part.name).chain(&receipt.rejects).all(is_own) {
+        if !receipt.files().all(is_own) {
             return Err(self.unusable(&name, "it names files that are not those of its attempt"));
         }
         match receipt.mismatch(item.source.row_count) {
@@ -265,10 +265,7 @@ impl PlanStore {
     /// Lists the files of attempts that `receipts`, the chosen ones, do not name: those of killed, failed and second attempts,
     /// and of attempts that still run.
     pub fn orphans(&self, receipts: &[Receipt]) -> Result<Vec<StoredFile>, ScaleError> {
-        let named: BTreeSet<&str> = receipts
-            .iter()
-            .flat_map(|receipt| receipt.parts.iter().map(|part| &*part.name).chain(receipt.rejects.as_deref()))
-            .collect();
+        let named: BTreeSet<&str> = receipts.iter().flat_map(Receipt::files).map(String::as_str).collect();
         let mut files = self.list(PARTS, true)?;
         files.retain(|file| !named.contains(&*file.name));
         files.sort_by(|a, b| a.name.cmp(&b.name));

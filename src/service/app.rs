@@ -14,6 +14,7 @@ use super::hosted::Hosted;
 use super::hosts::Hosts;
 use super::journal::Journal;
 use super::rate::RateLimit;
+use super::sessions::Sessions;
 use super::sign::Signer;
 use super::store::{Baseline, Store};
 
@@ -36,6 +37,8 @@ pub(super) struct App {
     pub baseline: Option<Baseline>,
     /// Held for writing during a reset, and for reading while a run or an upload is added.
     pub resetting: RwLock<()>,
+    /// Sessions of interactive workflows.
+    pub sessions: Sessions,
     /// One permit per payload of many rows that is received.
     pub payload_permits: Semaphore,
     /// The address that the service listens on, with the port that was picked for port 0.

@@ -14,8 +14,8 @@ use crate::api::{Block, CreateWorkflow, Edge, Graph, UpdateWorkflow, ValidationE
 use crate::format::ndjson::JsonText;
 
 /// Path segments below `/workflows/` of the API itself, which therefore cannot be ids.
-const RESERVED_IDS: [&str; 7] =
-    ["blocks", "cancel", "create_workflow", "delete_workflow", "run", "runs", "update_workflow"];
+const RESERVED_IDS: [&str; 8] =
+    ["blocks", "cancel", "create_workflow", "delete_workflow", "interactive", "run", "runs", "update_workflow"];
 
 /// Parses a body; an empty one is `null`. Malformed JSON is a 400.
 pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {

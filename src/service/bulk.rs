@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::api_error::ApiError;
 use super::location::Location;
 use super::rows::ResultFormat;
+use super::single::LEADS;
 use crate::api::{Block, BulkKind, Edge, Graph, ValidationError};
 
 /// Most characters of the `config` part of the form.
@@ -16,6 +17,12 @@ const MAX_URL_BYTES: usize = 2083;
 
 /// Research tiers; company jobs accept the first four only.
 const TIERS: [&str; 6] = ["low", "micro", "medium", "high", "xhigh", "scout"];
+
+/// Returns the tiers of a kind of jobs, and null for none.
+pub(super) fn tiers(kind: BulkKind) -> Value {
+    let tiers = if kind == BulkKind::Company { &TIERS[..4] } else { &TIERS[..] };
+    tiers.iter().map(|tier| json!(tier)).chain([Value::Null]).collect()
+}
 
 /// Keys of the settings of both kinds of jobs.
 const KEYS: [&str; 8] =
@@ -52,6 +59,18 @@ impl Settings {
         let Some(object) = value.as_object() else {
             return Err(ApiError::Invalid(vec![location.invalid("dict_type", "config must be a JSON object")]));
         };
+        Self::read(kind, object, location)
+    }
+
+    /// Reads the settings in the body of a request about one person or company. Our reading: other members are ignored.
+    pub(super) fn of_single(kind: BulkKind, body: &Map<String, Value>) -> Result<Self, ApiError> {
+        let is_of_file = |key: &str| ["columns", "result_formats", "save_json"].contains(&key);
+        let is_known = |key: &str| Reader::knows(kind, key) && !is_of_file(key);
+        let known = body.iter().filter(|(key, _)| is_known(key)).map(|(key, value)| (key.clone(), value.clone()));
+        Self::read(kind, &known.collect(), Location::root("body"))
+    }
+
+    fn read(kind: BulkKind, object: &Map<String, Value>, location: Location) -> Result<Self, ApiError> {
         let mut reader = Reader { kind, object, location, errors: Vec::new() };
         let settings = reader.settings();
         if reader.errors.is_empty() { Ok(settings) } else { Err(ApiError::Invalid(reader.errors)) }
@@ -59,14 +78,34 @@ impl Settings {
 
     /// Returns the workflow of the job over the upload `handle`.
     pub(super) fn graph(&self, kind: BulkKind, handle: &str) -> Graph {
+        let mut source = json!({ "resource_handle_id": handle });
+        if let Some(columns) = &self.columns {
+            source["columns"] = json!(columns);
+        }
+        self.graph_of(kind, "read_csv", source)
+    }
+
+    /// Returns the workflow of a request whose row is its payload.
+    pub(super) fn graph_of_payload(&self, kind: BulkKind) -> Graph {
+        let mut graph = self.graph_of(kind, "webhook", json!({}));
+        // Our reading: the people of a company are a field beside those that are asked for.
+        for block in &mut graph.blocks {
+            let finds_people = block.specs.get("find_people") == Some(&Value::Bool(true));
+            if let Some(Value::Object(fields)) = block.specs.get_mut("return_fields").filter(|_| finds_people)
+                && !fields.is_empty()
+            {
+                fields.entry(LEADS).or_insert_with(|| "People of the company".into());
+            }
+        }
+        graph
+    }
+
+    fn graph_of(&self, kind: BulkKind, source_name: &str, mut source: Value) -> Graph {
         let (block, rows) = match kind {
             BulkKind::People => ("lead_enrichment", "LEAD"),
             BulkKind::Company => ("company_enrichment", "COMPANY"),
         };
-        let mut source = json!({ "resource_handle_id": handle, "dataframe_type": rows });
-        if let Some(columns) = &self.columns {
-            source["columns"] = json!(columns);
-        }
+        source["dataframe_type"] = json!(rows);
         let new_block = |sequence_number, name: &str, category: &str, specs: Map<String, Value>| Block {
             sequence_number,
             block_type: category.to_owned(),
@@ -76,7 +115,7 @@ impl Settings {
         };
         let source = source.as_object().cloned().unwrap_or_default();
         let blocks =
-            vec![new_block(1, "read_csv", "io", source), new_block(2, block, "enrichment", self.specs.clone())];
+            vec![new_block(1, source_name, "io", source), new_block(2, block, "enrichment", self.specs.clone())];
         let edge = Edge { from_block_id: "block-1".into(), to_block_id: "block-2".into(), condition: None };
         Graph { blocks, edges: vec![edge] }
     }
@@ -91,12 +130,16 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Returns true for a key of the settings of such a job.
+    fn knows(kind: BulkKind, key: &str) -> bool {
+        KEYS.contains(&key) || kind == BulkKind::Company && COMPANY_KEYS.contains(&key)
+    }
+
     /// Reads all settings; the result is usable only if no entry was added.
     fn settings(&mut self) -> Settings {
         let company = self.kind == BulkKind::Company;
         for key in self.object.keys() {
-            let known = KEYS.contains(&key.as_str()) || company && COMPANY_KEYS.contains(&key.as_str());
-            if !known {
+            if !Self::knows(self.kind, key) {
                 self.reject(key, "extra_forbidden", "Extra inputs are not permitted");
             }
         }

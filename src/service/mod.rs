@@ -60,8 +60,10 @@ mod schedule_bodies;
 mod schedules;
 mod seeds;
 mod server;
+mod sessions;
 mod sign;
 mod signing_secrets;
+mod single;
 mod store;
 mod stored_names;
 #[cfg(test)]

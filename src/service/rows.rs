@@ -33,6 +33,9 @@ pub(super) struct RunRow {
     pub formats: Vec<ResultFormat>,
     /// Blocks in the order of their sequence numbers.
     pub blocks: Vec<BlockRow>,
+    /// True for a request about one person or company, whose job has a result and no files.
+    #[serde(default)]
+    pub is_single: bool,
 }
 
 /// The graph and input of a run, from which a later service can begin it if it has not ended, and a user can start another

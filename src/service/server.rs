@@ -31,6 +31,7 @@ use super::retention::Retention;
 use super::routes;
 use super::rows::{JobRow, RunRow};
 use super::seeds::{self, Seeded};
+use super::sessions::Sessions;
 use super::sign::Signer;
 use super::store::{self, Baseline, Store};
 use crate::secret::ApiKey;
@@ -177,6 +178,7 @@ impl Service {
             journal: Journal::new(config.on_request.clone()),
             baseline,
             resetting: RwLock::new(()),
+            sessions: Sessions::default(),
             payload_permits: Semaphore::new(PAYLOADS_AT_ONCE),
             signer: Signer::new(store.secret()),
             hosts: Hosts::new(&config.allow_hosts, &config.allow_origins, config.api_key.is_some()),

@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use super::clock::Clock;
 use super::config::Config;
+use super::directories::Directories;
 use super::rows::{FileRow, ResultFormat, RunRow};
 use super::sign::Signer;
+use super::single;
 use super::store::{self, Store};
 use crate::api::{JobEvent, RunId, RunStatus, WebhookEvent};
 use crate::net::client_builder;
@@ -51,6 +53,7 @@ struct Event {
 pub(super) struct Deliverer {
     http: reqwest::Client,
     store: Arc<Store>,
+    directories: Directories,
     clock: Clock,
     signer: Arc<Signer>,
     link_life: TimeDelta,
@@ -78,14 +81,14 @@ pub(super) enum Undelivered {
 }
 
 impl Deliverer {
-    /// Creates a deliverer that signs with the secrets of `store`.
-    pub(super) fn new(config: &Config, store: Arc<Store>) -> Self {
+    /// Creates a deliverer that signs with the secrets of `store`, and reads results in `directories`.
+    pub(super) fn new(config: &Config, store: Arc<Store>, directories: Directories) -> Self {
         // Redirects are not followed: rows go only to the address that the user specified.
         let http = client_builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
         let http = http.build().expect("nothing outside the process is read to build this client");
         let signer = Arc::new(Signer::new(store.secret()));
         let link_life = TimeDelta::from_std(config.link_life).unwrap_or(TimeDelta::MAX);
-        Deliverer { http, store, clock: config.clock.clone(), signer, link_life, origin: Arc::default() }
+        Deliverer { http, store, directories, clock: config.clock.clone(), signer, link_life, origin: Arc::default() }
     }
 
     /// Sets the base URL of links in events. Later calls have no effect.
@@ -135,8 +138,13 @@ impl Deliverer {
         let (store, id) = (Arc::clone(&self.store), run.id.clone());
         let url = tokio::task::spawn_blocking(move || store.notify(&id)).await;
         let Ok(Ok(Some(url))) = url else { return };
-        let kind = "bulk_intelligence";
+        let kind = match run.is_single {
+            false => "bulk_intelligence".to_owned(),
+            // `people_intelligence`, as the path.
+            true => run.workflow_name.to_ascii_lowercase().replace(' ', "_"),
+        };
         let (status, result, error) = match run.status {
+            RunStatus::Completed if run.is_single => ("completed", self.single_result(run).await, None),
             RunStatus::Completed => ("completed", Some(self.job_result(run)), None),
             RunStatus::Failed | RunStatus::TimedOut => {
                 let cause = run.error_message.clone().unwrap_or_else(|| run.status.as_str().to_owned());
@@ -145,9 +153,9 @@ impl Deliverer {
             _ => return,
         };
         let body =
-            JobEvent { task_id: run.id.clone(), status: status.to_owned(), task_type: kind.to_owned(), result, error };
+            JobEvent { task_id: run.id.clone(), status: status.to_owned(), task_type: kind.clone(), result, error };
         let body = serde_json::to_vec(&body).expect("wire types have string keys and no failing parts");
-        let event = Event { id: Uuid::new_v4().to_string(), kind: kind.to_owned(), body };
+        let event = Event { id: Uuid::new_v4().to_string(), kind, body };
         let _ = self.deliver(&url, TIMEOUT, &event, || false).await;
     }
 
@@ -159,6 +167,13 @@ impl Deliverer {
             json!({ "filename": file.filename, "row_count": file.rows, "download_url": link })
         });
         json!({ "row_count": last.map_or(0, |block| block.row_count), "results": files.collect::<Vec<_>>() })
+    }
+
+    /// Returns the `result` of a completed request about one person or company; `None` if its rows cannot be read.
+    async fn single_result(&self, run: &RunRow) -> Option<Value> {
+        let (store, directories, run) = (Arc::clone(&self.store), self.directories.clone(), run.clone());
+        let read = tokio::task::spawn_blocking(move || single::result(&store, &directories, &run));
+        serde_json::to_value(read.await.ok()?.ok()?).ok()
     }
 
     fn link(&self, run: &RunId, filename: &str) -> String {

@@ -18,7 +18,7 @@ pub use byte_source::ByteSource;
 pub use expansion::{Expansion, TooMuchExpansion};
 pub use file::FileSource;
 pub use input::{BoxedError, ColumnsRead, Input, RowSource, Source};
-pub use kept_stream::KeptStream;
+pub use kept_stream::{KeptBytes, KeptStream};
 pub use listing::{DirectoryColumns, ListedFile, Listing, ListingError, NamePattern, is_pattern, listed_names};
 pub use media_type::format_of_media_type;
 pub use stdin::StdinSource;

@@ -18,7 +18,7 @@ pub struct ForeignRules<'a> {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForeignError {
-    /// A type without a counterpart, such as binary.
+    /// A type without a counterpart, such as decimals of 256 bits.
     #[error("the column `{column}` has the unsupported type {ty}")]
     Type {
         /// Name of the column.

@@ -40,7 +40,12 @@ pub fn arrow_to_schema(_: &arrow_schema::Schema, _: &ForeignRules) -> Result<Sch
 }
 
 /// Returns an error that says that this build has no conversion of foreign columns.
-pub fn arrow_to_batch(_: &RecordBatch, _: &Arc<Schema>, _: &ForeignRules) -> Result<Batch, ForeignError> {
+pub fn arrow_to_batch(
+    _: &RecordBatch,
+    _: &arrow_schema::Schema,
+    _: &Arc<Schema>,
+    _: &ForeignRules,
+) -> Result<Batch, ForeignError> {
     Err(ForeignError::Other(NO_ARROW.into()))
 }
 

@@ -530,7 +530,8 @@ fn a_frozen_table_stays_as_it_is() {
         [("20", "freeze"), ("300", "freeze"), ("100000", "freeze"), ("20", "fail"), ("100000", "fail")]
     {
         shim.ask("TRUNCATE TABLE crm.late");
-        let args = ["--schema-policy", policy, "--on-bad-record", "skip", "--rejects", "bad", "--load-key", size];
+        let key = format!("{policy}-{size}");
+        let args = ["--schema-policy", policy, "--on-bad-record", "skip", "--rejects", "bad", "--load-key", &key];
         let mut command = place.command(&convert(&url, "late", &args));
         command.env("DRAWOFF_MORSEL_SIZE", size).env("DRAWOFF_SAMPLE_SIZE", size);
         let done = Done::of(command);

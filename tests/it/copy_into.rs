@@ -255,11 +255,7 @@ fn a_load_whose_record_was_deleted_is_a_new_one() {
 fn rows_are_recorded_whatever_became_of_their_claim() {
     for name in ["bigquery", "databricks"] {
         let setting = with_tokens();
-        let (fake, output, url) = service(name, ROWS, |_, request| {
-            let is_copy =
-                request.path.ends_with("/jobs") || String::from_utf8_lossy(&request.body).contains("COPY INTO");
-            is_copy.then_some(Fault::Forgotten)
-        });
+        let (fake, output, url) = service(name, ROWS, |_, request| is_copy(request).then_some(Fault::Forgotten));
         setting.pull(output, &url, &[]).ok().says("loaded 2 rows");
         setting.pull(output, &url, &[]).ok().says("nothing was changed");
         assert_eq!((fake.loads(), fake.copies()), (1, 1), "{name}: {:?}", fake.executed());
@@ -274,9 +270,7 @@ fn a_load_that_is_refused_leaves_no_record() {
         let refuses = Arc::new(AtomicUsize::new(1));
         let on = refuses.clone();
         let (fake, output, url) = service(name, ROWS, move |_, request| {
-            let is_copy =
-                request.path.ends_with("/jobs") || String::from_utf8_lossy(&request.body).contains("COPY INTO");
-            (is_copy && on.load(Ordering::SeqCst) > 0).then_some(Fault::Status(400))
+            (is_copy(request) && on.load(Ordering::SeqCst) > 0).then_some(Fault::Status(400))
         });
         setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED);
         assert_eq!(fake.entries(), 0, "{name}");
@@ -284,6 +278,58 @@ fn a_load_that_is_refused_leaves_no_record() {
         setting.pull(output, &url, &["--max-file-rows", "1"]).ok().says("loaded 2 rows");
         assert_eq!((fake.loads(), fake.copies(), fake.files().len()), (1, 1, 2), "{name}");
     }
+}
+
+/// A command whose copy is refused does not take its claim back while another copies the same files: its next one would begin
+/// anew.
+#[test]
+fn a_claim_that_another_command_has_taken_up_stays() {
+    for name in ["bigquery", "databricks"] {
+        let setting = with_tokens();
+        let refuses = Arc::new(AtomicUsize::new(1));
+        let on = refuses.clone();
+        let (fake, output, url) = service(name, ROWS, move |_, request| {
+            (is_copy(request) && on.load(Ordering::SeqCst) > 0).then_some(Fault::TakenUp)
+        });
+        setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED);
+        assert_eq!((fake.entries(), fake.copies()), (1, 0), "{name}");
+        refuses.store(0, Ordering::SeqCst);
+        // Another division of the rows into files: those of the claim are copied.
+        setting.pull(output, &url, &["--max-file-rows", "1"]).ok();
+        assert_eq!((fake.loads(), fake.copies(), fake.files().len()), (1, 1, 1), "{name}");
+    }
+}
+
+/// The service may fail a statement after its commit, or have forgotten its result: the same COPY then finds nothing to do.
+#[test]
+fn a_copy_that_failed_behind_its_commit_is_a_load() {
+    for end in ["FAILED", "CANCELED", "CLOSED"] {
+        let setting = with_tokens();
+        let first = Arc::new(AtomicUsize::new(1));
+        let (fake, output, url) = service("databricks", ROWS, move |_, request| {
+            (is_copy(request) && first.swap(0, Ordering::SeqCst) > 0).then_some(Fault::Ends(end))
+        });
+        setting.pull(output, &url, &[]).ok().says("loaded 2 rows");
+        setting.pull(output, &url, &[]).ok().says("nothing was changed");
+        assert_eq!((fake.loads(), fake.copies()), (1, 1), "{end}: {:?}", fake.executed());
+    }
+}
+
+/// A record that cannot be read is no load.
+#[test]
+fn a_record_of_another_version_is_an_error() {
+    for name in ["bigquery", "databricks"] {
+        let setting = with_tokens();
+        let (fake, output, url) = service(name, ROWS, |_, request| is_copy(request).then_some(Fault::OtherVersion));
+        setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED);
+        let done = setting.pull(output, &url, &[]).code(exit::LOAD_REFUSED);
+        done.says("unknown state `loading`").says("another version");
+        assert_eq!((fake.loads(), fake.copies()), (0, 0), "{name}");
+    }
+}
+
+fn is_copy(request: &Request) -> bool {
+    request.path.ends_with("/jobs") || String::from_utf8_lossy(&request.body).contains("COPY INTO")
 }
 
 /// Columns without values have no type that a later load could keep.

@@ -27,7 +27,8 @@ fn a_number_is_judged_by_itself_wherever_it_stands() {
     ] {
         place.write("in.ndjson", &text);
         let done = load(&place, "in.ndjson", "t", &["--load-key", name]).code(exit::BAD_DATA);
-        done.says("`n`").says("the table has long");
+        // Of two columns the one that is first by its name is named.
+        done.says(if name == "first" { "field `f`: the table has double" } else { "field `n`: the table has long" });
         let skipped = load(&place, "in.ndjson", "t", &["--load-key", name, "--on-bad-record", "skip"]);
         skipped.code(exit::PARTIAL).says("1 rejected");
         let found = DeltaTable::of(&place, "t").local_rows(&place, "t");
@@ -70,7 +71,7 @@ fn cells_of_csv_are_judged_by_themselves() {
     let plain = "5,5,1,true\n".repeat(200);
     let odd = "x,6,2,true\n7,7.50,0.25,False\n8,True,3,true\n9,9,y,true\n10,10,4,1\n";
     for (name, text) in [("first", format!("{odd}{plain}")), ("late", format!("{plain}{odd}"))] {
-        place.write("in.csv", &format!("n,s,f,b\n{text}"));
+        place.write("in.csv", format!("n,s,f,b\n{text}"));
         for morsel in ["64", "1000", "1000000"] {
             let table = format!("csv-{name}-{morsel}");
             load(&place, "a.ndjson", &table, &[]).ok();
@@ -313,6 +314,9 @@ fn what_a_killed_load_left_is_looked_for_in_one_table() {
     assert_eq!(read(), [2, 2]);
     load(&place, "a.ndjson", "lake", &["--load-key", "k"]).ok();
     let left = "lake/c=x/drawoff-0123456789abcdef-00001.parquet";
+    for directory in ["lake/c=x", "lake/other"] {
+        std::fs::create_dir_all(place.path(directory)).unwrap();
+    }
     place.write(left, "of a load that was killed");
     place.write("lake/other/drawoff-0123456789abcdef-00001.parquet", "of nothing that is known");
     place.run_line("loads gc delta:lake --older-than 0s").ok().says("removed 1 file");
@@ -330,7 +334,7 @@ fn partitions_and_bounds_are_what_readers_expect() {
     let more = ["--partition-by", "p", "--cast", "p:timestamp(local)"];
     load(&place, "a.ndjson", "t", &more).ok();
     let log = std::fs::read_to_string(place.path("t/_delta_log/00000000000000000000.json")).unwrap();
-    assert!(log.contains(r#""partitionValues":{"p":"2026-01-31 12:00:00.500000"}"#), "{log}");
+    assert!(log.contains(r#""partitionValues":{"p":"2026-01-31 12:00:00.5"}"#), "{log}");
     assert!(log.contains(r#"\"minValues\":{\"id\":1,\"o\":true}"#), "{log}");
     let Some(readers) = Readers::find() else { return };
     let mut rows = readers.rows(&place, "t");

@@ -269,3 +269,21 @@ fn the_settings_page_matches_the_settings_table() {
     });
     assert_eq!(written, table.collect::<Vec<_>>());
 }
+
+/// The site lists what docs/README.md lists, so that a page that is missing there is an error here.
+#[test]
+fn every_page_is_in_the_table_of_contents_of_the_site() {
+    let Ok(done) = Place::new().program("python3").arg(root().join("packaging/site/build")).arg("--summary").output()
+    else {
+        return skip("python3 is not installed");
+    };
+    let contents = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let pages = pages().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("docs"));
+    let pages: Vec<String> = pages.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert!(pages.len() > 25);
+    for page in &pages {
+        assert_eq!(contents.matches(&format!("]({page})")).count(), 1, "{page} in\n{contents}");
+    }
+    assert_eq!(contents.matches("](").count(), pages.len());
+}

@@ -15,62 +15,115 @@ fn without_arguments_the_next_commands_are_named() {
     assert!(done.stderr.lines().count() < 15, "{}", done.stderr);
 }
 
-/// The fifteen mistakes, each with the exit code and what the tip or the hint must name.
+/// The mistakes of the first minute, each with its exit code and the last line of what is printed: the command line that was
+/// meant. Each of these is given then, and works.
 #[test]
-fn the_most_common_mistakes_are_answered_with_the_next_command() {
-    let place = Place::new();
-    place.write("people.ndjson", "{\"name\":\"Ada\",\"score\":1}\nbroken\n");
-    place.write("semicolons.csv", "a;b\n1;2\n");
-    place.write("workflow.json", "{}");
-    let mistakes: &[(&str, i32, &str)] = &[
-        // A file in the place of a command.
-        ("people.ndjson", exit::USAGE, "drawoff head people.ndjson"),
-        ("workflow.json", exit::USAGE, "drawoff run workflow.json -o OUT"),
-        // A command of another tool.
-        ("ls", exit::USAGE, "drawoff runs ls"),
-        ("status 5f0c2d1e", exit::USAGE, "drawoff runs status RUN"),
-        ("login", exit::USAGE, "drawoff doctor"),
-        ("download 5f0c2d1e", exit::USAGE, "drawoff pull RUN -o OUT"),
+fn the_most_common_mistakes_are_answered_with_a_command_that_works() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    place.run_line("init").ok();
+    place.run_line("run workflow.json --input companies.csv -o run.ndjson").ok();
+    let run = place.run_line("runs ls -o ndjson").ok().records()[0]["job_id"].as_str().unwrap().to_owned();
+    place.write("people.ndjson", "{\"name\":\"Ada\",\"score\":1}\n");
+    place.write("broken.ndjson", "{\"name\":\"Ada\",\"score\":1}\nbroken\n");
+    let (pull, status) = (format!("pull {run} -o results.parquet"), format!("runs status {run}"));
+    let (download, of_status) = (format!("download {run}"), format!("status {run}"));
+    let mistakes: &[(&str, i32, &str, i32)] = &[
+        // A file in the place of a command, and commands of other tools.
+        ("people.ndjson", exit::USAGE, "head people.ndjson", exit::SUCCESS),
+        ("ls", exit::USAGE, "runs ls", exit::SUCCESS),
+        (&of_status, exit::USAGE, &status, exit::SUCCESS),
+        ("login", exit::USAGE, "doctor", exit::SUCCESS),
+        (&download, exit::USAGE, &pull, exit::SUCCESS),
+        ("version", exit::USAGE, "--version", exit::SUCCESS),
+        ("cat people.ndjson", exit::USAGE, "head people.ndjson", exit::SUCCESS),
+        // A misspelled command, flag or file.
+        ("convret people.ndjson -o out.csv", exit::USAGE, "convert people.ndjson -o out.csv", exit::SUCCESS),
+        ("head people.ndjson --selct name", exit::USAGE, "head people.ndjson --select name", exit::SUCCESS),
+        ("convert poeple.ndjson -o out.csv", exit::CANNOT_READ, "convert people.ndjson -o out.csv", exit::SUCCESS),
         // Nothing to work on.
-        ("convert", exit::USAGE, "drawoff convert people.ndjson -o people.parquet"),
-        ("run", exit::USAGE, "drawoff init"),
-        ("pull", exit::USAGE, "drawoff runs ls"),
-        // No output, or one without its flag.
-        ("convert people.ndjson", exit::USAGE, "`-o FILE`"),
-        ("convert people.ndjson out.csv", exit::USAGE, "drawoff convert people.ndjson -o out.csv"),
-        // A misspelled file, a format that is not written.
-        ("convert poeple.ndjson -o out.csv", exit::CANNOT_READ, "did you mean people.ndjson?"),
-        ("convert people.ndjson -o out.xlsx", exit::USAGE, "--to parquet"),
+        ("convert", exit::USAGE, "convert -h", exit::SUCCESS),
+        ("pull", exit::USAGE, "runs ls", exit::SUCCESS),
+        ("run", exit::USAGE, "init demo", exit::SUCCESS),
+        // No output, one without its flag, or in a format that is not written.
+        ("convert people.ndjson", exit::USAGE, "convert people.ndjson -o new.parquet", exit::SUCCESS),
+        ("convert people.ndjson out.csv", exit::USAGE, "convert people.ndjson -o out.csv", exit::SUCCESS),
+        ("convert people.ndjson -o out.xlsx", exit::USAGE, "convert people.ndjson -o out.csv", exit::SUCCESS),
         // Flags of other tools.
-        ("convert people.ndjson -o out.csv --format csv", exit::USAGE, "--to FORMAT"),
-        ("convert people.ndjson -o out.csv --exclude name", exit::USAGE, "--drop COLS"),
-        ("head people.ndjson --columns name", exit::USAGE, "--select COLS"),
-        ("convert people.ndjson -o out.csv --dry-run", exit::USAGE, "--preview"),
-        ("runs ls --token x", exit::USAGE, "SIXTYFOUR_API_KEY"),
-        // A broken record, a misspelled column, another delimiter.
-        ("convert people.ndjson -o out.csv", exit::BAD_DATA, "--on-bad-record skip"),
-        ("head people.ndjson -n 1 --select nmae", exit::USAGE, "did you mean `name`?"),
-        ("head semicolons.csv", exit::SUCCESS, "the delimiter is `;`"),
-        // No key, no workflow.
-        ("runs ls", exit::NO_KEY, "SIXTYFOUR_API_KEY"),
-        ("run Absent --local -o out.csv", exit::CANNOT_READ, "drawoff init"),
+        (
+            "convert people.ndjson -o out.csv --format csv",
+            exit::USAGE,
+            "convert people.ndjson -o out.csv --to csv",
+            exit::SUCCESS,
+        ),
+        (
+            "convert people.ndjson -o out.csv --exclude=name",
+            exit::USAGE,
+            "convert people.ndjson -o out.csv --drop=name",
+            exit::SUCCESS,
+        ),
+        ("head people.ndjson --columns name", exit::USAGE, "head people.ndjson --select name", exit::SUCCESS),
+        (
+            "convert people.ndjson -o out.csv --dry-run",
+            exit::USAGE,
+            "convert people.ndjson -o out.csv --preview",
+            exit::SUCCESS,
+        ),
+        ("head -5 people.ndjson", exit::USAGE, "head -n 5 people.ndjson", exit::SUCCESS),
+        // A broken record.
+        (
+            "convert broken.ndjson -o out.csv",
+            exit::BAD_DATA,
+            "convert broken.ndjson -o out.csv --on-bad-record skip",
+            exit::PARTIAL,
+        ),
     ];
-    for (line, code, tip) in mistakes {
+    for (line, code, meant, code_then) in mistakes {
+        // The name that is suggested is one that is free.
+        let meant = meant.replace("new.parquet", "results.parquet");
+        for output in ["results.parquet", "out.csv"] {
+            let _ = std::fs::remove_file(place.path(output));
+        }
         let done = place.run_line(line).code(*code);
-        assert!(done.stderr.contains(tip), "{line}: {tip} is missing in\n{}", done.stderr);
+        assert_eq!(done.stderr.lines().last().unwrap(), format!("try: drawoff {meant}"), "{line}:\n{}", done.stderr);
+        place.run_line(&meant).code(*code_then);
         for costly in ["--new-run", "--explode"] {
             assert!(!done.stderr.contains(costly), "{line}: {costly} is suggested\n{}", done.stderr);
         }
     }
-    assert!(!place.path("out.csv").exists());
-    // Misspellings are still found, and the same flags by them.
-    let spelled: &[(&str, &str)] = &[
-        ("convret people.ndjson", "'convert'"),
-        ("head people.ndjson --selct a", "'--select'"),
-        ("run w.json --new-rum", "'--new-run'"),
+    // What is there is not written over by a suggestion.
+    place.write("results.parquet", "mine");
+    let done = place.run_line("convert people.ndjson").code(exit::USAGE);
+    assert!(!done.stderr.contains("try: "), "{}", done.stderr);
+    let without_key = Place::new();
+    let done = without_key.run_line("runs ls").code(exit::NO_KEY);
+    assert_eq!(done.stderr.lines().last(), Some("try: drawoff doctor"));
+}
+
+#[test]
+fn other_mistakes_have_a_tip() {
+    let place = Place::new();
+    place.write("people.ndjson", "{\"name\":\"Ada\",\"score\":1}\n");
+    place.write("semicolons.csv", "a;b\n1;2\n");
+    place.write("workflow.json", "{}");
+    let mistakes: &[(&str, i32, &str)] = &[
+        ("workflow.json", exit::USAGE, "drawoff run workflow.json -o OUT"),
+        ("tail people.ndjson", exit::USAGE, "| tail"),
+        ("info people.ndjson", exit::USAGE, "drawoff schema SRC"),
+        ("health", exit::USAGE, "drawoff doctor"),
+        ("runs ls --token x", exit::USAGE, "SIXTYFOUR_API_KEY"),
+        ("head people.ndjson -c 5", exit::USAGE, "`-n N` counts rows"),
+        ("stats -f csv people.ndjson", exit::USAGE, "--from FORMAT"),
+        ("head people.ndjson -n 1 --select nmae", exit::USAGE, "did you mean `name`?"),
+        ("head semicolons.csv", exit::SUCCESS, "the delimiter is `;`"),
+        ("run Absent --local -o out.csv", exit::CANNOT_READ, "drawoff init"),
+        ("run w.json --new-rum", exit::USAGE, "'--new-run'"),
     ];
-    for (line, tip) in spelled {
-        place.run_line(line).code(exit::USAGE).says(tip);
+    for (line, code, tip) in mistakes {
+        let done = place.run_line(line).code(*code);
+        assert!(done.stderr.contains(tip), "{line}: {tip} is missing in\n{}", done.stderr);
+        assert!(!done.stderr.lines().any(|line| line.starts_with("try: ") && line.contains("--new-run")));
     }
     place
         .env("SIXTYFOUR_API_KEY", "any")
@@ -101,7 +154,11 @@ fn init_writes_what_runs_and_never_over_a_file() {
 }
 
 fn checks(place: &Place, code: i32) -> Vec<Value> {
-    place.run_line("doctor -o ndjson").code(code).records()
+    checks_of(place, "doctor -o ndjson", code)
+}
+
+fn checks_of(place: &Place, line: &str, code: i32) -> Vec<Value> {
+    place.run_line(line).code(code).records()
 }
 
 fn state<'a>(checks: &'a [Value], name: &str) -> &'a str {
@@ -241,4 +298,70 @@ fn init_names_what_helps_where_it_cannot_write() {
     assert!(!done.stderr.contains("--no-clobber"), "{}", done.stderr);
     let done = place.run_line("init -- -x").ok();
     assert!(done.stderr.contains("drawoff head ./-x/companies.csv"), "{}", done.stderr);
+}
+
+#[test]
+fn doctor_says_what_is_wrong_with_the_settings_too() {
+    let place = Place::new();
+    place.write("bad.toml", "endpoint = 5\n");
+    for (flags, code) in [
+        ("--config bad.toml", exit::USAGE),
+        ("--config absent.toml", exit::CANNOT_READ),
+        ("--endpoint ht!tp:/x", exit::USAGE),
+    ] {
+        let found = place.run_line(&format!("doctor -o ndjson {flags}")).code(code).records();
+        assert_eq!((state(&found, "configuration"), state(&found, "key")), ("wrong", "skipped"), "{flags}");
+        assert_eq!(found.len(), 10, "{flags}");
+        assert!(found[0]["hint"].is_string(), "{flags}");
+        place.run_line(&format!("doctor {flags}")).code(code).says("configuration: ").says("something is wrong");
+    }
+}
+
+#[test]
+fn doctor_goes_through_the_proxy_that_requests_go_through() {
+    let proxy = Loopback::start(|_| Answer::error(502, "no"));
+    let place = Place::new().env("HTTPS_PROXY", &proxy.url);
+    let found = checks_of(&place, "doctor -o ndjson --endpoint https://api.invalid/", exit::NO_KEY);
+    assert_eq!(state(&found, "endpoint"), "ok", "{found:?}");
+    assert!(found[2]["found"].as_str().unwrap().starts_with("the proxy of HTTPS_PROXY can be reached"), "{found:?}");
+    let place = Place::new().env("HTTPS_PROXY", "http://127.0.0.1:1").env("SIXTYFOUR_API_KEY", "any");
+    let found = checks_of(&place, "doctor -o ndjson --endpoint https://api.invalid/", exit::UNREACHABLE);
+    let hint = found[2]["hint"].as_str().unwrap();
+    assert!(hint.contains("the proxy of HTTPS_PROXY") && !hint.contains("doctor"), "{hint}");
+    let closed = Place::with_service("http://127.0.0.1:1");
+    let found = checks(&closed, exit::UNREACHABLE);
+    let hint = found[2]["hint"].as_str().unwrap();
+    assert!(hint.contains("behind a proxy set HTTPS_PROXY") && !hint.contains("drawoff doctor"), "{hint}");
+}
+
+#[test]
+fn a_dry_run_of_an_input_without_rows_has_a_part_without_rows() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    place.run_line("init").ok();
+    place.write("empty.csv", "company_name,domain,country,employee_count\n");
+    let done = place.run_line("run workflow.json --input empty.csv --dry-run").ok();
+    assert_eq!(done.text().lines().next(), Some("part 1: no rows"), "{}", done.text());
+}
+
+#[test]
+fn long_tables_and_help_go_through_the_pager() {
+    let place = Place::new();
+    place.write("people.ndjson", "{\"name\":\"Ada\"}\n".repeat(30));
+    let on_terminal = |command: &str, rows: u32| {
+        let mut program = place.program("script");
+        let line = format!("stty rows {rows} cols 100; drawoff {command}");
+        program.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").env("PAGER", "sed s/^/paged:/");
+        program.env("SHELL", "/bin/sh").stdin(std::process::Stdio::null());
+        program.output().ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    if on_terminal("head people.ndjson", 50).is_none_or(|shown| !shown.contains("Ada")) {
+        return crate::support::skip("script(1) is not installed");
+    }
+    for command in ["head people.ndjson -n 30", "head --help"] {
+        assert!(on_terminal(command, 10).unwrap().contains("paged:"), "{command}");
+        assert!(!on_terminal(command, 1000).unwrap().contains("paged:"), "{command}");
+    }
+    assert!(!on_terminal("head -h", 60).unwrap().contains("paged:"));
 }

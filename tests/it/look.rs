@@ -320,3 +320,69 @@ fn a_look_names_its_own_flags() {
     place.write("large.ndjson", "{\"f\":1e308}\n{\"f\":1.5e308}\n{\"f\":1.7e308}\n");
     assert!(place.run_line("stats large.ndjson -o ndjson").ok().records()[0]["mean"].is_number());
 }
+
+#[test]
+fn a_look_has_the_limits_that_its_hints_name() {
+    let place = Place::new();
+    place.write("long.ndjson", format!("{{\"a\":\"{}\"}}\n", "x".repeat(2000)));
+    for command in ["head", "stats"] {
+        let refused = place.run_line(&format!("{command} long.ndjson --max-record-bytes 1KiB")).code(exit::BAD_DATA);
+        refused.hints("raise `--max-record-bytes SIZE`");
+        place.run_line(&format!("{command} long.ndjson --max-record-bytes 4KiB")).ok();
+        place.run_line(&format!("{command} long.ndjson --max-record-bytes 0")).code(exit::USAGE);
+        let help = place.run_line(&format!("{command} --help")).ok();
+        assert!(help.text().contains("--max-record-bytes <SIZE>"), "{}", help.text());
+    }
+}
+
+#[test]
+fn no_rows_are_no_types_and_no_empty_lines() {
+    let place = place();
+    place.write("a.csv", "a,b\n1,2\n");
+    let done = place.run_line("head people.ndjson -n 0").ok().says("no row is shown; the rest was not read");
+    assert_eq!(done.text(), "");
+    let done = place.run_line("head a.csv -n 0").ok();
+    assert_eq!(lines(done.text()), [["a", "b"], ["─", "─"]]);
+    place.write("empty.ndjson", "");
+    assert_eq!(place.run_line("head empty.ndjson").ok().says("no rows").text(), "");
+}
+
+#[test]
+fn texts_and_no_value_differ_in_statistics() {
+    let place = Place::new();
+    place.write("s.ndjson", "{\"s\":\"\"}\n{\"s\":\"-\"}\n{\"s\":\"a, b\"}\n");
+    let done = place.run_line("stats s.ndjson --values").ok();
+    let row = done.text().lines().last().unwrap();
+    let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells[4], "\"\"", "{row}");
+    assert_eq!(cells.last().unwrap(), &r#""", "-", "a, b""#, "{row}");
+}
+
+#[test]
+fn the_newest_run_and_its_id_are_sources() {
+    let service_place = Place::new();
+    let service = Service::start(&service_place, "data", &[]);
+    let place = Place::with_service(&service.url);
+    place.run_line("head last").code(exit::NOT_FOUND).says("there is no run").hints("drawoff runs ls");
+    place.run_line("init").ok();
+    place.run_line("run workflow.json --input companies.csv -o results.ndjson").ok();
+    let id = place.run_line("runs ls -o ndjson").ok().records()[0]["job_id"].as_str().unwrap().to_owned();
+    for command in ["head -o ndjson", "stats -o ndjson", "schema"] {
+        let of = |source: &str| place.run_line(&format!("{command} {source}")).ok().text().to_owned();
+        assert_eq!(of("last"), of(&id), "{command}");
+        assert!(!of("last").is_empty());
+    }
+    place.run_line(&format!("head {}", &id[..8])).code(exit::CANNOT_READ).hints("drawoff runs ls");
+    // A file of that name comes first.
+    place.write("last", "{\"a\":1}\n");
+    assert_eq!(place.run_line("head last -o ndjson").ok().records(), [json!({"a": 1})]);
+}
+
+#[test]
+fn a_look_names_the_place_that_it_cannot_write() {
+    let place = place();
+    place.run_line("stats people.ndjson --html /dev/full").code(exit::DISK_FULL).hints("`--html FILE`");
+    let place = place.env("TMPDIR", "/nonexistent");
+    let done = place.run_with_stdin(&["stats", "-"], PEOPLE.as_bytes()).code(exit::CANNOT_WRITE);
+    done.hints("set TMPDIR to a directory that can be written");
+}

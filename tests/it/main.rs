@@ -12,6 +12,7 @@ mod clickhouse_edges;
 mod clickhouse_loads;
 mod columnar_input;
 mod commands;
+mod completions;
 mod contract;
 mod convert;
 #[cfg(feature = "object-store")]
@@ -54,6 +55,7 @@ mod one_meaning;
 mod output_names;
 mod page;
 mod page_guard;
+mod page_parts;
 mod parquet_readers;
 mod parts;
 #[cfg(feature = "postgres")]
@@ -104,6 +106,8 @@ mod stores;
 #[cfg(feature = "sqlite")]
 mod sync;
 mod targets;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 mod tls;
 mod tree;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]

@@ -219,6 +219,30 @@ fn records_behind_a_row_limit_decide_on_nothing() {
     assert_eq!(place.read_text("x.csv"), format!("late\n{}", "\n".repeat(9)));
 }
 
+/// A column that steps name in backticks, and that no record before the limit has, is the same column whatever is known of the
+/// records behind.
+#[test]
+fn columns_in_backticks_do_not_depend_on_records_behind_a_limit() {
+    let records = "{\"a\":1}\n".repeat(3) + &"{\"a\":2,\"late\":[5]}\n".repeat(9);
+    let both = [("csv", "a,late\n1,\n1,\n"), ("ndjson", "{\"a\":1}\n{\"a\":1}\n")];
+    for steps in [
+        &["--cast", "`late`:text", "--limit", "2"][..],
+        &["--limit", "2", "--cast", "`late`:text"],
+        &["--limit", "2", "--json", "`late`"],
+        &["--limit", "2", "--select", "a,`late`"],
+    ] {
+        for (to, expected) in both {
+            for (sample, morsel) in [("1", "1"), ("20", "9"), ("40", "100000"), ("100000", "20"), ("100000", "100000")]
+            {
+                let place = Place::new().env("DRAWOFF_SAMPLE_SIZE", sample).env("DRAWOFF_MORSEL_SIZE", morsel);
+                place.write("in.ndjson", &records);
+                let done = place.run(&[&["convert", "in.ndjson", "-o", "-", "--to", to], steps].concat()).ok();
+                assert_eq!(done.text(), expected, "{steps:?} to {to}, a sample of {sample} and morsels of {morsel}");
+            }
+        }
+    }
+}
+
 /// Rows that are not copies of their records have the keys in the order in which the records first had them.
 #[test]
 fn the_order_of_keys_and_members_depends_on_no_morsel() {
@@ -281,7 +305,8 @@ fn the_order_of_keys_and_members_depends_on_no_morsel() {
 /// A stream cannot follow a change of its columns; what a step makes of a column that changes is none.
 #[test]
 fn a_stream_follows_changes_that_its_steps_hide() {
-    let place = Place::new().morsels("10");
+    // The first record alone, also if the pipe has more by then.
+    let place = Place::new().env("DRAWOFF_MORSEL_SIZE", "10").env("DRAWOFF_SAMPLE_SIZE", "1");
     let write = |first: &str, second: &str, args: &[&str]| {
         let text = format!("{{\"a\":1{first}}}\n{{\"a\":2{second}}}\n");
         let done = place.run_with_stdin(&[&["convert", "-", "-o", "-", "--to"], args].concat(), text.as_bytes()).ok();

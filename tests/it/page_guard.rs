@@ -111,6 +111,50 @@ fn pages_of_other_origins_change_and_read_nothing() {
     }
 }
 
+/// A page whose name was rebound to this machine has the origin of the service in the eyes of the browser, so that the service
+/// alone can refuse it.
+#[test]
+fn a_page_with_a_rebound_name_reaches_nothing() {
+    let Some(mut browser) = Browser::start_with(&["--host-resolver-rules=MAP rebound.test 127.0.0.1"]) else { return };
+    let place = Place::new();
+    let get = |path: &str| (path.to_owned(), json!({ "headers": { "x-api-key": "any" } }));
+    for (name, flags, expected) in
+        [("open", &["--admin"][..], 403), ("allowed", &["--admin", "--allow-host", "rebound.test"][..], 200)]
+    {
+        let service = Service::start(&place, name, flags);
+        let workflow = service.chain(&[("webhook", json!({}))]);
+        let start = format!("/workflows/run?workflow_id={workflow}");
+        let (_, run) = service.call("POST", &start, Some(json!({ "webhook_payload": [{ "secret": "of-a-row" }] })));
+        let run = run["job_id"].as_str().unwrap();
+        let links = format!("/workflows/runs/{run}/results/download-links");
+        let (_, link) = crate::support::wait_for("the links", || {
+            Some(service.call("GET", &links, None))
+                .filter(|(_, links)| links.as_array().is_some_and(|all| !all.is_empty()))
+        });
+        let link = link[0]["download_url"].as_str().unwrap().strip_prefix(&service.url).unwrap().to_owned();
+        let before = service.call("GET", "/workflows", None);
+        browser.open(&format!("{}/", service.url.replace("127.0.0.1", "rebound.test")));
+        let post = json!({ "method": "POST", "headers": { "x-api-key": "any", "x-drawoff-page": "1" }, "body": "{}" });
+        let mut requests: Vec<(String, Value)> =
+            ["/", "/workflows", "/workflows/runs", &links, &link, "/admin/requests", "/metrics", "/openapi.json"]
+                .map(get)
+                .to_vec();
+        if expected == 403 {
+            requests.extend(changes(&workflow, run).into_iter().map(|(path, _)| (path, post.clone())));
+        }
+        for (path, options) in requests {
+            let script = format!("fetch({path:?}, {options}).then(async (r) => [r.status, await r.text()])");
+            let response = browser.eval(&script);
+            assert_eq!(response[0], expected, "{path}");
+            let text = response[1].as_str().unwrap();
+            assert!(expected == 200 || !text.contains("of-a-row"), "{path}: {text}");
+            // The same page reads the rows where its name is allowed, so that it is the refusal that keeps them.
+            assert!(expected == 403 || path != link || text.contains("of-a-row"), "{path}: {text}");
+        }
+        assert_eq!(service.call("GET", "/workflows", None), before);
+    }
+}
+
 #[test]
 fn pages_of_an_allowed_origin_use_the_api_and_no_session() {
     let Some(mut browser) = Browser::start() else { return };

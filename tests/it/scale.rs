@@ -32,6 +32,13 @@ pub fn payloads() -> Vec<Value> {
     ]
 }
 
+/// Result rows of three runs with the same columns and types.
+pub fn alike() -> Vec<Value> {
+    let name = |n: i64| ["Ada", "Bo"][n as usize % 2];
+    let row = |n: i64| json!({"n": n, "name": name(n), "o": {"x": n as f64 + 0.5}});
+    (0..3).map(|run| json!([row(2 * run), row(2 * run + 1)])).collect()
+}
+
 impl Desk {
     /// Starts runs with these result rows, and waits for their ends.
     pub fn start(flags: &[&str], payloads: &[Value]) -> Self {
@@ -103,28 +110,34 @@ fn shared_work_has_the_rows_columns_and_types_of_one_machine() {
         &["--where", "late is null or n > 0", "--with", "z = mix", "--run-column", "run"],
         &["--select", "n,o,`late`", "--rename", "n=id"],
         &["--with", "d = n + 1", "--drop", "l,late", "--cast", "n:float"],
+        &["--with", "day = '2026-11-0' || cast(n as string)", "--cast", "day:date,n:decimal(12,2)"],
         &["--explode", "l", "--json", "o"],
     ]
     .into_iter()
     .enumerate()
     {
-        let (plan, one) = (format!("plan{i}"), format!("one{i}"));
-        desk.of_runs(&["plan"], &[&["-o", &plan], steps].concat()).ok().quiet();
-        // Each worker sees some of the items.
-        desk.run(&format!("work {plan} --shard 1/2")).ok();
-        desk.run(&format!("work {plan} --shard 0/2")).ok().says("2 items done");
-        desk.run(&format!("commit {plan} -o {plan}.parquet -o {plan}.csv -o {plan}.ndjson")).ok();
-        let outputs = format!("{one}.parquet {one}.csv {one}.ndjson");
-        let outputs: Vec<&str> = outputs.split(' ').flat_map(|out| ["-o", out]).collect();
-        desk.of_runs(&["pull"], &[&outputs, steps].concat()).ok();
-        let [shared, alone] = [&plan, &one].map(|name| desk.place.read(&format!("{name}.parquet")));
-        assert_eq!(rows::parquet_schema(shared.clone()), rows::parquet_schema(alone.clone()), "{steps:?}");
-        rows::assert_same(&rows::parquet(shared), &rows::parquet(alone));
-        let [shared, alone] = [&plan, &one].map(|name| desk.place.read_text(&format!("{name}.csv")));
-        assert_eq!(shared.lines().next(), alone.lines().next(), "{steps:?}: the order of the columns");
-        assert_eq!(shared.lines().count(), alone.lines().count());
-        let [shared, alone] = [&plan, &one].map(|name| rows::ndjson(&desk.place.read(&format!("{name}.ndjson"))));
-        assert_eq!(shared.len(), alone.len(), "{steps:?}");
+        // Columns alone, which a commit into Parquet reads, and text besides, which one into text reads.
+        let outputs = |name: &str| [format!("{name}.parquet"), format!("{name}.csv"), format!("{name}.ndjson")];
+        let one = outputs(&format!("one{i}"));
+        let one_flags: Vec<&str> = one.iter().flat_map(|out| ["-o", out]).collect();
+        desk.of_runs(&["pull"], &[&one_flags, steps].concat()).ok();
+        let alone = rows::parquet(desk.place.read(&one[0]));
+        for (kind, n_outputs) in [("columns", 1), ("text", 3)] {
+            let plan = format!("{kind}{i}");
+            desk.of_runs(&["plan"], &[&["-o", &plan], steps].concat()).ok().quiet();
+            // Each worker sees some of the items.
+            desk.run(&format!("work {plan} --shard 1/2")).ok();
+            desk.run(&format!("work {plan} --shard 0/2")).ok().says("2 items done");
+            let shared = outputs(&plan);
+            desk.run(&format!("commit {plan} -o {}", shared[..n_outputs].join(" -o "))).ok();
+            let bytes = desk.place.read(&shared[0]);
+            let schema = rows::parquet_schema(bytes.clone());
+            assert_eq!(schema, rows::parquet_schema(desk.place.read(&one[0])), "{kind} {steps:?}");
+            rows::assert_same(&rows::parquet(bytes), &alone);
+            for (shared, alone) in shared.iter().zip(&one).take(n_outputs).skip(1) {
+                assert_eq!(desk.place.read_text(shared), desk.place.read_text(alone), "{steps:?}");
+            }
+        }
     }
 }
 
@@ -229,7 +242,7 @@ fn files_that_were_changed_or_lost_are_not_committed() {
     desk.of_runs(&["plan"], &["-o", "plan"]).ok();
     desk.run("work plan").ok();
     let names = files(&desk.place.path("plan"));
-    let part = names.iter().find(|name| name.starts_with("parts/")).unwrap();
+    let part = names.iter().find(|name| name.ends_with(".parquet")).unwrap();
     let bytes = desk.place.read(&format!("plan/{part}"));
     let mut damaged = bytes.clone();
     damaged[10] ^= 1;
@@ -302,11 +315,11 @@ fn garbage_is_what_no_chosen_receipt_names() {
     first.wait().unwrap();
     desk.run("work plan").ok().says("3 items done");
     let parts = |desk: &Desk| files(&desk.place.path("plan/parts"));
-    assert_eq!(parts(&desk).len(), 4);
+    assert_eq!(parts(&desk).len(), 8);
     desk.run("commit plan -o out.parquet").ok();
-    assert_eq!(parts(&desk).len(), 4);
-    desk.run("commit plan -o out.parquet --gc").ok().says("removed 1 file of attempts that do not count");
-    assert_eq!(parts(&desk).len(), 3);
+    assert_eq!(parts(&desk).len(), 8);
+    desk.run("commit plan -o out.parquet --gc").ok().says("removed 2 files of attempts that do not count");
+    assert_eq!(parts(&desk).len(), 6);
     desk.run("commit plan -o out.parquet --gc").ok().says("removed 0 files");
 }
 
@@ -323,31 +336,31 @@ fn cells_of_csv_come_out_as_on_one_machine_or_not_at_all() {
     assert_eq!(rows::parquet_schema(shared.clone()), rows::parquet_schema(alone.clone()));
     assert_eq!(rows::parquet(shared), rows::parquet(alone));
 
-    let desk = runs(&[json!([{"price": 1.25}]), json!([{"price": "on request"}])]);
+    // Numbers that are text in another item keep their spelling.
+    let desk = runs(&[json!([{"price": 1.5}, {"price": "10.50"}]), json!([{"price": "on request"}])]);
     desk.of_runs(&["plan"], &["-o", "plan"]).ok();
     desk.run("work plan").ok();
-    desk.run("commit plan -o out.parquet")
-        .code(exit::USAGE)
-        .says("the column `price` has numbers in item")
-        .hints("--schema");
+    desk.run("commit plan -o shared.csv -o shared.parquet").ok();
+    desk.of_runs(&["pull"], &["-o", "alone.csv", "-o", "alone.parquet"]).ok();
+    assert_eq!(desk.place.read_text("shared.csv"), desk.place.read_text("alone.csv"));
+    let [shared, alone] = ["shared", "alone"].map(|name| rows::parquet(desk.place.read(&format!("{name}.parquet"))));
+    assert_eq!(shared, alone);
+    // Without the text of the rows it is gone.
+    desk.of_runs(&["plan"], &["-o", "columns", "--columns-only"]).ok();
+    desk.run("work columns").ok();
+    assert!(files(&desk.place.path("columns/parts")).iter().all(|name| name.ends_with(".parquet")));
+    desk.run("commit columns -o out.parquet").code(exit::USAGE).says("the column `price` has numbers in item");
     desk.place.write("text.json", r#"{"drawoff_schema":1,"fields":[{"name":"price","type":"text"}]}"#);
-    desk.of_runs(&["plan"], &["-o", "typed", "--schema", "text.json"]).ok();
+    desk.of_runs(&["plan"], &["-o", "typed", "--columns-only", "--schema", "text.json"]).ok();
     desk.run("work typed").ok();
     desk.run("commit typed -o out.parquet").ok();
-    let prices: Vec<Value> =
-        rows::parquet(desk.place.read("out.parquet")).into_iter().map(|row| row["price"].clone()).collect();
-    assert_eq!(prices, ["1.25", "on request"]);
+    assert_eq!(rows::parquet(desk.place.read("out.parquet")), alone);
 }
 
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_table_gets_the_rows_of_one_machine_and_a_second_commit_changes_nothing() {
-    // Members of objects have the types of their column in parts, and absent ones are null.
-    let without_objects = payloads().into_iter().map(|mut rows| {
-        rows.as_array_mut().unwrap().iter_mut().for_each(|row| drop(row.as_object_mut().unwrap().remove("o")));
-        rows
-    });
-    let desk = Desk::start(&[], &without_objects.collect::<Vec<_>>());
+    let desk = Desk::start(&[], &payloads());
     desk.of_runs(&["plan"], &["-o", "plan"]).ok();
     desk.run("work plan").ok();
     desk.run("commit plan -o sqlite:shared.db --into t").ok().says("loaded 5 rows into t");
@@ -356,7 +369,7 @@ fn a_table_gets_the_rows_of_one_machine_and_a_second_commit_changes_nothing() {
         let db = rusqlite::Connection::open(desk.place.path(file)).unwrap();
         let mut rows = db.prepare("SELECT * FROM t ORDER BY rowid").unwrap();
         let n = rows.column_count();
-        let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let read = rows
             .query_map([], |row| (0..n).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>());
         (names, read.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap())
@@ -388,6 +401,50 @@ fn items_without_rows_are_done_and_committed() {
     }
 }
 
+/// Parts of the same columns are not written anew: a directory gets their bytes, and its manifest lists them.
+#[test]
+fn parts_of_one_shape_become_the_files_of_a_directory() {
+    let desk = Desk::start(&[], &alike());
+    desk.of_runs(&["plan"], &["-o", "plan"]).ok();
+    desk.run("work plan").ok();
+    desk.run("commit plan -o out/").ok().says("3 files as the workers wrote them");
+    let digests = |directory: &str| {
+        let names = files(&desk.place.path(directory)).into_iter().filter(|name| name.ends_with(".parquet"));
+        names.map(|name| desk.place.read(&format!("{directory}/{name}"))).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(digests("out"), digests("plan/parts"));
+    let manifest: Value = serde_json::from_slice(&desk.place.read("out/_manifest.json")).unwrap();
+    assert_eq!((&manifest["rows"], manifest["files"].as_array().unwrap().len()), (&json!(6), 3));
+    assert!(desk.place.path("out/_SUCCESS").exists());
+    desk.of_runs(&["pull"], &["-o", "alone/"]).ok();
+    assert_eq!(rows_of_directory(&desk.place, "out"), rows_of_directory(&desk.place, "alone"));
+    // `pull` of the same runs replaces them, and the other way round.
+    desk.of_runs(&["pull"], &["-o", "out/"]).ok().says("replaced 3 files of the same sources");
+    std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+    desk.run("commit plan -o out/").ok().says("replaced 1 file of the same sources");
+    assert_eq!(rows_of_directory(&desk.place, "out").len(), 6);
+    // What asks for other files writes them.
+    for (flags, n) in [("--max-file-rows 4", 2), ("--codec snappy", 1), ("--partition-by name", 2)] {
+        std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+        let out = format!("other{n}{}", flags.len());
+        desk.run(&format!("commit plan -o {out}/ {flags}")).ok();
+        assert_eq!(
+            files(&desk.place.path(&out)).iter().filter(|name| name.ends_with(".parquet")).count(),
+            n,
+            "{flags}"
+        );
+        assert_eq!(rows_of_directory(&desk.place, &out).len(), 6, "{flags}");
+    }
+    // One that is damaged is not published, nor are the others.
+    let part = files(&desk.place.path("plan/parts")).into_iter().rfind(|name| name.ends_with(".parquet")).unwrap();
+    let mut bytes = desk.place.read(&format!("plan/parts/{part}"));
+    bytes[9] ^= 1;
+    desk.place.write(&format!("plan/parts/{part}"), bytes);
+    std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+    desk.run("commit plan -o damaged/").code(exit::BAD_DATA).says("other bytes than its receipt says");
+    assert!(!desk.place.path("damaged").exists());
+}
+
 /// The whole contract in a store: nothing of the plan is on a disk of the workers.
 #[cfg(feature = "object-store")]
 #[test]
@@ -416,7 +473,7 @@ fn a_plan_in_a_store_is_shared_by_workers_without_a_common_disk() {
     committer.run_line("commit s3://b/plans/nov/ -o s3://b/out/ --gc").ok().says("nothing was changed");
     let keys = store.keys();
     let of = |prefix: &str| keys.iter().filter(|key| key.starts_with(prefix)).count();
-    assert_eq!((of("plans/nov/parts/"), of("plans/nov/receipts/"), of("plans/nov/commit.json")), (3, 3, 1));
+    assert_eq!((of("plans/nov/parts/"), of("plans/nov/receipts/"), of("plans/nov/commit.json")), (6, 3, 1));
     let out = keys.iter().find(|key| key.starts_with("out/") && key.ends_with(".parquet")).unwrap();
     desk.of_runs(&["pull"], &["-o", "alone.parquet"]).ok();
     let alone = desk.place.read("alone.parquet");

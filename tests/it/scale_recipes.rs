@@ -1,5 +1,5 @@
 //! The recipes of `examples/scale`: docs/scale.md has them as they are, their exit codes are those of docs/exit-codes.md, and
-//! their commands do a plan on this machine. Slurm itself is for `.ci/full`.
+//! their commands do a plan on this machine. Slurm itself is for `.ci/full`: tests/scale.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::scale::{Desk, rows_of_directory};
 use crate::support::{Done, Place, exit, root, skip, tool};
 
-const NAMES: [&str; 4] = ["Makefile", "kubernetes-job.yaml", "parallel.sh", "slurm.sh"];
+const NAMES: [&str; 5] = ["Makefile", "kubernetes-job.yaml", "parallel.sh", "slurm.sh", "spark_work.py"];
 
 fn recipe(name: &str) -> String {
     std::fs::read_to_string(root().join("examples/scale").join(name)).unwrap()
@@ -118,6 +118,34 @@ fn a_task_of_slurm_is_queued_again_if_a_retry_helps() {
         recipe("slurm.sh").lines().find(|line| line.ends_with(')') && line.starts_with("14 | ")).unwrap().to_owned();
     let codes: Vec<i64> = line.trim_end_matches(')').split(" | ").map(|code| code.parse().unwrap()).collect();
     assert_eq!(codes, exit_codes("helps"));
+}
+
+/// The program of Spark, on Sail, which speaks the same protocol. Only `.ci/full` has it.
+#[test]
+fn the_program_of_spark_does_the_plan_on_sail() {
+    let program = recipe("spark_work.py");
+    let codes = program.split_once("TRANSIENT = (").unwrap().1.split_once(')').unwrap().0;
+    let codes: Vec<i64> = codes.split(", ").map(|code| code.parse().unwrap()).collect();
+    assert_eq!(codes, exit_codes("helps"));
+    if std::env::var_os("DRAWOFF_TEST_READERS_PYTHON").is_none() {
+        return;
+    }
+    let Some(python) = tool("DRAWOFF_TEST_READERS_PYTHON") else { return };
+    let desk = desk(5);
+    desk.place.write("spark_work.py", program);
+    let start = |plan: &str, target: &str| {
+        let mut command = desk.place.program(&python);
+        command.arg(root().join("tests/it/support/sail_program.py")).args(["spark_work.py", plan, "-o", target]);
+        command.env("PYTHONWARNINGS", "ignore");
+        Done::of(command)
+    };
+    start("plan", "out/").ok();
+    assert_eq!(numbers(&desk.place, "out"), (0..10).collect::<Vec<_>>());
+    // Everything is done: it only commits, and that changes nothing.
+    start("plan", "out/").ok().says("nothing was changed");
+    desk.of_runs(&["plan"], &["-o", "bad", "--with", "m = cast('x' as int)"]).ok();
+    start("bad", "bad.parquet").code(1).says("failed with exit code 4");
+    assert!(!desk.place.path("bad.parquet").exists());
 }
 
 /// The Job, taken apart by a parser of YAML: its command is run once for each index, without a container.

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::{MARKED_KEY, Place, Service, block_on, wait_for};
+use crate::support::{MARKED_KEY, Place, Service, block_on, plans, wait_for};
 
 /// Rows of a payload of some 32 MiB, each some 1 KiB.
 const ROWS: usize = 32 << 10;
@@ -20,13 +20,14 @@ fn create(service: &Service) -> String {
     made["id"].as_str().unwrap().to_owned()
 }
 
-/// Starts a run whose payload is sent in pieces, and returns its id.
-fn start_in_pieces(url: &str, workflow: &str) -> String {
+/// Starts a run whose payload, of one row more than `rows`, is sent in pieces, and returns its id.
+fn start_in_pieces(url: &str, workflow: &str, rows: usize) -> String {
     let row = format!("{{\"n\": 1.50, \"text\": \"{}\"}}", "x".repeat(1000));
-    let piece = format!("{row},").repeat(ROWS / 64);
+    let piece = format!("{row},").repeat(512);
+    let pieces = rows / 512;
     let head = "{\"webhook_payload\": [";
     let tail = format!("{row}]}}");
-    let length = head.len() + 64 * piece.len() + tail.len();
+    let length = head.len() + pieces * piece.len() + tail.len();
     let address = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
@@ -35,7 +36,7 @@ fn start_in_pieces(url: &str, workflow: &str) -> String {
          content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{head}"
     )
     .unwrap();
-    for _ in 0..64 {
+    for _ in 0..pieces {
         stream.write_all(piece.as_bytes()).unwrap();
     }
     stream.write_all(tail.as_bytes()).unwrap();
@@ -55,7 +56,7 @@ fn payloads_are_received_within_bounded_memory() {
     let before = service.peak_memory_bytes();
     let (url, workflow) = (&service.url, &workflow);
     let runs: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3).map(|_| scope.spawn(move || start_in_pieces(url, workflow))).collect();
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(move || start_in_pieces(url, workflow, ROWS))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let grown = service.peak_memory_bytes().saturating_sub(before) >> 20;
@@ -82,6 +83,23 @@ fn payloads_are_received_within_bounded_memory() {
     let tmp = place.path("data/tmp");
     wait_for("the temporary file to go", || Some(()).filter(|()| std::fs::read_dir(&tmp).unwrap().count() == 0));
     assert_eq!(service.call("GET", "/workflows/runs", None).1.as_array().unwrap().len(), before);
+}
+
+/// A payload of a gigabyte, or the first tenth of it without `DRAWOFF_TEST_ALL`.
+#[test]
+fn a_gigabyte_of_payload_is_received_within_bounded_memory() {
+    let rows = 512 * plans::count(2 << 10) as usize;
+    let place = Place::new();
+    let service = Service::start(&place, "data", &["--fault", "rows-per-second=1"]);
+    let workflow = create(&service);
+    let before = service.peak_memory_bytes();
+    let run = start_in_pieces(&service.url, &workflow, rows);
+    let grown = service.peak_memory_bytes().saturating_sub(before) >> 20;
+    assert!(grown < 48, "{grown} MiB for a payload of {} MiB", rows >> 10);
+    let input = place.path("data/runs").join(&run).join("input.ndjson");
+    let size = std::fs::metadata(input).unwrap().len();
+    assert_eq!(size, (rows as u64 + 1) * (r#"{"n":1.50,"text":""}"#.len() as u64 + 1001));
+    service.call("POST", &format!("/workflows/cancel?job_id={run}"), None);
 }
 
 #[test]

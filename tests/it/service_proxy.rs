@@ -385,7 +385,7 @@ fn redirects_lead_to_this_service() {
         let request = reqwest::Client::new().head(format!("{}/new", proxy.url)).header("x-api-key", MARKED_KEY);
         request.send().await.unwrap()
     });
-    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"27".parse().unwrap()));
+    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"26".parse().unwrap()));
     assert_eq!(proxy.stop(), exit::SUCCESS);
     drop((hosted, store));
     let all = recorded(&place, "pairs").into_iter().map(|(_, text)| text).collect::<String>();

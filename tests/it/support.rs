@@ -352,6 +352,13 @@ impl Done {
         rows::ndjson(self.text().as_bytes())
     }
 
+    /// Checks that standard error is empty.
+    #[track_caller]
+    pub fn silent(self) -> Self {
+        assert!(self.stderr.is_empty(), "standard error should be empty\n{}", self.all());
+        self
+    }
+
     /// Checks that standard output is empty: it is for data only.
     #[track_caller]
     pub fn quiet(self) -> Self {

@@ -324,7 +324,7 @@ def test_several_threads_take_batches_of_one_reader(tmp_path: Path) -> None:
 
 def test_a_table_that_json_cannot_hold_is_an_error_of_the_table() -> None:
     definition = TESTDATA / "workflows/qualify-companies.json"
-    for frame in (polars.DataFrame({"domain": ["a"], "x": [float("nan")]}), polars.DataFrame({"x": [b"bytes"]})):
-        with pytest.raises(drawoff.BadDataError, match="cannot send the table: .*column `x`") as caught:
-            drawoff.run(definition, input=frame, local=True)
-        assert "--" not in (caught.value.hint or "")
+    frame = polars.DataFrame({"domain": ["a"], "x": [float("nan")]})
+    with pytest.raises(drawoff.BadDataError, match="cannot send the table: .*column `x`") as caught:
+        drawoff.run(definition, input=frame, local=True)
+    assert "--" not in (caught.value.hint or "")

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::plan_settings;
 use super::work::now;
+use super::{commit_records, plan_settings};
 use crate::cli::args::PipelineArgs;
 use crate::cli::context::Context;
 use crate::cli::dialect::InputDialect;
@@ -14,13 +14,17 @@ use crate::cli::exit::Exit;
 use crate::cli::plan_place::PlanPlace;
 use crate::cli::report::{OutputReport, already_loaded};
 use crate::cli::scale_args::CommitArgs;
+use crate::cli::settings::Origin;
 use crate::cli::store_checks::check_stores;
 use crate::cli::test_stop::{StopPlace, stop_at};
 use crate::cli::{engine, output_checks, outputs, tables};
 use crate::client::ResultFormat;
 use crate::column::{Fixed, Schema, Type, TypeMerge};
-use crate::pipeline::{ExecutionPlan, Output, TypedPart, columns_after};
-use crate::scale::{CommitRecord, Plan, PlanStore, Receipt, ScaleError};
+use crate::format::{OutputFormat, ParquetOptions};
+use crate::pipeline::{
+    Control, Directory, ExecutionPlan, Output, ReadyFile, Report, Target, TypedPart, columns_after, publish_ready_files,
+};
+use crate::scale::{CommitRecord, Part, Plan, PlanStore, Receipt, ScaleError};
 use crate::source::Source;
 use crate::text::{counted, escape_for_terminal, human_bytes};
 
@@ -45,7 +49,8 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
     }
     output_checks::check(&pipeline_args, &outputs, &[])?;
     let receipts = receipts(context, &place, &plan).await?;
-    let columns = columns_of_all(&place, &plan, &receipts)?;
+    let reads_records = reads_records(&plan, &outputs)?;
+    let columns = columns_of_all(&place, &plan, &receipts, reads_records)?;
     check_stores(context, &outputs).await?;
     tables::show_notes(context, &outputs);
     let sets = plan.items.iter().map(|item| outputs::set_of_run(&item.source.run_id, item.source.block));
@@ -58,13 +63,24 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
         // A commit that was killed before it could record itself.
         Some(loaded) => already_loaded(context, args.report, &outputs, &loaded),
         None => {
-            let sources = sources(&place, &receipts, &columns)?;
+            let sources = match reads_records {
+                true => commit_records::sources(&place, &plan, &receipts)?,
+                false => sources(&place, &receipts, &columns),
+            };
+            let is_empty = sources.is_empty();
+            let sources = if is_empty { vec![TypedPart::none(&columns.0)] } else { sources };
             let mut execution = execution(context, &pipeline_args, &plan, sources, outputs.clone())?;
+            if reads_records && !is_empty {
+                commit_records::complete(&mut execution, &plan, &receipts, &columns.0)?;
+            }
             execution.on_bad_record = plan_settings::on_bad_record(&plan.settings);
             let name = outputs::target_names(&outputs);
             context.set_restart(&name);
             stop_at(StopPlace::BeforeCommit);
-            let report = engine::execute(context, execution, "committing", None, Vec::new(), |_, _| {}).await;
+            let report = match as_they_are(context, &args, &outputs, &columns, rows > 0) {
+                Some(directory) => copy_parts(context, directory, &place, &receipts, &columns.0).await,
+                None => engine::execute(context, execution, "committing", None, Vec::new(), |_, _| {}).await,
+            };
             let report = match report {
                 Ok(report) => report,
                 Err(failure) => {
@@ -180,6 +196,7 @@ fn columns_of_all(
     place: &PlanPlace,
     plan: &Plan,
     receipts: &[Receipt],
+    reads_records: bool,
 ) -> Result<(Arc<Schema>, Vec<Arc<Schema>>), Failure> {
     let is_csv = plan_settings::format(&plan.settings)? == ResultFormat::Csv;
     let merge = if is_csv { TypeMerge::Text } else { TypeMerge::Json };
@@ -195,7 +212,7 @@ fn columns_of_all(
     }
     require_seen(receipts)?;
     order_as_after_steps(&mut all, plan, receipts, merge)?;
-    if is_csv {
+    if is_csv && !reads_records {
         for (columns, receipt) in each.iter().zip(receipts) {
             let loses = |field: &&crate::column::Field| {
                 let of_all = all.fields.iter().find(|other| other.name == field.name);
@@ -248,12 +265,16 @@ fn order_as_after_steps(all: &mut Schema, plan: &Plan, receipts: &[Receipt], mer
     Ok(())
 }
 
-/// Returns the parts as sources, in the order of their rows; at least one.
-fn sources(
-    place: &PlanPlace,
-    receipts: &[Receipt],
-    (all, each): &(Arc<Schema>, Vec<Arc<Schema>>),
-) -> Result<Vec<Source>, Failure> {
+/// Returns true if the rows are read as text, from which the commit takes types as one machine does: for targets that have
+/// values as text, and for cells of CSV.
+fn reads_records(plan: &Plan, outputs: &[Output]) -> Result<bool, Failure> {
+    let is_csv = plan_settings::format(&plan.settings)? == ResultFormat::Csv;
+    let are_columns = |output: &Output| matches!(output.format, OutputFormat::Parquet(_) | OutputFormat::Arrow(_));
+    Ok(plan.settings.keeps_records && (is_csv || !outputs.iter().all(are_columns)))
+}
+
+/// Returns the parts as sources, in the order of their rows.
+fn sources(place: &PlanPlace, receipts: &[Receipt], (all, each): &(Arc<Schema>, Vec<Arc<Schema>>)) -> Vec<Source> {
     let parts = receipts.iter().zip(each).flat_map(|(receipt, columns)| {
         receipt.parts.iter().map(move |part| {
             let (store, own) = (Arc::clone(&place.0), part.clone());
@@ -267,11 +288,54 @@ fn sources(
             typed.into_source()
         })
     });
-    let mut sources: Vec<Source> = parts.collect();
-    if sources.is_empty() {
-        sources.push(TypedPart::none(all));
-    }
-    Ok(sources)
+    parts.collect()
+}
+
+/// Returns the directory that gets the parts as the workers wrote them: the only output, as Parquet without a division of its
+/// own, if all parts have the same columns. `None` if rows have to be written anew.
+fn as_they_are<'a>(
+    context: &Context,
+    args: &CommitArgs,
+    outputs: &'a [Output],
+    (all, each): &(Arc<Schema>, Vec<Arc<Schema>>),
+    has_rows: bool,
+) -> Option<&'a Directory> {
+    let [Output { format: OutputFormat::Parquet(_), target: Target::Directory(directory), .. }] = outputs else {
+        return None;
+    };
+    let is_alike = |columns: &Schema| {
+        let pairs = columns.fields.iter().zip(&all.fields);
+        columns.fields.len() == all.fields.len()
+            && pairs.into_iter().all(|(a, b)| a.name == b.name && a.ty.is_like(&b.ty))
+    };
+    let is_plain =
+        args.sink.directory_flag().is_none() && args.sink.sort_hint.is_empty() && !directory.leaves_out_empty;
+    // The codec of workers is their own.
+    let has_codec = matches!(context.settings.codec.origin, Origin::Flag(_));
+    // Without a row, a file with the columns is written.
+    (is_plain && !has_codec && has_rows && each.iter().all(|columns| is_alike(columns))).then_some(directory)
+}
+
+/// Copies the parts into a directory, where they appear together.
+async fn copy_parts(
+    context: &Context,
+    directory: &Directory,
+    place: &PlanPlace,
+    receipts: &[Receipt],
+    columns: &Schema,
+) -> Result<Report, Failure> {
+    let parts: Vec<Part> = receipts.iter().flat_map(|receipt| receipt.parts.clone()).collect();
+    let total = parts.iter().map(|part| part.bytes).sum();
+    let ready = parts.into_iter().map(|part| {
+        let (store, own) = (Arc::clone(&place.0), part.clone());
+        let name = format!("{}/{}", place.name().trim_end_matches('/'), part.name);
+        let open = Box::new(move || store.open_part(&own));
+        ReadyFile { open, name, rows: part.rows, bytes: part.bytes, sha256: part.sha256 }
+    });
+    let (ready, directory, columns) = (ready.collect(), directory.clone(), columns.clone());
+    let extension = OutputFormat::Parquet(ParquetOptions::default()).extension();
+    let work = move |control: &Control| publish_ready_files(&directory, ready, extension, columns, control);
+    engine::run_blocking(context, "committing", Some(total), Vec::new(), |_, _| {}, work).await
 }
 
 /// Builds the plan of the engine.

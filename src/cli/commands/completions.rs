@@ -20,8 +20,77 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
 fn script(shell: Shell, mut command: clap::Command) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "drawoff", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    with_values(shell, String::from_utf8_lossy(&script).into_owned())
 }
+
+/// Asks drawoff itself for names of workflows and ids of runs; all else is completed by the script of the library.
+fn with_values(shell: Shell, script: String) -> String {
+    match shell {
+        Shell::Bash => script + BASH_VALUES,
+        // The function that zsh calls has the name of the file.
+        Shell::Zsh => {
+            let flags = script.replacen("\n_drawoff() {\n", "\n_drawoff_flags() {\n", 1);
+            let end = flags.rfind("\nif [ \"$funcstack[1]\"").unwrap_or(flags.len());
+            format!("{}{ZSH_VALUES}{}", &flags[..end], &flags[end..])
+        }
+        Shell::Fish => script + FISH_VALUES,
+        _ => script,
+    }
+}
+
+/// bash quotes what it takes for names of files.
+const BASH_VALUES: &str = r#"
+_drawoff_values() {
+    local line kind="" values=()
+    while IFS= read -r line; do
+        if [[ -z $kind ]]; then kind=$line; else values+=("${line%%$'\t'*}"); fi
+    done < <(command "${COMP_WORDS[0]}" complete-values -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    if [[ -z $kind ]]; then
+        _drawoff "$@"
+        return
+    fi
+    COMPREPLY=("${values[@]}")
+    if [[ $kind == *files ]]; then
+        while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
+    fi
+    compopt -o filenames 2>/dev/null
+}
+
+if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
+    complete -F _drawoff_values -o nosort -o bashdefault -o default drawoff
+else
+    complete -F _drawoff_values -o bashdefault -o default drawoff
+fi
+"#;
+
+const ZSH_VALUES: &str = r#"
+_drawoff() {
+    local line kind ret=1
+    local -a lines values shown
+    lines=("${(@f)$(command ${words[1]} complete-values -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    kind=${lines[1]}
+    if [[ -z $kind ]]; then
+        _drawoff_flags "$@"
+        return
+    fi
+    [[ $PREFIX == --*=* ]] && compset -P '*='
+    for line in "${(@)lines[2,-1]}"; do
+        values+=("${line%%$'\t'*}")
+        shown+=("${line/$'\t'/  }")
+    done
+    (( $#values )) && compadd -V values -l -d shown -a values && ret=0
+    [[ $kind == *files ]] && _files && ret=0
+    return ret
+}
+"#;
+
+const FISH_VALUES: &str = r#"
+function __drawoff_values
+    set -l words (commandline -opc)
+    command $words[1] complete-values -- $words[2..-1] (commandline -ct | string collect --allow-empty) 2>/dev/null | tail -n +2
+end
+complete -c drawoff -k -a '(__drawoff_values)'
+"#;
 
 /// Copies `command` without its hidden flags, which the scripts would offer otherwise. clap cannot remove an argument,
 /// so everything that scripts show is copied. Names are leaked, because clap keeps them for the life of the process.

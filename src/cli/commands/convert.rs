@@ -8,7 +8,7 @@ use crate::cli::args::ConvertArgs;
 use crate::cli::choices::SchemaFromArg;
 use crate::cli::context::Context;
 use crate::cli::copy_into::copy_into;
-use crate::cli::error::{Error, Failure};
+use crate::cli::error::{Correction, Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::report::{OutputReport, already_loaded};
 use crate::cli::store_checks::check_stores;
@@ -98,5 +98,6 @@ fn misplaced_output(args: &ConvertArgs, failure: Failure) -> Failure {
     let words = ["drawoff".to_owned(), "convert".to_owned()].into_iter();
     let words = words.chain(before.iter().map(|path| path.display().to_string()));
     let words = words.chain(["-o".to_owned(), last.display().to_string()]);
-    failure.with_hint(format!("an output follows `-o`: `{}`", shell::joined(words)))
+    let failure = failure.with_hint(format!("an output follows `-o`: `{}`", shell::joined(words)));
+    failure.with_correction(Correction::IsOutput(last.display().to_string()))
 }

@@ -11,10 +11,11 @@ use crate::cli::choices::ListFormat;
 use crate::cli::context::{Context, require_valid_proxy};
 use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
+use crate::cli::print::Screen;
 use crate::cli::settings::Setting;
 use crate::cli::table;
 use crate::client::{self, Client, RunFilter};
-use crate::net::Kind;
+use crate::net::{Kind, ProxyVariable, proxy_of};
 use crate::sink::check_can_create_file;
 use crate::text::{human_bytes, human_duration};
 
@@ -88,7 +89,25 @@ pub(crate) async fn doctor(context: &Context, format: ListFormat) -> Result<Exit
     checks.push(directory("outputs", Path::new("."), "write to another directory with `-o DIR/FILE`"));
     checks.push(pipes());
     checks.push(open_files());
-    table::write_list(format, &checks, &["STATE", "CHECK", "FOUND"], |check| {
+    let wrong = print_checks(&context.screen, &checks, format)?;
+    Ok(wrong.map_or(Exit::Success, |check| check.exit))
+}
+
+/// Prints the checks of a command whose settings cannot be resolved: that of the configuration, and all others as skipped.
+pub(crate) fn doctor_without_settings(screen: &Screen, failure: Failure, format: ListFormat) -> Result<Exit, Failure> {
+    let hint = "correct it, or use another file with `--config FILE`";
+    let wrong = Check::wrong("configuration", &failure.or_hint(|| Some(hint.to_owned())));
+    let others = ["key", "endpoint", "certificates", "clock", "state directory", "temporary files", "outputs", "pipes"];
+    let others = others.into_iter().chain(["open files"]);
+    let mut checks = vec![wrong];
+    checks.extend(others.map(|check| Check::new(check, State::Skipped, "not checked")));
+    let wrong = print_checks(screen, &checks, format)?;
+    Ok(wrong.map_or(Exit::Success, |check| check.exit))
+}
+
+/// Prints the checks with what to do, and returns the first that is wrong.
+fn print_checks<'a>(screen: &Screen, checks: &'a [Check], format: ListFormat) -> Result<Option<&'a Check>, Failure> {
+    table::write_list(format, checks, &["STATE", "CHECK", "FOUND"], |check| {
         let state = match check.state {
             State::Ok => "ok",
             State::Skipped => "-",
@@ -100,16 +119,16 @@ pub(crate) async fn doctor(context: &Context, format: ListFormat) -> Result<Exit
     if format == ListFormat::Table {
         for check in checks.iter().filter(|check| matches!(check.state, State::Doubtful | State::Wrong)) {
             if let Some(hint) = &check.hint {
-                context.screen.always(&format!("{}: {hint}", check.check));
+                screen.always(&format!("{}: {hint}", check.check));
             }
         }
     }
     let wrong = checks.iter().find(|check| check.state == State::Wrong);
-    context.screen.note(match wrong {
+    screen.note(match wrong {
         Some(_) => "something is wrong",
         None => "nothing is wrong",
     });
-    Ok(wrong.map_or(Exit::Success, |check| check.exit))
+    Ok(wrong)
 }
 
 fn configuration(context: &Context) -> Check {
@@ -147,9 +166,7 @@ async fn api(context: &Context) -> Vec<Check> {
         return all(Check::wrong("endpoint", &failure));
     }
     let Ok(Some(key)) = context.settings.load_key() else {
-        return all(reachable(endpoint).await.unwrap_or_else(|| {
-            Check::new("endpoint", State::Ok, format!("{named} can be reached; it was asked nothing without a key"))
-        }));
+        return all(reachable(endpoint, &named).await);
     };
     if context.sends_key_unencrypted() {
         let failure = context.client().err();
@@ -167,7 +184,7 @@ async fn api(context: &Context) -> Vec<Check> {
         Err(_) => all(Check {
             exit: Exit::Unreachable,
             ..Check::new("endpoint", State::Wrong, format!("{named}: no answer within {}", human_duration(MAX_WAIT)))
-                .hint("check the network and the URL; behind a proxy set HTTPS_PROXY")
+                .hint(network_hint(proxy_in_environment(endpoint).as_ref()))
         }),
         Ok(Ok(_)) => {
             vec![
@@ -182,11 +199,16 @@ async fn api(context: &Context) -> Vec<Check> {
                 error.kind(),
                 Kind::KeyRefused | Kind::NotFound | Kind::Forbidden | Kind::Refused | Kind::RateLimited | Kind::ServerFault
             ));
+            let is_unreachable = matches!(&error, client::Error::Net(error) if error.kind() == Kind::Unreachable);
             let failure = Failure::from(Error::Client(error));
+            let failure = match is_unreachable {
+                true => failure.with_hint(network_hint(proxy_in_environment(endpoint).as_ref())),
+                false => failure,
+            };
             match (is_certificate, answered) {
                 (true, _) => vec![
                     Check::new("endpoint", State::Ok, format!("{named} can be reached")),
-                    Check::wrong("certificates", &failure),
+                    Check::wrong("certificates", &failure.or_hint(|| Some(CERTIFICATE_HINT.to_owned()))),
                     Check::new("clock", State::Skipped, "not checked; a wrong clock makes certificates invalid, too"),
                 ],
                 (_, true) => vec![Check::wrong("endpoint", &failure), certificates(State::Ok), clock(&client)],
@@ -196,21 +218,56 @@ async fn api(context: &Context) -> Vec<Check> {
     }
 }
 
-/// Opens a connection to the endpoint; `None` if that works.
-async fn reachable(endpoint: &url::Url) -> Option<Check> {
-    let (Some(host), Some(port)) = (endpoint.host_str(), endpoint.port_or_known_default()) else { return None };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let connect = tokio::time::timeout(MAX_WAIT, tokio::net::TcpStream::connect((host, port))).await;
-    let cause = match connect {
-        Ok(Ok(_)) => return None,
-        Ok(Err(cause)) => cause.to_string(),
-        Err(_) => format!("no connection within {}", human_duration(MAX_WAIT)),
+/// The hint for a certificate whose problem implies none.
+const CERTIFICATE_HINT: &str = "check the name in the URL and the clock; for a server with a CA of its own set SSL_CERT_FILE \
+                                to a file of CA certificates that includes it";
+
+/// Returns the proxy that requests to the endpoint go through.
+fn proxy_in_environment(endpoint: &url::Url) -> Option<ProxyVariable> {
+    proxy_of(endpoint, |name| std::env::var(name).ok())
+}
+
+/// Returns the hint for an endpoint that cannot be reached.
+fn network_hint(proxy: Option<&ProxyVariable>) -> String {
+    let url = "check the network, and the URL: `drawoff config show` says where it is set";
+    match proxy {
+        Some(proxy) => format!("{url}; requests go through the proxy of {}: check that, too", proxy.name),
+        None => format!("{url}; behind a proxy set HTTPS_PROXY"),
+    }
+}
+
+/// Opens a connection to the endpoint, or to the proxy before it. Without a key nothing is asked.
+async fn reachable(endpoint: &url::Url, named: &str) -> Check {
+    let proxy = proxy_in_environment(endpoint);
+    let (host, port) = match &proxy {
+        Some(proxy) => (proxy.host.clone(), proxy.port),
+        None => match (endpoint.host_str(), endpoint.port_or_known_default()) {
+            (Some(host), Some(port)) => (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port),
+            _ => return Check::new("endpoint", State::Skipped, format!("{named} has no host")),
+        },
     };
-    let wrong = Check::new("endpoint", State::Wrong, format!("{endpoint} cannot be reached: {cause}"));
-    Some(Check {
-        exit: Exit::Unreachable,
-        ..wrong.hint("check the network and the URL; behind a proxy set HTTPS_PROXY")
-    })
+    let connect = tokio::time::timeout(MAX_WAIT, tokio::net::TcpStream::connect((host, port))).await;
+    let cause = match (connect, &proxy) {
+        (Ok(Ok(_)), None) => {
+            return Check::new(
+                "endpoint",
+                State::Ok,
+                format!("{named} can be reached; it was asked nothing without a key"),
+            );
+        }
+        (Ok(Ok(_)), Some(proxy)) => {
+            let found = format!("the proxy of {} can be reached; {named} was asked nothing without a key", proxy.name);
+            return Check::new("endpoint", State::Ok, found);
+        }
+        (Ok(Err(cause)), _) => cause.to_string(),
+        (Err(_), _) => format!("no connection within {}", human_duration(MAX_WAIT)),
+    };
+    let what = match &proxy {
+        Some(proxy) => format!("the proxy of {}, before {endpoint},", proxy.name),
+        None => endpoint.to_string(),
+    };
+    let wrong = Check::new("endpoint", State::Wrong, format!("{what} cannot be reached: {cause}"));
+    Check { exit: Exit::Unreachable, ..wrong.hint(network_hint(proxy.as_ref())) }
 }
 
 /// Compares the clock with that of the API, which its last response named.

@@ -27,7 +27,7 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     let declared = args.workflow.as_deref().map(declared_by).transpose()?;
     let opened = sources::open(context, &args.sources, &dialect).await?;
     let (from, policy) = (SchemaFrom::Sample, SchemaPolicy::Evolve);
-    let choice = SchemaSource { declared, enforced, extra_column: None, from, policy, is_part: false };
+    let choice = SchemaSource { declared, enforced, from, policy, ..SchemaSource::default() };
     let (limits, sources) = (context.settings.limits(), opened.sources);
     let work = move |control: &Control| explain_steps(sources, steps, tables, &choice, &limits, control);
     let explained =

@@ -57,6 +57,7 @@ pub(crate) async fn head(context: &Context, args: HeadArgs) -> Result<Exit, Fail
 /// Says how many rows are shown, and `rest` if there may be more.
 pub(super) fn rows_note(first: &FirstRows, rest: &str) -> String {
     match (first.grid.rows.len() as u64, first.may_have_more) {
+        (0, true) => format!("no row is shown; {rest}"),
         (1, true) => format!("the first row; {rest}"),
         (n, true) => format!("the first {}; {rest}", counted(n, "row")),
         (0, false) => "no rows".to_owned(),
@@ -79,7 +80,11 @@ pub(super) fn look_plan(
         schema: SchemaSource { declared, ..SchemaSource::default() },
         on_bad_record: look.on_bad_record,
         lossy_utf8: look.lossy_utf8,
-        limits: Limits { max_columns: look.max_columns.unwrap_or(limits.max_columns), ..limits },
+        limits: Limits {
+            max_columns: look.max_columns.unwrap_or(limits.max_columns),
+            max_record_bytes: look.max_record_bytes.map_or(limits.max_record_bytes, |bytes| bytes as usize),
+            ..limits
+        },
         ..ExecutionPlan::reading(Vec::new())
     })
 }

@@ -3,6 +3,8 @@
 
 pub(super) mod bulk;
 pub(super) mod commit;
+mod commit_records;
+pub(super) mod complete_values;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod convert;

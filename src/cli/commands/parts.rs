@@ -679,13 +679,16 @@ async fn dry_run(
     while let Some((part, input)) = next {
         parts += 1;
         rows += part.rows;
-        let mut line = format!(
-            "part {parts}: rows {} to {}, {}, {}",
-            part.first_row + u64::from(part.rows > 0),
-            part.first_row + part.rows,
-            counted(part.rows, "row"),
-            human_bytes(part.bytes)
-        );
+        let mut line = match part.rows {
+            0 => format!("part {parts}: no rows"),
+            rows => format!(
+                "part {parts}: rows {} to {}, {}, {}",
+                part.first_row + 1,
+                part.first_row + rows,
+                counted(rows, "row"),
+                human_bytes(part.bytes)
+            ),
+        };
         if let Some(state) = state {
             let work = request.start_request(&input, StartName::Work).identity(context, client, Some(&input)).await?;
             if parts == 1 && !request.new_run {

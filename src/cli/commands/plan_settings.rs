@@ -16,8 +16,8 @@ use crate::cli::sinks::{OutputArgs, SinkArgs};
 use crate::cli::steps::StepArgs;
 use crate::client::ResultFormat;
 use crate::column::Schema;
-use crate::format::schema_file;
-use crate::pipeline::{ExecutionPlan, OnBadRecord, SchemaSource, check_steps};
+use crate::format::{Compression, CsvOptions, OutputFormat, ParquetCodec, ParquetOptions, schema_file};
+use crate::pipeline::{ExecutionPlan, OnBadRecord, Output, SchemaSource, Target, check_steps};
 use crate::scale::PlanSettings;
 use crate::transform::Step;
 
@@ -77,6 +77,7 @@ pub(super) fn settings(
         lossy_utf8: args.lossy_utf8,
         schema: args.schema.as_deref().map(read).transpose()?,
         schema_policy: policy_word(args.schema_policy).to_owned(),
+        keeps_records: !args.columns_only,
         declared: PlanSettings::declared_form(declared),
         max_record_bytes: context.settings.max_record_bytes.value,
         max_columns: context.settings.max_columns.value,
@@ -139,6 +140,27 @@ pub(super) fn worker_args(settings: &PlanSettings) -> Result<PipelineArgs, Failu
         ..bare_args(OutputArgs::default())
     })
 }
+
+/// Returns the outputs of a worker in their order: columns, and text if the plan keeps records. The names are those of files of
+/// an attempt.
+pub(super) fn part_outputs(
+    settings: &PlanSettings,
+    codec: ParquetCodec,
+) -> Result<Vec<(&'static str, Output)>, Failure> {
+    let output = |format, compression| Output { format, compression, target: Target::Stdout };
+    let parquet = output(OutputFormat::Parquet(ParquetOptions { codec }), Compression::None);
+    let mut outputs = vec![(PART_FILE, parquet)];
+    if settings.keeps_records {
+        outputs.push(match format(settings)? {
+            ResultFormat::Csv => ("0001.csv.zst", output(OutputFormat::Csv(CsvOptions::default()), Compression::Zstd)),
+            _ => ("0001.ndjson.zst", output(OutputFormat::Ndjson, Compression::Zstd)),
+        });
+    }
+    Ok(outputs)
+}
+
+/// File of the rows of an attempt, as columns.
+const PART_FILE: &str = "0001.parquet";
 
 /// Adds what the flags of a worker do not have to its execution plan: schemas and limits.
 pub(super) fn complete(plan: &mut ExecutionPlan, settings: &PlanSettings) -> Result<(), Failure> {

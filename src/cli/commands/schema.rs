@@ -13,6 +13,7 @@ use crate::cli::error::{Error, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::outputs::read_schema_file;
 use crate::cli::run_source::open_sources_or_run;
+use crate::cli::shell::shell_quoted;
 use crate::cli::{engine, table, tables};
 use crate::client::{Definition, declared_types};
 use crate::column::Schema;
@@ -47,10 +48,20 @@ pub(crate) async fn schema(context: &Context, args: SchemaArgs) -> Result<Exit, 
     };
     let choice =
         SchemaSource { declared, enforced, from, policy: args.schema_policy.into(), ..SchemaSource::default() };
-    let (limits, sources) = (context.settings.limits(), opened.sources);
+    let (limits, mut sources) = (context.settings.limits(), opened.sources);
+    // Types do not depend on them.
+    sources.iter_mut().for_each(|source| source.keeps_not_finite = true);
     let work = move |control: &Control| describe_schema(sources, &choice, &limits, control);
     let described =
-        engine::run_blocking(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await?;
+        engine::run_blocking(context, "reading", opened.total_bytes, opened.stoppers, |_, _| {}, work).await;
+    let described = described.map_err(|failure| match failure.unusable_column() {
+        // `schema` reads every column.
+        Some(column) => failure.with_hint(format!(
+            "see the other columns with `drawoff explain {} --drop {column}`",
+            shell_quoted(&args.sources.first().map(|source| source.to_string_lossy()).unwrap_or_default())
+        )),
+        None => failure,
+    })?;
     match args.format {
         SchemaFormat::Table => table::write_data(&text_table(&described))?,
         SchemaFormat::Json => table::write_data(&schema_file::write(&described.schema, &mut |path, members| {

@@ -77,5 +77,11 @@ fn write_page(path: &Path, page: &str) -> Result<(), Failure> {
         sink.write_all(page.as_bytes())?;
         sink.commit()
     });
-    written.map_err(|cause| Error::Write { path: path.to_owned(), cause }.into())
+    written.map_err(|cause| {
+        let failure = Failure::from(Error::Write { path: path.to_owned(), cause });
+        match failure.exit() {
+            Exit::DiskFull => failure.with_hint("free some space, or write the page elsewhere with `--html FILE`"),
+            _ => failure,
+        }
+    })
 }

@@ -16,15 +16,11 @@ use crate::cli::plan_place::PlanPlace;
 use crate::cli::scale_args::WorkArgs;
 use crate::cli::test_stop::{StopPlace, stop_at, stopping_in_part};
 use crate::client::{self, BlockSelection, Client, ResultFormat, Results, result_source};
-use crate::format::{Compression, OutputFormat, ParquetOptions};
 use crate::pipeline::{self, Output, Report, Target};
 use crate::scale::{FailedAttempt, Plan, PlanStore, Receipt, ScaleError, WorkItem, new_attempt};
 use crate::sink::TemporaryDirectory;
 use crate::source::{Input, Source};
 use crate::text::{counted, escape_for_terminal, human_count};
-
-/// File of the rows of an attempt.
-const PART_FILE: &str = "0001.parquet";
 
 /// File of the rejected records of an attempt.
 const REJECTS_FILE: &str = "rejects.ndjson";
@@ -146,7 +142,7 @@ struct AttemptFiles {
 
 impl AttemptFiles {
     fn create(store: &PlanStore, item: &str, attempt: &str) -> Result<Self, ScaleError> {
-        let name = PlanStore::part_name(item, attempt, PART_FILE);
+        let name = PlanStore::part_name(item, attempt, REJECTS_FILE);
         let failed = |cause| ScaleError::Write { plan: store.name().to_owned(), file: name.clone(), cause };
         match store.local_path(&name) {
             Some(path) => {
@@ -217,6 +213,7 @@ impl Worker<'_> {
             item: item.item.clone(),
             attempt: attempt.to_owned(),
             parts: Vec::new(),
+            records: Vec::new(),
             columns: columns.ok_or_else(|| Error::Bug("a part has a type without a written form".into()))?,
             input_columns: Receipt::columns_form(&report.input_schema),
             unseen_columns: report.unseen_columns.clone(),
@@ -229,16 +226,23 @@ impl Worker<'_> {
             finished_at: now(),
             drawoff: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let (part, rejects) = (files.path(PART_FILE), files.path(REJECTS_FILE));
+        let outputs = plan_settings::part_outputs(&self.plan.settings, self.context.settings.codec.value)?;
+        let parts: Vec<_> = outputs.into_iter().map(|(name, _)| (name, files.path(name))).collect();
+        let rejects = files.path(REJECTS_FILE);
         let has_rejects = report.rejects.is_some();
         let added = self.place.with(self.context, move |store| {
             let name = |file| PlanStore::part_name(&receipt.item, &receipt.attempt, file);
-            let part = (receipt.rows > 0).then(|| store.add_part(&part, &name(PART_FILE), receipt.rows)).transpose()?;
+            let mut added = Vec::new();
+            for (file, path) in parts.iter().filter(|_| receipt.rows > 0) {
+                added.push(store.add_part(path, &name(*file), receipt.rows)?);
+            }
             let rejects = has_rejects.then(|| (rejects, name(REJECTS_FILE)));
             if let Some((path, name)) = &rejects {
                 store.add_file(path, name)?;
             }
-            receipt.parts.extend(part);
+            let mut added = added.into_iter();
+            receipt.parts.extend(added.next());
+            receipt.records.extend(added);
             receipt.rejects = rejects.map(|(_, name)| name);
             Ok(receipt)
         });
@@ -265,13 +269,13 @@ impl Worker<'_> {
         }
         let name = format!("{run}/{}", link.filename).into();
         let source = Source { name, run: Some(run.0.as_str().into()), ..source };
-        let output = Output {
-            format: OutputFormat::Parquet(ParquetOptions { codec: context.settings.codec.value }),
-            compression: Compression::None,
-            target: Target::File { path: files.path(PART_FILE), no_clobber: true, append: false },
-        };
+        let outputs = plan_settings::part_outputs(&self.plan.settings, context.settings.codec.value)?;
+        let outputs = outputs.into_iter().map(|(name, output)| {
+            let target = Target::File { path: files.path(name), no_clobber: true, append: false };
+            Output { target, ..output }
+        });
         let dialect = InputDialect::of_settings(&context.settings)?;
-        let mut plan = outputs::plan(vec![source], vec![output], &self.args, &dialect, &context.settings)?;
+        let mut plan = outputs::plan(vec![source], outputs.collect(), &self.args, &dialect, &context.settings)?;
         plan_settings::complete(&mut plan, &self.plan.settings)?;
         plan.rejects = self.plan.settings.skips_bad_records.then(|| files.path(REJECTS_FILE));
         let executed = engine::execute(context, plan, "working", size, vec![stopper], |_, _| {}).await;

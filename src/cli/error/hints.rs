@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::cli::flag_text::{flag_of_csv, in_flags};
-use crate::cli::mistakes::near_file;
+use crate::cli::mistakes::{near_file, nearest_file};
 use crate::cli::settings::{self, API_KEY_VARIABLE};
 use crate::cli::shell::shell_quoted;
 use crate::client::{self, RunEnd, StateError};
@@ -21,10 +21,12 @@ use crate::transform::{ForeignError, Unwritable};
 use crate::warehouse::LoadError;
 
 use super::command_error::{Error, STDOUT};
+use super::correction::Correction;
 use super::exits::{download_error, is_disk_full};
 
-/// Returns the hint for a column of Parquet or Arrow with a type or values that drawoff has no counterpart of.
-fn column_hint(cause: &io::Error) -> Option<String> {
+/// Returns the column of Parquet or Arrow with a type or values that drawoff has no counterpart of, quoted for a shell and an
+/// expression, and true if the values are NaN or infinities.
+pub(super) fn unusable_column(cause: &io::Error) -> Option<(String, bool)> {
     let cause = cause.get_ref()?;
     let (column, is_not_finite) = match (cause.downcast_ref::<ForeignError>(), cause.downcast_ref::<InputError>()) {
         (Some(ForeignError::Value { column, value }), _) => (&**column, *value == Unwritable::NotFinite),
@@ -37,7 +39,13 @@ fn column_hint(cause: &io::Error) -> Option<String> {
     };
     let is_plain = column.chars().all(|c| c.is_alphanumeric() || c == '_');
     let name = if is_plain { column.to_owned() } else { format!("\"{}\"", column.replace('"', "\"\"")) };
-    let drop = format!("leave the column out with `--drop {}`", shell_quoted(&name));
+    Some((shell_quoted(&name), is_not_finite))
+}
+
+/// Returns the hint for such a column.
+fn column_hint(cause: &io::Error) -> Option<String> {
+    let (column, is_not_finite) = unusable_column(cause)?;
+    let drop = format!("leave the column out with `--drop {column}`");
     Some(match is_not_finite {
         true => format!("read such numbers as null with `--in-null NaN,inf,-inf`, or {drop}"),
         false => drop,
@@ -129,6 +137,19 @@ fn service_store_hint(error: &crate::service::StoreError) -> Option<String> {
         }
         crate::service::StoreError::InUse { .. } => {
             Some("stop the other service, or choose another directory with `--data DIR`".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Returns the change of the command line that `error` implies.
+pub(super) fn correction(error: &Error) -> Option<Correction> {
+    match error {
+        Error::Pipeline(pipeline::Error::BadRecord { reject, .. }) if !reject.is_too_long() => {
+            Some(Correction::SkipBadRecords)
+        }
+        Error::Read { path, cause } if cause.kind() == io::ErrorKind::NotFound => {
+            Some(Correction::Replace { typed: path.to_str()?.to_owned(), with: nearest_file(path)? })
         }
         _ => None,
     }
@@ -349,6 +370,11 @@ fn write_hint(path: &Path, cause: &io::Error) -> Option<String> {
     if let Some(TemporaryFile { directory, .. }) = cause.get_ref().and_then(|cause| cause.downcast_ref()) {
         let do_first = if is_disk_full(cause) { "free space there" } else { "make that directory writable" };
         return Some(format!("{do_first}, or set TMPDIR to another directory than {}", directory.display()));
+    }
+    // Tables of rows that are read twice are kept there.
+    let temporary = std::env::temp_dir();
+    if path == temporary {
+        return Some(format!("set TMPDIR to a directory that can be written, in place of {}", temporary.display()));
     }
     // No directory and no other target helps against a full or closed pipe.
     if path == Path::new(STDOUT) {

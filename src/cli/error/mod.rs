@@ -4,6 +4,7 @@
 //! The layers below describe an error in their own terms. The flags and commands that help against it are named here.
 
 mod command_error;
+mod correction;
 mod exits;
 mod hints;
 
@@ -16,9 +17,10 @@ use crate::secret::without_passwords;
 use crate::text::{error_chain, escape_for_terminal};
 
 pub(super) use command_error::{Error, STDOUT};
+pub(super) use correction::Correction;
 use exits::exit_of;
 pub(super) use hints::RAISE_COLUMNS;
-use hints::hint;
+use hints::{correction, hint, unusable_column};
 
 /// An error with its hint. Boxed, because most functions of commands return it, and seldom.
 #[derive(Debug)]
@@ -28,20 +30,21 @@ pub(super) struct Failure(Box<FailureParts>);
 struct FailureParts {
     error: Error,
     hint: Option<String>,
+    correction: Option<Correction>,
 }
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        let hint = hint(&error);
-        Failure(Box::new(FailureParts { error, hint }))
+        let (hint, correction) = (hint(&error), correction(&error));
+        Failure(Box::new(FailureParts { error, hint, correction }))
     }
 }
 
 impl Failure {
     /// Creates a failure with a hint of its own instead of the one that the error implies.
     pub(super) fn new(error: impl Into<Error>, hint: impl Into<String>) -> Self {
-        Failure(Box::new(FailureParts { error: error.into(), hint: Some(hint.into()) }))
+        Failure(Box::new(FailureParts { error: error.into(), hint: Some(hint.into()), correction: None }))
     }
 
     /// Returns the error without its hint.
@@ -59,6 +62,17 @@ impl Failure {
         self.0.hint.as_deref().map(without_passwords)
     }
 
+    /// Returns the change of the command line that was probably meant.
+    pub(super) fn correction(&self) -> Option<&Correction> {
+        self.0.correction.as_ref()
+    }
+
+    /// Says which change of the command line was probably meant.
+    pub(super) fn with_correction(mut self, correction: Correction) -> Self {
+        self.0.correction = Some(correction);
+        self
+    }
+
     /// Adds `hint`, unless there is one.
     pub(super) fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
         self.0.hint = self.0.hint.or_else(hint);
@@ -69,6 +83,15 @@ impl Failure {
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Returns the column of Parquet or Arrow with a type or values that drawoff has no counterpart of, quoted for a shell and
+    /// an expression; `None` for other errors.
+    pub(super) fn unusable_column(&self) -> Option<String> {
+        match &self.0.error {
+            Error::Pipeline(pipeline::Error::Read { cause, .. }) => unusable_column(cause).map(|(column, _)| column),
+            _ => None,
+        }
     }
 
     /// Returns the exit code of the error.

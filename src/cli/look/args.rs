@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use crate::cli::choices::ListFormat;
 use crate::cli::dialect::InputArgs;
 use crate::cli::steps::StepArgs;
-use crate::cli::values::parse_on_bad_record;
+use crate::cli::values::{parse_on_bad_record, parse_record_bytes};
 use crate::column::MAX_COLUMN_LIMIT;
 use crate::pipeline::OnBadRecord;
 
@@ -21,8 +21,9 @@ Examples:
 
 /// The end of the help of `stats`.
 pub(in crate::cli) const STATS_EXAMPLES: &str = "\
-Values of text are shown with --values only. Numbers, dates and times are shown as they are. Distinct values of a column
-are counted up to 65,536 and then estimated, which is marked; quantiles are exact up to 16,383 values.
+Values of text are shown with --values only; numbers, dates and times always.
+Distinct values of a column are counted up to 65,536 and then estimated, which
+is marked; quantiles are exact up to 16,383 values.
 
 Examples:
   drawoff stats people.ndjson
@@ -34,7 +35,7 @@ Examples:
 #[derive(Clone, Debug, ClapArgs)]
 pub(in crate::cli) struct LookArgs {
     /// Files, directories, quoted patterns such as 'part-*.csv', URLs, `-` for standard input, or @FILE with one of them on
-    /// each line; read in order as one sequence of records. Or the id of a run, for its results
+    /// each line; read in order as one sequence of records. Or the id of a run, or `last`, for its results
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Format and dialect of the inputs.
@@ -52,6 +53,9 @@ pub(in crate::cli) struct LookArgs {
     /// Refuse records with more columns; each costs memory on every thread [default: 4096]
     #[arg(long, value_name = "N", value_parser = max_columns, help_heading = "Records")]
     pub max_columns: Option<usize>,
+    /// Refuse records that are longer, such as 64MiB; a record is held in memory whole [default: 16.0 MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_record_bytes, help_heading = "Records")]
+    pub max_record_bytes: Option<u64>,
     /// Width of the table in columns [default: the terminal's; in a pipe nothing is cut]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..))]
     pub width: Option<u16>,

@@ -52,7 +52,8 @@ pub(in crate::cli) fn read_first_rows(
     }
     let columns = schema.fields.iter().map(|field| GridColumn {
         name: field.name.to_string(),
-        ty: field.ty.resolved().outline(),
+        // Without a row there is no type: all would be that of nulls.
+        ty: if rows.is_empty() { String::new() } else { field.ty.resolved().outline() },
         right: is_number(&field.ty),
     });
     let may_have_more = report.reached_limit || report.stopped_early;
@@ -84,7 +85,7 @@ fn columns_of(batch: &Batch, rows: usize) -> Vec<Vec<Cell>> {
                 Type::Fixed(fixed) => fixed.write(fixed.value(&**array, row), &mut text),
                 _ => values.write(row, &mut text),
             }
-            Cell::Text(String::from_utf8_lossy(&text).into_owned())
+            Cell::Formatted(String::from_utf8_lossy(&text).into_owned())
         };
         (0..rows).map(cell).collect()
     };

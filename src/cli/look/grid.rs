@@ -36,6 +36,8 @@ pub(in crate::cli) enum Cell {
     Null,
     /// Text as it is, or JSON.
     Text(String),
+    /// Text that is formatted already; no quotes are added.
+    Formatted(String),
 }
 
 /// A table of cells.
@@ -56,6 +58,9 @@ pub(in crate::cli) struct Drawn {
 impl Grid {
     /// Draws the table within `width` columns; with its own width for `None`.
     pub(in crate::cli) fn draw(&self, width: Option<usize>) -> Drawn {
+        if self.columns.is_empty() {
+            return Drawn { text: String::new(), hidden: Vec::new() };
+        }
         let has_types = self.columns.iter().any(|column| !column.ty.is_empty());
         let heads: Vec<[String; 2]> = self.columns.iter().map(|c| [shown(&c.name), shown(&c.ty)]).collect();
         let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(cell_text).collect()).collect();
@@ -155,11 +160,19 @@ fn fit(natural: &[usize], least: &[usize], width: usize) -> (Vec<Option<usize>>,
 fn cell_text(cell: &Cell) -> String {
     match cell {
         Cell::Null => "null".to_owned(),
-        Cell::Text(text) if text.is_empty() || text == "null" || text.trim() != text => {
-            format!("\"{}\"", shown(text))
-        }
-        Cell::Text(text) => shown(text),
+        Cell::Text(text) if text.is_empty() || text == "null" || text.trim() != text || is_quoted(text) => quoted(text),
+        Cell::Text(text) | Cell::Formatted(text) => shown(text),
     }
+}
+
+/// Returns true for a text that would be taken for another one in quotes. JSON texts within values are none.
+fn is_quoted(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('"') && text.ends_with('"')
+}
+
+/// Returns `text` in quotes; those within it are escaped.
+pub(in crate::cli) fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(&text.replace('"', "\\\"")))
 }
 
 /// Escapes `text` for a terminal, line breaks in the short form.
@@ -185,7 +198,14 @@ fn cut(text: &str, width: usize) -> String {
         used += c.width().unwrap_or(0);
         used < width
     };
-    let start: String = text.chars().take_while(fits).collect();
+    let mut start: String = text.chars().take_while(fits).collect();
+    // Neither within an escape nor within a joined picture.
+    let is_part = |rest: &str| rest == "\\" || rest.starts_with("\\u") && !rest.contains('}');
+    if let Some(escape) = start.rfind('\\').filter(|escape| is_part(&start[*escape..])) {
+        start.truncate(escape);
+    }
+    let whole = start.trim_end_matches('\u{200d}').len();
+    start.truncate(whole);
     format!("{start}…")
 }
 
@@ -246,13 +266,31 @@ mod tests {
     }
 
     #[test]
+    fn joined_pictures_stay_and_escapes_are_not_cut() {
+        let family = "👨\u{200d}👩\u{200d}👧 family";
+        assert_eq!(grid(&["a"], &[&[family]]).draw(None).text.lines().last().unwrap(), family);
+        assert!(grid(&["a"], &[&["a\u{200d}b"]]).draw(None).text.contains("a\\u{200d}b"), "no picture");
+        let escaped = "ab\u{1b}[31mcd";
+        for width in 1..20 {
+            for text in [family, escaped] {
+                let drawn = cut(&shown(text), width);
+                assert!(text_width(&drawn) <= width, "{drawn}");
+                assert_eq!(drawn.contains("\\u"), drawn.contains('}'), "{drawn}");
+                assert!(!drawn.ends_with("\u{200d}…"), "{drawn}");
+            }
+        }
+    }
+
+    #[test]
     fn nulls_and_texts_that_look_like_them_differ() {
         let columns = grid(&["a"], &[]).columns;
-        let rows = vec![vec![Cell::Null], vec![Cell::Text("null".into())], vec![Cell::Text(String::new())]];
+        let texts = ["null", "", "\"null\"", "\"", "say \"null\""];
+        let rows = texts.iter().map(|text| vec![Cell::Text((*text).to_owned())]);
+        let rows: Vec<_> = std::iter::once(vec![Cell::Null]).chain(rows).collect();
         let drawn = Grid { columns, rows }.draw(None).text;
         let lines: Vec<&str> = drawn.lines().skip(3).collect();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 6);
         assert!(lines[0].contains("null") && !lines[0].contains('"'));
-        assert_eq!(lines[1..], ["\"null\"", "\"\""]);
+        assert_eq!(lines[1..], ["\"null\"", "\"\"", "\"\\\"null\\\"\"", "\"", "say \"null\""]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::grid::{Cell, Grid, GridColumn};
+use super::grid::{Cell, Grid, GridColumn, quoted};
 use crate::column::statistics::{ColumnSummary, Distinct, QUANTILES, Range, ValueKind};
 use crate::text::human_count;
 
@@ -34,10 +34,10 @@ pub(in crate::cli) fn statistics_grid(columns: &[ColumnSummary], values: bool) -
         row.push(mean_text(column));
         row.push(length_text(column));
         if values {
-            row.push(column.examples.join(", "));
+            row.push(column.examples.iter().map(|example| listed(example)).collect::<Vec<_>>().join(", "));
         }
-        // Empty text would be shown in quotes.
-        row.into_iter().map(|text| Cell::Text(if text.is_empty() { "-".to_owned() } else { text })).collect()
+        let shown = |text: String| Cell::Formatted(if text.is_empty() { "-".to_owned() } else { text });
+        row.into_iter().map(shown).collect()
     });
     Grid { columns: heads.into_iter().map(columns_of).collect(), rows: rows.collect() }
 }
@@ -83,8 +83,24 @@ fn bound(
 ) -> String {
     match (&column.range, &column.text_bounds) {
         (Some(range), _) => short(of_range(range), range.kind),
-        (None, Some(bounds)) => of_text(bounds).clone(),
+        (None, Some(bounds)) => unmistakable(of_text(bounds)),
         _ => String::new(),
+    }
+}
+
+/// Returns a text value, in quotes if it could be taken for no value or its blanks could not be seen.
+fn unmistakable(text: &str) -> String {
+    match text.is_empty() || text == "-" || text.trim() != text || text.starts_with('"') {
+        true => quoted(text),
+        false => text.to_owned(),
+    }
+}
+
+/// Returns a value as an item of a list.
+fn listed(text: &str) -> String {
+    match text.contains(", ") && !text.starts_with(['[', '{']) {
+        true => quoted(text),
+        false => unmistakable(text),
     }
 }
 
@@ -186,6 +202,15 @@ fn value_of(text: &str, kind: ValueKind) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_that_look_like_no_value_are_in_quotes() {
+        let cases = [("a", "a"), ("", "\"\""), ("-", "\"-\""), (" a", "\" a\""), ("\"a\"", "\"\\\"a\\\"\"")];
+        for (text, expected) in cases {
+            assert_eq!((unmistakable(text), listed(text)), (expected.to_owned(), expected.to_owned()));
+        }
+        assert_eq!((&*listed("a, b"), &*listed("a,b"), &*listed("[1, 2]")), ("\"a, b\"", "a,b", "[1, 2]"));
+    }
 
     #[test]
     fn numbers_are_shortened_for_people_only() {

@@ -13,7 +13,7 @@ use super::key::KeyCommand;
 use super::spec::{Flag, Names, Parse, Row, Scope, Spec};
 use crate::cli::values::{
     codec_text, parse_codec, parse_decimal_mark, parse_delimiter, parse_duration, parse_null_word, parse_quote,
-    parse_size, parse_thousands,
+    parse_record_bytes, parse_size, parse_thousands,
 };
 use crate::column::MAX_COLUMN_LIMIT;
 use crate::format::csv::CsvQuote;
@@ -42,9 +42,6 @@ const MAX_REQUESTS_PER_MINUTE: usize = 10_000;
 /// Upper bound of a morsel. Larger ones have no use, and offsets in a morsel are 32 bits wide.
 const MAX_MORSEL_SIZE: u64 = 64 << 20;
 
-/// Upper bound of a record: spans of CSV cells hold 30 bits of length.
-const MAX_RECORD_SIZE: u64 = 512 << 20;
-
 /// All settings, in the order of help and `config show`.
 pub static TABLE: [&dyn Row; 27] = [
     &ENDPOINT,
@@ -66,8 +63,8 @@ pub static TABLE: [&dyn Row; 27] = [
     &MIN_SPEED,
     &WORKERS,
     &MORSEL_SIZE,
-    &REQUESTS_PER_MINUTE,
     &SAMPLE_SIZE,
+    &REQUESTS_PER_MINUTE,
     &RATE_LIMIT_WAIT,
     &IN_DELIMITER,
     &IN_QUOTE,
@@ -255,10 +252,7 @@ pub(super) static MAX_RECORD_BYTES: Spec<u64> = Spec {
         help: "Reject records that are longer, such as 64MiB; a record is held in memory whole",
         ..NAMES
     },
-    parse: Parse::Text(|text| match parse_size(text)? {
-        size @ 1..=MAX_RECORD_SIZE => Ok(size),
-        _ => Err(format!("it must be from 1 byte to {}", human_bytes(MAX_RECORD_SIZE))),
-    }),
+    parse: Parse::Text(parse_record_bytes),
     default: |_| Limits::default().max_record_bytes as u64,
     show: |bytes| Some(human_bytes(*bytes)),
 };

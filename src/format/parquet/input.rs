@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::basic::{ConvertedType, Type as PhysicalType};
+use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::Int96;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescPtr;
 
 use super::stored::SharedReader;
 
@@ -21,6 +22,9 @@ const JULIAN_DAY_OF_EPOCH: i64 = 2_440_588;
 
 /// Days from 1970 to the start of the years 1 and 10000, the range that every output supports.
 const DAYS: std::ops::Range<i64> = -719_162..2_932_897;
+
+/// Metadata of an Arrow field whose values are UUIDs: the name and the value.
+pub const UUID_EXTENSION: (&str, &str) = ("ARROW:extension:name", "arrow.uuid");
 
 const DAY_NANOS: i128 = 86_400_000_000_000;
 
@@ -140,24 +144,51 @@ fn nanos_of(value: &Int96) -> Option<i128> {
 /// Returns `schema` with the units of its leaves of 96 bits.
 fn with_units(schema: &SchemaRef, units: &[Option<TimeUnit>]) -> SchemaRef {
     let mut units = units.iter().copied();
-    let fields: Fields = schema.fields().iter().map(|field| with_unit(field, &mut units)).collect();
+    with_leaves(schema, &mut |leaf| {
+        let ty = match (units.next().flatten(), leaf.data_type()) {
+            (Some(unit), DataType::Timestamp(_, zone)) => DataType::Timestamp(unit, zone.clone()),
+            _ => return leaf,
+        };
+        leaf.with_data_type(ty)
+    })
+}
+
+/// Returns `schema`, which has these `leaves`, with marks on those that are UUIDs: their Arrow type is that of other bytes.
+pub fn with_uuid_marks(schema: &SchemaRef, leaves: &[ColumnDescPtr]) -> SchemaRef {
+    let is_uuid = |leaf: &ColumnDescPtr| matches!(leaf.logical_type_ref(), Some(LogicalType::Uuid));
+    if !leaves.iter().any(is_uuid) {
+        return schema.clone();
+    }
+    let mut leaves = leaves.iter();
+    with_leaves(schema, &mut |leaf| match leaves.next() {
+        Some(described) if is_uuid(described) => {
+            let mut metadata = leaf.metadata().clone();
+            metadata.insert(UUID_EXTENSION.0.to_owned(), UUID_EXTENSION.1.to_owned());
+            leaf.with_metadata(metadata)
+        }
+        _ => leaf,
+    })
+}
+
+/// Returns `schema` with its leaves, in the order of Parquet, changed by `change`.
+fn with_leaves(schema: &SchemaRef, change: &mut dyn FnMut(Field) -> Field) -> SchemaRef {
+    let fields: Fields = schema.fields().iter().map(|field| with_leaves_of(field, change)).collect();
     Arc::new(arrow_schema::Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn with_unit(field: &FieldRef, units: &mut impl Iterator<Item = Option<TimeUnit>>) -> FieldRef {
+fn with_leaves_of(field: &FieldRef, change: &mut dyn FnMut(Field) -> Field) -> FieldRef {
     let ty = match field.data_type() {
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_unit(field, units)).collect()),
-        DataType::List(item) => DataType::List(with_unit(item, units)),
-        DataType::LargeList(item) => DataType::LargeList(with_unit(item, units)),
-        DataType::ListView(item) => DataType::ListView(with_unit(item, units)),
-        DataType::LargeListView(item) => DataType::LargeListView(with_unit(item, units)),
-        DataType::FixedSizeList(item, len) => DataType::FixedSizeList(with_unit(item, units), *len),
-        DataType::Map(entries, sorted) => DataType::Map(with_unit(entries, units), *sorted),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|field| with_leaves_of(field, change)).collect())
+        }
+        DataType::List(item) => DataType::List(with_leaves_of(item, change)),
+        DataType::LargeList(item) => DataType::LargeList(with_leaves_of(item, change)),
+        DataType::ListView(item) => DataType::ListView(with_leaves_of(item, change)),
+        DataType::LargeListView(item) => DataType::LargeListView(with_leaves_of(item, change)),
+        DataType::FixedSizeList(item, len) => DataType::FixedSizeList(with_leaves_of(item, change), *len),
+        DataType::Map(entries, sorted) => DataType::Map(with_leaves_of(entries, change), *sorted),
         // All else is one leaf.
-        leaf => match (units.next().flatten(), leaf) {
-            (Some(unit), DataType::Timestamp(_, zone)) => DataType::Timestamp(unit, zone.clone()),
-            _ => leaf.clone(),
-        },
+        _ => return Arc::new(change(Field::clone(field))),
     };
     Arc::new(Field::clone(field).with_data_type(ty))
 }

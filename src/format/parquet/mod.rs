@@ -39,7 +39,7 @@ pub use error::Error;
 pub use facts::{Bound, FileFacts, LeafFacts};
 pub use file::{ParquetFileWriter, Summary};
 pub use ids::FieldIds;
-pub use input::{InputError, input_metadata, open};
+pub use input::{InputError, UUID_EXTENSION, input_metadata, open, with_uuid_marks};
 pub use layout::{Layout, message_type};
 pub use leaf::EncoderScratch;
 pub use options::{ParquetCodec, ParquetOptions};

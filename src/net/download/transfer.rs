@@ -7,7 +7,7 @@ mod segments;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{
@@ -29,7 +29,9 @@ use crate::net::error::innermost;
 use crate::net::http::{FileResponse, Http};
 use crate::net::response::{content_encoding, header, refusal, requested_delay};
 use crate::net::retry::{Repeatability, RetryAdvice, RetryBudget};
+use crate::net::spans::{self, Span, SpanValue};
 use crate::net::{Error, FreshLink, Kind, Link};
+use crate::text::error_chain;
 
 /// Bytes beyond the last progress that restore the whole retry budget, with its time. Fewer restore only the number of
 /// attempts: a server that cuts every connection after a few bytes is read to the end, as long as it brings this much
@@ -104,6 +106,10 @@ pub(super) struct Transfer {
     /// The reader's request for the whole file once more, because the encoding of the body that it got was damaged on the
     /// way. Closed when the reader is dropped; `None` once it was received.
     again: Option<oneshot::Receiver<()>>,
+    /// Connections after the first that went on with the file.
+    resumes: u64,
+    /// The error that the reader got.
+    failure: Option<String>,
 }
 
 /// A response with its body still to be read.
@@ -179,11 +185,31 @@ impl Transfer {
             early_unframed_end: None,
             since_progress: SinceProgress::new(now, 0),
             again: Some(again),
+            resumes: 0,
+            failure: None,
         }
     }
 
     /// Runs the download to its end. The first response or its error goes to `opened`, all else to the reader.
     pub(super) async fn run(mut self, opened: oneshot::Sender<Result<DownloadHead, Error>>) {
+        let start = SystemTime::now();
+        self.download(opened).await;
+        if spans::is_observed() {
+            spans::record(Span {
+                name: "download".to_owned(),
+                start,
+                end: SystemTime::now(),
+                attributes: vec![
+                    ("url.full", SpanValue::Text(self.link.url.to_string())),
+                    ("http.response.body.size", SpanValue::Number(self.furthest)),
+                    ("drawoff.resumes", SpanValue::Number(self.resumes)),
+                ],
+                error: self.failure.take(),
+            });
+        }
+    }
+
+    async fn download(&mut self, opened: oneshot::Sender<Result<DownloadHead, Error>>) {
         // The time in the queue, before the slot became active, does not count.
         self.since_progress = SinceProgress::new(self.now(), 0);
         let first = match self.connect(None).await {
@@ -193,6 +219,7 @@ impl Transfer {
                 return;
             }
             Err(error) => {
+                self.failure = Some(error_chain(&error));
                 let _ = opened.send(Err(error));
                 return;
             }
@@ -214,7 +241,7 @@ impl Transfer {
         loop {
             match self.send_file(open_body).await? {
                 Ok(proven) => self.send(BodyMessage::End { proven }).await?,
-                Err(error) => return self.send(BodyMessage::Failed(error)).await,
+                Err(error) => return self.send_failure(error).await,
             }
             let Some(again) = self.again.take().filter(|_| encoded) else { return Ok(()) };
             if again.await.is_err() {
@@ -224,15 +251,21 @@ impl Transfer {
             match self.connect(Some(damaged)).await {
                 Ok(Connected::Body(next)) => {
                     self.http.recoveries().add_resume();
+                    self.resumes += 1;
                     open_body = *next;
                 }
                 Ok(Connected::AtEnd) => {
                     let error = self.fail(Kind::BadResponse).with_text("416 without a requested range");
                     return self.send(BodyMessage::Failed(error)).await;
                 }
-                Err(error) => return self.send(BodyMessage::Failed(error)).await,
+                Err(error) => return self.send_failure(error).await,
             }
         }
+    }
+
+    async fn send_failure(&mut self, error: Error) -> Result<(), ReaderGone> {
+        self.failure = Some(error_chain(&error));
+        self.send(BodyMessage::Failed(error)).await
     }
 
     /// Sends the whole file to the reader, over as many connections as necessary. Returns true if its end is proven.
@@ -254,6 +287,7 @@ impl Transfer {
             match self.connect(Some(broken)).await {
                 Ok(Connected::Body(next)) => {
                     self.http.recoveries().add_resume();
+                    self.resumes += 1;
                     open_body = *next;
                 }
                 Ok(Connected::AtEnd) => return Ok(Ok(true)),

@@ -80,8 +80,9 @@ impl ColumnarRows {
             });
             let row_bytes = row_bytes.max().unwrap_or(0).max(1);
             let rows = (BATCH_BYTES / row_bytes).clamp(16, MAX_BATCH_ROWS);
+            let leaves = builder.metadata().file_metadata().schema_descr_ptr();
             let reader = builder.with_batch_size(rows).build()?;
-            let arrow = reader.schema();
+            let arrow = parquet::with_uuid_marks(&reader.schema(), leaves.columns());
             ColumnarRows::new(reader, arrow, false, rules)
         })
     }
@@ -136,7 +137,7 @@ impl ColumnarRows {
         }
         let batch = batch.slice(0, rows.min(MAX_BATCH_ROWS));
         let batch = if self.shares_memory { copied(&batch)? } else { batch };
-        let mut batch = self.rules.with(|rules| arrow_to_batch(&batch, &self.schema, rules))?;
+        let mut batch = self.rules.with(|rules| arrow_to_batch(&batch, &self.arrow, &self.schema, rules))?;
         let columns = batch.columns.iter().zip(&self.schema.fields);
         let fields = columns.map(|(column, field)| Field::new(field.name.clone(), observed(&field.ty, Some(column))));
         let seen = self.seen.join(&Schema::new(fields.collect()), TypeMerge::Json);
@@ -266,7 +267,7 @@ mod tests {
         };
         ColumnarRules::default().with(|rules| {
             let schema = Arc::new(arrow_to_schema(&whole.schema(), rules).unwrap());
-            assert_eq!(text(&parts), text(&[arrow_to_batch(&whole, &schema, rules).unwrap()]));
+            assert_eq!(text(&parts), text(&[arrow_to_batch(&whole, &whole.schema(), &schema, rules).unwrap()]));
         });
     }
 }

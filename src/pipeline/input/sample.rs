@@ -11,7 +11,7 @@ use super::reader::SourceReader;
 use crate::pipeline::error::Error;
 use crate::pipeline::progress::{CANCEL_POLL, Control};
 use crate::sink::unnamed_file;
-use crate::source::{Input, KeptStream, Source};
+use crate::source::{Input, KeptBytes, KeptStream, Source};
 
 /// Returns true if all sources are regular files or members of archives, or are kept, so that they can be read twice.
 pub(crate) fn can_be_reread(sources: &[Source]) -> bool {
@@ -23,7 +23,7 @@ pub(crate) fn can_be_reread(sources: &[Source]) -> bool {
     })
 }
 
-/// Keeps the bytes of all streams among the sources in temporary files, as they arrive. Returns false, and keeps none, if a
+/// Keeps the bytes of all streams among the sources in a temporary file, as they arrive. Returns false, and keeps none, if a
 /// source could not be read twice even so.
 pub(crate) fn keep_streams(sources: &mut [Source], spill_dir: Option<&Path>) -> bool {
     let can_be_kept = |source: &Source| match &source.input {
@@ -34,18 +34,14 @@ pub(crate) fn keep_streams(sources: &mut [Source], spill_dir: Option<&Path>) -> 
     if !sources.iter().all(can_be_kept) {
         return false;
     }
+    let Ok(file) = unnamed_file(spill_dir) else { return false };
+    let bytes = KeptBytes::new(file);
     for source in sources.iter_mut() {
-        if !matches!(source.input, Input::Stdin | Input::Stream(_)) {
-            continue;
-        }
-        let Ok(file) = unnamed_file(spill_dir) else {
-            forget_streams(sources);
-            return false;
+        source.input = match std::mem::replace(&mut source.input, Input::Stdin) {
+            Input::Stdin => Input::Kept(KeptStream::of_stdin(bytes.clone())),
+            Input::Stream(stream) => Input::Kept(KeptStream::of_stream(stream, bytes.clone())),
+            other => other,
         };
-        source.input = Input::Kept(match std::mem::replace(&mut source.input, Input::Stdin) {
-            Input::Stream(stream) => KeptStream::of_stream(stream, file),
-            _ => KeptStream::of_stdin(file),
-        });
     }
     true
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! workers:  spec  rows  spilled  encode  row_groups  partition
 //! writer:   writer (the trait)  csv  ndjson  json_array  parquet  arrow  channel  file
-//!           table  names  manifest  spill  directory  table_files  open
+//!           table  names  manifest  ready_files  spill  directory  table_files  open
 //! ```
 
 mod arrow;
@@ -21,6 +21,7 @@ mod ndjson;
 mod open;
 mod parquet;
 mod partition;
+mod ready_files;
 mod row_groups;
 mod rows;
 mod spec;
@@ -35,6 +36,7 @@ pub use manifest::{DirectoryConflict, SUCCESS, check_results_replaceable, is_res
 pub(super) use names::check_names;
 pub use names::{SharedName, may_continue_in};
 pub(super) use open::{FinishedOutput, OutputWriter, closed_note};
+pub use ready_files::{ReadyFile, publish_ready_files};
 pub(super) use row_groups::RowGroupBuilder;
 pub(super) use rows::EncodedBatch;
 pub(super) use spec::{OutputSpecs, TableRows};

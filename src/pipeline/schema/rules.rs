@@ -107,6 +107,8 @@ pub(crate) struct SchemaRules {
     pub extra_column: Option<Arc<str>>,
     /// Columns that sources have from the names of directories; text, behind those of the records.
     pub source_columns: Vec<Arc<str>>,
+    /// Columns that are known to occur, in their order.
+    pub occurring: Arc<[Arc<str>]>,
     /// Maximum bytes of a record; a longer one is a reject.
     pub max_record_bytes: usize,
     /// Maximum number of columns.
@@ -127,6 +129,7 @@ impl SchemaRules {
             contract: choice.enforced.clone(),
             extra_column: choice.extra_column.clone(),
             source_columns: Vec::new(),
+            occurring: choice.occurring.clone(),
             max_record_bytes: limits.max_record_bytes,
             max_columns: limits.max_columns,
         }
@@ -245,6 +248,13 @@ impl SchemaRules {
     /// Returns the schema that decoding starts with, from the inferred schema `seen`. Fails if there are too many
     /// columns, if the contract is broken, or if the name of the extra column is taken.
     pub(crate) fn initial_schema(&self, seen: Schema) -> Result<Schema, Error> {
+        let seen = match self.demands.typed {
+            true => {
+                let occurring = self.occurring.iter().map(|name| Field::new(name.clone(), Type::Null));
+                Schema::new(occurring.collect()).join(&seen, self.type_merge)
+            }
+            false => seen,
+        };
         let mut schema = self.with_needed(self.under_contract(self.join_source_columns(seen)?)).resolved();
         if schema.fields.len() > self.max_columns {
             return Err(PlanError::TooManyColumns(self.max_columns).into());

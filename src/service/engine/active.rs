@@ -288,6 +288,7 @@ mod tests {
             started_at: None,
             completed_at: None,
             formats: vec![ResultFormat::Csv],
+            is_single: false,
             blocks: Vec::new(),
         })
     }

@@ -74,7 +74,7 @@ impl Engine {
         retention: Retention,
     ) -> Self {
         let max_runs = config.max_runs.max(1);
-        let deliverer = Deliverer::new(config, Arc::clone(&store));
+        let deliverer = Deliverer::new(config, Arc::clone(&store), directories.clone());
         Engine {
             store,
             clock: config.clock.clone(),

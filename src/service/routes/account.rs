@@ -12,24 +12,24 @@ pub(super) async fn balance() -> Json<Balance> {
     Json(Balance { credits: CREDITS })
 }
 
-/// Paths of the hosted service that are known by name only: what they take or return is in no public material that this
-/// service was made from.
-const NOT_OFFERED: [(&str, &str); 7] = [
-    ("/api/usage", "usage is not counted"),
-    ("/workflows/interactive", "interactive workflows are not offered; create a workflow and run it"),
+/// Paths of the hosted service that are known, but not offered: the vendor's index, or what a response contains, is in no
+/// public material.
+const NOT_OFFERED: [(&str, &str); 8] = [
+    (
+        "/api/usage",
+        "usage is not offered: the response of the hosted service is described nowhere; a journal of requests is \
+         at /admin/requests",
+    ),
+    ("/workflows/interactive", "this part of interactive workflows is not offered"),
     (
         "/search",
-        "searches are not offered, except for /search/download; a workflow with a `search` block searches a table",
+        "searches by filters, their exports and exclusions are not offered, because they need the index of the hosted \
+         service; use /search/start-deep-search, or a workflow with a `search` and a `filter` block",
     ),
-    ("/deep-search", "searches are not offered; a workflow with a `search` block searches a table"),
-    (
-        "/people-intelligence",
-        "single requests are not offered; use /bulk-intelligence/people or a workflow with a `lead_enrichment` block",
-    ),
-    (
-        "/company-intelligence",
-        "single requests are not offered; use /bulk-intelligence/company or a workflow with a `company_enrichment` block",
-    ),
+    ("/deep-search", "searches are at /search/start-deep-search"),
+    ("/people-intelligence", "this path is not offered; use /people-intelligence or /people-intelligence-async"),
+    ("/company-intelligence", "this path is not offered; use /company-intelligence or /company-intelligence-async"),
+    ("/find-email", "this enrichment is not offered alone; use a workflow with a `find_email` block"),
     ("/schedules/active-counts", "the numbers of active schedules are not offered; list them with GET /schedules"),
 ];
 

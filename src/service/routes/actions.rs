@@ -82,6 +82,7 @@ async fn again(State(app): State<Arc<App>>, uri: Uri, _: Body) -> Result<Json<Ru
             checked,
             notify: None,
             faults: Vec::new(),
+            is_single: false,
         };
         launch.submit(&app, None, |new, _| copied(&app, input, new)).map(|launched| Json(runs::started(launched)))
     })

@@ -175,6 +175,7 @@ async fn reset(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     if let Some(Hosted::Replay(replay)) = &app.hosted {
         replay.reset();
     }
+    app.sessions.clear();
     app.rate_limit.reset();
     app.bulk_limit.reset();
     app.journal.clear();

@@ -19,10 +19,10 @@ use crate::service::app::App;
 use crate::service::blocks::Input;
 use crate::service::bulk::{MAX_CONFIG_CHARS, Settings};
 use crate::service::clock::timestamp;
-use crate::service::graph;
 use crate::service::location::Location;
 use crate::service::request::{blocking, given_key, path_text, query};
 use crate::service::rows::ResultFormat;
+use crate::service::{graph, single};
 
 pub(super) async fn people(
     State(app): State<Arc<App>>,
@@ -91,6 +91,7 @@ async fn start(
             checked,
             notify: settings.webhook_url,
             faults: Vec::new(),
+            is_single: false,
         };
         let launched = launch.submit(&app, key.as_deref(), |_, _| input(&app, &handle))?;
         Ok(Json(started(launched, rows, in_credits)))
@@ -156,8 +157,13 @@ pub(super) async fn status(
         if done {
             status.close_time = run.completed_at.map(timestamp);
             status.charge_amount = Some(0.0);
-            // Our reading: the links are those of the CSV files, which every run has.
-            status.results = Some(links(&app, run, ResultFormat::Csv, &origin));
+            if run.is_single {
+                let result = serde_json::to_value(single::result(&app.store, &app.directories, &run)?);
+                status.result = Some(result.map_err(|error| ApiError::internal(&error))?);
+            } else {
+                // Our reading: the links are those of the CSV files, which every run has.
+                status.results = Some(links(&app, run, ResultFormat::Csv, &origin));
+            }
         }
         Ok(Json(status))
     })

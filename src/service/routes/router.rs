@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,14 +17,17 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::compress::compressed;
 use super::host::{check_host, permit_origins};
-use super::key::{limit_rate, require_key, require_key_or_token};
-use super::{account, actions, admin, bulk, files, hosted, links, runs, schedules, uploads, webhooks, workflows};
+use super::key::{is_accepted, limit_rate, require_key, require_key_or_token, unauthorized};
+use super::{
+    account, actions, admin, bulk, files, hosted, intelligence, interactive, links, runs, schedules, search, uploads,
+    webhooks, workflows,
+};
 use crate::api::routes as paths;
 use crate::service::api_error::ApiError;
 use crate::service::app::App;
 use crate::service::journal::Recording;
 use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
-use crate::service::request::drain;
+use crate::service::request::{drain, given_key};
 use crate::service::{blocks, faults, openapi, page};
 
 /// Builds the router of all paths.
@@ -46,6 +49,19 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::CHECK_BALANCE, get(account::balance))
         .route(paths::SCHEDULES, get(schedules::list).post(schedules::create))
         .route(paths::SCHEDULE, get(schedules::one).patch(schedules::update).delete(schedules::delete))
+        .route(paths::START_DEEP_SEARCH, post(search::start))
+        .route(paths::DEEP_SEARCH_STATUS, get(search::status))
+        .route(paths::SEARCH_STATUS, get(search::status))
+        .route(paths::START_INTERACTIVE, post(interactive::start))
+        .route(paths::ADD_BLOCK, post(interactive::add_block))
+        .route(paths::FINISH_INTERACTIVE, post(interactive::finish))
+        .route(paths::INTERACTIVE_STATE, get(interactive::state))
+        .route(paths::INTERACTIVE_OUTPUT, get(interactive::output))
+        .route(paths::SAVE_INTERACTIVE, post(interactive::save))
+        .route(paths::PEOPLE_INTELLIGENCE_ASYNC, post(intelligence::start_people))
+        .route(paths::ENRICH_LEAD_ASYNC, post(intelligence::start_people))
+        .route(paths::COMPANY_INTELLIGENCE_ASYNC, post(intelligence::start_company))
+        .route(paths::ENRICH_COMPANY_ASYNC, post(intelligence::start_company))
         .route(paths::SIGNING_SECRET, secret)
         .route(paths::ROLL_SIGNING_SECRET, post(webhooks::roll))
         .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
@@ -57,8 +73,16 @@ pub(in crate::service) fn router(app: Arc<App>) -> Router {
         .route(paths::BULK_PEOPLE, post(bulk::people))
         .route(paths::BULK_COMPANY, post(bulk::company))
         .layer(DefaultBodyLimit::disable());
+    // These wait for the end of a run.
+    let waiting_routes = Router::new()
+        .route(paths::PEOPLE_INTELLIGENCE, post(intelligence::people))
+        .route(paths::ENRICH_LEAD, post(intelligence::people))
+        .route(paths::COMPANY_INTELLIGENCE, post(intelligence::company))
+        .route(paths::ENRICH_COMPANY, post(intelligence::company))
+        .layer(DefaultBodyLimit::max(app.config.max_body_bytes));
     let keyed = json_routes
         .merge(form_routes)
+        .merge(waiting_routes)
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), limit_rate))
         // Our reading: a 401 takes precedence over every other error of a request.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), require_key));
@@ -172,14 +196,29 @@ async fn openapi_description() -> Response {
 }
 
 /// Responds with 501 on a path of the hosted service that this one does not offer, so that the base address is not blamed.
-async fn not_found(uri: Uri) -> Response {
-    if page::is_page(uri.path()) {
+async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
+    if page::is_page(request.uri().path()) {
         return page::not_found();
     }
-    match account::not_offered(uri.path()) {
-        Some(text) => ApiError::not_offered(text).into_response(),
-        None => ApiError::not_found("Not Found").into_response(),
+    let Some(text) = account::not_offered(request.uri().path()) else {
+        return ApiError::not_found("Not Found").into_response();
+    };
+    // Such a path is one of the API, with its key and its limit.
+    if !is_accepted(&app, given_key(request.headers())) {
+        return unauthorized(request).await;
     }
+    let rate = app.rate_limit.take(given_key(request.headers()));
+    drain(request.into_body()).await;
+    let mut response = match &rate {
+        Some(rate) if !rate.allowed => {
+            ApiError::Text(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded".to_owned()).into_response()
+        }
+        _ => ApiError::not_offered(text).into_response(),
+    };
+    if let Some(rate) = rate {
+        rate.write_headers(response.headers_mut());
+    }
+    response
 }
 
 async fn method_not_allowed() -> ApiError {

@@ -109,7 +109,8 @@ fn start_run(app: &App, request: StartOptions, body: impl Read) -> Result<RunSta
             return Err(ApiError::bad_request(format!("x-drawoff-fault: the workflow has no block `{named}`")));
         }
     }
-    let launch = Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None, faults };
+    let launch =
+        Launch { workflow_id, workflow_name: workflow.name, formats, checked, notify: None, faults, is_single: false };
     let launched =
         launch.submit(app, key.as_deref(), |id, checked| input(app, id, checked, body.webhook_payload, limits))?;
     Ok(started(launched))
@@ -127,13 +128,14 @@ pub(super) fn start_scheduled(app: &App, workflow_id: &WorkflowId) -> Result<Run
         checked,
         notify: None,
         faults: Vec::new(),
+        is_single: false,
     };
     let limits = payload_limits(app);
     Ok(launch.submit(app, None, |id, checked| input(app, id, checked, None, limits))?.run_id)
 }
 
 /// Returns the bounds of what a request to start a run holds in memory.
-fn payload_limits(app: &App) -> PayloadLimits {
+pub(super) fn payload_limits(app: &App) -> PayloadLimits {
     PayloadLimits { row_bytes: app.config.limits.max_record_bytes, value_bytes: app.config.max_body_bytes }
 }
 
@@ -147,6 +149,8 @@ pub(super) struct Launch {
     pub notify: Option<String>,
     /// Faults for this run alone.
     pub faults: Vec<FaultRule>,
+    /// True for a request about one person or company.
+    pub is_single: bool,
 }
 
 /// A started run.
@@ -195,6 +199,7 @@ impl Launch {
             started_at: None,
             completed_at: None,
             formats: self.formats,
+            is_single: self.is_single,
         };
         if let Some(url) = &self.notify {
             app.store.set_notify(&row.id, url)?;
@@ -236,14 +241,19 @@ pub(super) fn started(launched: Launched) -> RunStarted {
 /// database.
 pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str) -> Option<String> {
     let key = headers.get(IDEMPOTENCY_KEY_HEADER).filter(|key| !key.is_empty())?;
+    Some(key_digest(headers, scope, key.as_bytes()))
+}
+
+/// Returns the digest of a key of a client's that makes a start safe to retry.
+pub(super) fn key_digest(headers: &HeaderMap, scope: &str, key: &[u8]) -> String {
     let api_key = headers.get(API_KEY_HEADER).map_or(&b""[..], |value| value.as_bytes());
     let mut digest = Sha256::new();
     // Length prefixes keep different triples from being concatenated to the same bytes.
-    for part in [api_key, scope.as_bytes(), key.as_bytes()] {
+    for part in [api_key, scope.as_bytes(), key] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    Some(crate::text::hex(&digest.finalize()))
+    crate::text::hex(&digest.finalize())
 }
 
 /// Applies the request's `specs_override` to the source block of a workflow's graph and checks the result.
@@ -275,7 +285,7 @@ fn overridden_graph(
 }
 
 /// Prepares the input of the source block; 400 if the request does not provide the input that the block needs.
-fn input(
+pub(super) fn input(
     app: &App,
     run: &RunId,
     checked: &CheckedGraph,

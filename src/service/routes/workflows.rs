@@ -123,7 +123,7 @@ pub(super) fn malformed_id(name: &str, id: &str) -> ApiError {
 }
 
 /// Assigns ids to the blocks of a definition and checks that it can run.
-fn checked(definition: Graph) -> Result<Graph, ApiError> {
+pub(super) fn checked(definition: Graph) -> Result<Graph, ApiError> {
     let location = Location::root("body").key("workflow_definition");
     let checked = graph::check(graph::with_ids(definition), &location).map_err(ApiError::Invalid)?;
     Ok(checked.graph)

@@ -26,6 +26,7 @@ fn run(letter: &str, workflow: &str, status: RunStatus, at: i64) -> RunRow {
         started_at: None,
         completed_at: None,
         formats: vec![ResultFormat::Csv],
+        is_single: false,
         blocks: Vec::new(),
     }
 }

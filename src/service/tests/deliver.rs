@@ -231,3 +231,19 @@ async fn the_end_of_a_bulk_job_sends_an_event() {
         assert_eq!(event.get("error").is_some(), status == "failed");
     }
 }
+
+#[tokio::test]
+async fn the_end_of_a_request_about_one_person_sends_its_result() {
+    let local = Local::start().await;
+    let receiver = Receiver::start(&[]).await;
+    let body = json!({ "lead_info": { "name": "Ada" }, "struct": { "email": "x" }, "webhook_url": receiver.url });
+    let task = local.post("/people-intelligence-async", body.clone()).await.ok()["task_id"].clone();
+    let (headers, body_sent) = receiver.wait(1).await.pop().unwrap();
+    assert_eq!(text(&headers, "sixtyfour-event-type"), "people_intelligence");
+    let event: Value = serde_json::from_slice(&body_sent).unwrap();
+    assert_eq!((&event["task_id"], &event["task_type"]), (&task, &json!("people_intelligence")));
+    assert_eq!(event["result"]["structured_data"], json!({ "email": null }));
+    // One that is waited for has its result already.
+    local.post("/people-intelligence", body).await.ok();
+    assert_eq!(receiver.seen().len(), 1);
+}

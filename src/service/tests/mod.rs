@@ -11,6 +11,7 @@ mod errors;
 mod faults;
 mod files;
 mod hosts;
+mod intelligence;
 mod limits;
 mod page;
 mod restart;

@@ -53,6 +53,7 @@ pub(super) fn run_with_file(id: &str, status: RunStatus, content: &[u8]) -> RunR
         started_at: Some(now),
         completed_at: None,
         formats: vec![ResultFormat::Csv],
+        is_single: false,
         blocks: vec![first, block(2, BlockStatus::Running)],
     }
 }

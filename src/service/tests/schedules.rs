@@ -166,16 +166,16 @@ async fn the_balance_and_links_to_uploads() {
 async fn what_is_not_offered_is_named() {
     let local = Local::start().await;
     for (path, expected) in [
-        ("/api/usage", "usage is not counted"),
-        ("/workflows/interactive/start", "interactive workflows are not offered"),
-        ("/search/deep", "searches are not offered"),
-        ("/people-intelligence", "use /bulk-intelligence/people"),
-        ("/company-intelligence/x", "use /bulk-intelligence/company"),
+        ("/api/usage", "usage is not offered"),
+        ("/workflows/interactive/x/undo", "this part of interactive workflows is not offered"),
+        ("/search/query", "use /search/start-deep-search"),
+        ("/people-intelligence/x", "use /people-intelligence or"),
+        ("/company-intelligence/x", "use /company-intelligence or"),
         ("/schedules/active-counts", "list them with GET /schedules"),
     ] {
         assert!(local.get(path).await.rejected(501).contains(expected), "{path}");
     }
-    assert!(local.post("/search/start-deep-search", json!({})).await.rejected(501).contains("searches"));
+    assert!(local.post("/search/start-filter-search", json!({})).await.rejected(501).contains("searches by filters"));
     assert_eq!(local.get("/searches").await.rejected(404), "Not Found");
 }
 

@@ -11,6 +11,7 @@ use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter;
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 
+use super::bytes_text::{bytes_as_text, is_bytes};
 use super::error::{SqlError, without_values};
 use crate::column::{Batch, Field, Fixed, Schema, Type, Unit};
 use crate::transform::foreign::Unwritable;
@@ -138,6 +139,8 @@ pub(super) fn type_of(field: &arrow_schema::Field) -> Option<Type> {
                 Type::Text
             }
         }
+        // Written as base64, or as a UUID.
+        ty if is_bytes(ty) => Type::Text,
         // Written as text, such as `1 days`.
         DataType::Interval(_) | DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => Type::Text,
         // Dictionaries are decoded when the batch is converted.
@@ -207,26 +210,29 @@ fn relabelled(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> 
 
 /// Converts a record batch of a result to a batch of `schema`, which [`schema_of`] made of its columns.
 pub(super) fn to_batch(rows: &RecordBatch, schema: &Arc<Schema>) -> Result<Batch, SqlError> {
-    let checked = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, SqlError> {
-        let column = to_carrier(column, field)?;
-        let Some(value) = unwritable(&column, false) else { return Ok(column) };
-        let advice = match value {
-            Unwritable::NotFinite => "; exclude it, for example with NULLIF",
-            Unwritable::Date | Unwritable::RepeatedKey => "",
+    let arrow = rows.schema_ref().fields();
+    let checked =
+        |((column, arrow), field): ((&ArrayRef, &Arc<arrow_schema::Field>), &Field)| -> Result<ArrayRef, SqlError> {
+            let column = to_carrier(column, arrow, field)?;
+            let Some(value) = unwritable(&column, false) else { return Ok(column) };
+            let advice = match value {
+                Unwritable::NotFinite => "; exclude it, for example with NULLIF",
+                Unwritable::Date | Unwritable::RepeatedKey => "",
+            };
+            Err(SqlError::new(format!("cannot output the column `{}`: it contains {value}{advice}", field.name)))
         };
-        Err(SqlError::new(format!("cannot output the column `{}`: it contains {value}{advice}", field.name)))
-    };
-    let columns = rows.columns().iter().zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
+    let columns = rows.columns().iter().zip(arrow).zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
     Ok(Batch::new(schema.clone(), columns, rows.num_rows()))
 }
 
-/// Casts a column to the Arrow type of `field`, whose type [`type_of`] made of it.
-pub(super) fn to_carrier(column: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
+/// Casts a column to the Arrow type of `field`, whose type [`type_of`] made of `arrow`, the field of the column.
+pub(super) fn to_carrier(column: &ArrayRef, arrow: &arrow_schema::Field, field: &Field) -> Result<ArrayRef, SqlError> {
     let carrier = field.ty.to_arrow();
     if *column.data_type() == carrier {
         return Ok(column.clone());
     }
     let failed = |error: ArrowError| SqlError::new(format!("column `{}`: {}", field.name, without_values(&error)));
+    let column = &bytes_as_text(column, arrow).map_err(failed)?;
     let prepared;
     let column = match is_cast_badly(column.data_type()) {
         true => {

@@ -12,7 +12,7 @@ use crate::column::{Batch, Field, Schema, Type};
 use crate::transform::foreign::{ForeignError, ForeignRules};
 
 /// Converts the Arrow schema of a file that others may have written. Fails on duplicate names and on types without a
-/// counterpart, such as binary, of columns that are read; the others have no values.
+/// counterpart, such as decimals of 256 bits, of columns that are read; the others have no values.
 pub fn arrow_to_schema(arrow: &arrow_schema::Schema, rules: &ForeignRules) -> Result<Schema, ForeignError> {
     let mut fields: Vec<Field> = Vec::with_capacity(arrow.fields().len());
     for field in arrow.fields() {
@@ -32,11 +32,17 @@ pub fn arrow_to_schema(arrow: &arrow_schema::Schema, rules: &ForeignRules) -> Re
     Ok(Schema::new(fields))
 }
 
-/// Converts rows of a file to a batch of `schema`, which [`arrow_to_schema`] made of its columns by the same rules. Fails for
-/// a value that outputs would write differently, in a column that is read; in the others such values are null.
-pub fn arrow_to_batch(rows: &RecordBatch, schema: &Arc<Schema>, rules: &ForeignRules) -> Result<Batch, ForeignError> {
-    let converted = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, ForeignError> {
-        let column = to_carrier(column, field).map_err(|error| ForeignError::Other(error.message))?;
+/// Converts rows of a file to a batch of `schema`, which [`arrow_to_schema`] made of `arrow` by the same rules. Fails for a
+/// value that outputs would write differently, in a column that is read; in the others such values are null.
+pub fn arrow_to_batch(
+    rows: &RecordBatch,
+    arrow: &arrow_schema::Schema,
+    schema: &Arc<Schema>,
+    rules: &ForeignRules,
+) -> Result<Batch, ForeignError> {
+    type Of<'a> = ((&'a ArrayRef, &'a Arc<arrow_schema::Field>), &'a Field);
+    let converted = |((column, arrow), field): Of| -> Result<ArrayRef, ForeignError> {
+        let column = to_carrier(column, arrow, field).map_err(|error| ForeignError::Other(error.message))?;
         let column = match rules.null_numbers {
             [] => column,
             numbers => without_numbers(&column, numbers).map_err(|error| ForeignError::Other(error.to_string()))?,
@@ -46,16 +52,17 @@ pub fn arrow_to_batch(rows: &RecordBatch, schema: &Arc<Schema>, rules: &ForeignR
             Some(value) => Err(ForeignError::Value { column: field.name.to_string(), value }),
         }
     };
-    let checked = |(column, field): (&ArrayRef, &Field)| -> Result<ArrayRef, ForeignError> {
+    let checked = |((column, arrow), field): Of| -> Result<ArrayRef, ForeignError> {
         let none = || new_null_array(&field.ty.to_arrow(), column.len());
         match (rules.is_read)(&field.name) {
-            true => converted((column, field)),
+            true => converted(((column, arrow), field)),
             // Its type may have no counterpart, which a cast to the type of nulls would find out about.
             false if field.ty == Type::Null => Ok(none()),
-            false => Ok(converted((column, field)).unwrap_or_else(|_| none())),
+            false => Ok(converted(((column, arrow), field)).unwrap_or_else(|_| none())),
         }
     };
-    let columns = rows.columns().iter().zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
+    let columns =
+        rows.columns().iter().zip(arrow.fields()).zip(&schema.fields).map(checked).collect::<Result<_, _>>()?;
     Ok(Batch::new(schema.clone(), columns, rows.num_rows()))
 }
 

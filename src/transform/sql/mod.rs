@@ -5,6 +5,7 @@
 //! sorts and aggregations that spill to disk beyond their memory.
 
 mod by_rows;
+mod bytes_text;
 mod checked;
 mod columns;
 mod context;

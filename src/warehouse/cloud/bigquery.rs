@@ -98,8 +98,8 @@ fn rows_of(body: &Value) -> Rows {
     Rows::of_lists(Some(&Value::Array(rows.map(cells).collect())))
 }
 
-/// Loads the files into the table, and returns the rows that the job has written. A job of the load that has succeeded since
-/// the table was made is found instead of another; the second value is then true. `attempt` tells this command from others.
+/// Loads the files into the table, and returns the rows that the job has written. A job of the load that has succeeded is found
+/// instead of another; the second value is then true. One that has succeeded before the table was made is an error. `attempt` tells this command from others.
 pub(super) async fn load(http: &Http, job: &Job<'_>, attempt: &str) -> Result<(u64, bool), StatementError> {
     let &Job { location, table, key, claimed_by, uris, adds_columns } = job;
     let [project, dataset, name] = table.parts() else {
@@ -159,9 +159,14 @@ pub(super) async fn load(http: &Http, job: &Job<'_>, attempt: &str) -> Result<(u
         let error = answer.body.pointer("/status/errorResult").filter(|error| !error.is_null());
         let ended_at = number(&answer.body, "/statistics/endTime").unwrap_or(u64::MAX);
         match error {
-            // Of an earlier command, or of a table that was dropped since: the next id is free, or the next job.
+            // Of an earlier command: the next id is free, or the next job.
             Some(_) if !is_ours => {}
-            None if ended_at < made_at => {}
+            // Into a table of the same name that was there before, whose rows may have been put into this one.
+            None if ended_at < made_at => {
+                let text = "the rows of this load were put into the table before it was made anew, and nothing says whether \
+                            it has them";
+                return Err(StatementError::Refused { code: String::new(), text: text.to_owned() });
+            }
             Some(error) => {
                 let code = error.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
                 failed += 1;

@@ -5,6 +5,10 @@
 //! gets a [`Claim`] with the names of the files, then the table gets the rows, by what the service repeats without effect (the
 //! id of a job, the names of files), and then the claim is marked as loaded. A command that finds a claim finishes that load,
 //! with its files, and begins none of its own.
+//!
+//! Its owner takes a claim back when the service has refused the copy. It must not while another command copies the same files:
+//! the owner's next command would begin anew, and the rows be there twice. So a command that finds a claim marks it as taken up
+//! first, which the owner's statement then misses.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::bigquery::Job;
 use super::http::{CallError, Http};
 use super::ledger::{
-    Claim, CopyEntry, LOADED, MISCOUNTED, create_ledger, drop_claim, end_claim, merge_claim, merge_entry, select_load,
+    Claim, CopyEntry, LOADED, LOADING, MISCOUNTED, TAKEN_UP, create_ledger, drop_claim, end_claim, merge_claim,
+    merge_entry, select_load, take_up_claim,
 };
 use super::names::CloudTable;
 use super::rows::{Rows, StatementError, failed_guard, uuid_of, without_values};
@@ -28,6 +33,14 @@ use crate::warehouse::{LedgerRow, LoadError, LoadState, Widening};
 
 /// Times that a statement of the table of loads is sent which another load's was in the way of.
 const MAX_CONFLICTS: u32 = 6;
+
+/// Half of the time before the first repetition of such a statement; it doubles with each.
+const CONFLICT_WAIT: Duration = Duration::from_millis(200);
+
+/// Returns true for the message of a statement that another writer was in the way of.
+fn is_conflict(text: &str) -> bool {
+    text.to_lowercase().contains("concurrent")
+}
 
 /// The outcome of a load of staged files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,15 +113,37 @@ impl CloudClient {
     /// Returns a recorded load, finished where it was not.
     async fn finished(&self, location: &str, recorded: Recorded) -> Result<FoundLoad, LoadError> {
         let Recorded { row, state, claim } = recorded;
-        match claim {
-            _ if state == MISCOUNTED => {
+        match (&*state, claim) {
+            (LOADED, _) => Ok(FoundLoad { row, finished_now: false }),
+            (MISCOUNTED, _) => {
                 Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: row.rows, found: None })
             }
-            Some(claim) if state != LOADED => {
+            (LOADING | TAKEN_UP, Some(claim)) => {
+                if state == LOADING && !self.take_up(location, &row.key, &claim).await? {
+                    return Ok(FoundLoad { row, finished_now: false });
+                }
                 self.copy(location, &entry_of(&row), &claim).await?;
                 Ok(FoundLoad { row, finished_now: true })
             }
-            _ => Ok(FoundLoad { row, finished_now: false }),
+            _ => {
+                let text =
+                    format!("the record of this load in `_drawoff_loads` has the unknown state `{state}`, or claim");
+                let hint = "another version of drawoff has begun the load: finish it by that one; or look whether its rows \
+                            are in the table, and set its state to `loaded` if they are, or delete its record";
+                Err(self.http.refused(text, Some(hint.to_owned())))
+            }
+        }
+    }
+
+    /// Takes up the claim of another command, so that it does not take it back. Returns false if the load was finished
+    /// meanwhile.
+    async fn take_up(&self, location: &str, key: &str, claim: &Claim) -> Result<bool, LoadError> {
+        let taken = self.change(location, &take_up_claim(&self.table, key, claim)).await;
+        taken.map_err(|error| self.error(error, false))?;
+        match self.find(location, key).await? {
+            Some(recorded) if recorded.state == LOADED => Ok(false),
+            Some(recorded) if recorded.claim.as_ref() == Some(claim) && recorded.state == TAKEN_UP => Ok(true),
+            _ => Err(self.http.transient("the command that had begun this load has taken it back".to_owned())),
         }
     }
 
@@ -185,7 +220,7 @@ impl CloudClient {
     /// Records the load as begun, unless another command has, and finishes what is recorded then.
     async fn claimed(&self, location: &str, load: &CopyLoad<'_>) -> Result<CloudOutcome, LoadError> {
         for statement in create_tables(load) {
-            self.query(location, &statement).await.map_err(|error| self.error(error, false))?;
+            self.change(location, &statement).await.map_err(|error| self.error(error, false))?;
         }
         let claim = Claim {
             attempt: self.attempt.clone(),
@@ -231,8 +266,9 @@ impl CloudClient {
             Ok(found) => found,
             Err(error) => match self.error(error, true) {
                 LoadError::Refused { table, cause, is_transient, .. } if !is_ours => {
-                    let hint = "an earlier command began this load with other files: if those are gone, or the table was \
-                                dropped, delete the load's row of `_drawoff_loads`, and run the same command again";
+                    let hint = "another command has begun this load, with files of its own. If they are gone, look whether the \
+                                rows are in the table: if they are, set the state of the load's row of `_drawoff_loads` to \
+                                `loaded`; if they are not, delete that row; then run the same command again";
                     return Err(LoadError::Refused { table, cause, hint: Some(hint.to_owned()), is_transient });
                 }
                 error @ LoadError::Refused { .. } => {
@@ -243,7 +279,9 @@ impl CloudClient {
                 error => {
                     // Another command may have finished this load.
                     let recorded = self.find(location, key).await.ok().flatten();
-                    return match recorded.is_some_and(|recorded| recorded.state == LOADED) {
+                    let is_done =
+                        |recorded: Recorded| recorded.state == LOADED && recorded.claim.as_ref() == Some(claim);
+                    return match recorded.is_some_and(is_done) {
                         true => Ok(()),
                         false => Err(error),
                     };
@@ -263,9 +301,10 @@ impl CloudClient {
             Some(recorded) if recorded.state == MISCOUNTED => {
                 Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: rows, found: Some(found) })
             }
-            Some(recorded) if recorded.state == LOADED => Ok(()),
+            Some(recorded) if recorded.state == LOADED && recorded.claim.as_ref() == Some(claim) => Ok(()),
             _ => Err(unknown(
-                "the rows are copied, and another load has been begun under their key meanwhile".to_owned(),
+                "the rows are copied, and another load has the same key: see whether they are in the table twice"
+                    .to_owned(),
             )),
         }
     }
@@ -278,7 +317,7 @@ impl CloudClient {
         for (i, statement) in
             databricks_copies(&self.table, &claim.stage, &claim.files, claim.adds_columns).iter().enumerate()
         {
-            let copied = databricks::execute_copy(&self.http, statement).await;
+            let copied = self.copy_settled(statement).await;
             // The files of the statements before are there.
             let (result, is_repeated) = copied.map_err(|error| if i > 0 { error.perhaps_executed() } else { error })?;
             match result.number(0) {
@@ -294,16 +333,30 @@ impl CloudClient {
         Ok(if skipped && sum <= rows { rows } else { sum })
     }
 
+    /// Executes a COPY. One that was refused is sent once more before that counts: the service may fail a statement after its
+    /// commit, and says of the second then that no file was left to copy. Conflicts with other writers pass.
+    async fn copy_settled(&self, statement: &str) -> Result<(Rows, bool), StatementError> {
+        let (mut conflicts, mut refused) = (0, 0);
+        loop {
+            match databricks::execute_copy(&self.http, statement).await {
+                Err(StatementError::Refused { text, .. }) if is_conflict(&text) && conflicts < MAX_CONFLICTS => {
+                    conflicts += 1;
+                    tokio::time::sleep(CONFLICT_WAIT * 2_u32.pow(conflicts)).await;
+                }
+                Err(StatementError::Refused { .. }) if refused == 0 => refused += 1,
+                done => return done.map(|(rows, is_repeated)| (rows, is_repeated || conflicts + refused > 0)),
+            }
+        }
+    }
+
     /// Executes a statement that changes the table of loads, again where another load's was in its way.
     async fn change(&self, location: &str, statement: &str) -> Result<Rows, StatementError> {
         let mut conflicts = 0;
         loop {
             match self.query(location, statement).await {
-                Err(StatementError::Refused { text, .. })
-                    if conflicts < MAX_CONFLICTS && text.to_lowercase().contains("concurrent") =>
-                {
+                Err(StatementError::Refused { text, .. }) if is_conflict(&text) && conflicts < MAX_CONFLICTS => {
                     conflicts += 1;
-                    tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(conflicts)).await;
+                    tokio::time::sleep(CONFLICT_WAIT * 2_u32.pow(conflicts)).await;
                 }
                 done => return done,
             }

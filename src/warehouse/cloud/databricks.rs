@@ -55,6 +55,12 @@ async fn send(http: &Http, statement: &str, puts_rows: bool) -> Result<(Rows, bo
         match status.get("state").and_then(Value::as_str).unwrap_or_default() {
             "SUCCEEDED" => return Ok((Rows::of_lists(answer.body.pointer("/result/data_array")), is_repeated)),
             "PENDING" | "RUNNING" => {}
+            // It has succeeded, and its result is gone. A COPY is sent again, and says what it finds.
+            "CLOSED" if !puts_rows => {
+                return Err(StatementError::Call(super::http::CallError::Lost(
+                    "the result of the statement is no longer there".to_owned(),
+                )));
+            }
             state => {
                 let error = status.get("error").cloned().unwrap_or_default();
                 let code = error.get("error_code").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -46,6 +46,10 @@ pub(super) const LOADED: &str = "loaded";
 /// The state of a [`Claim`].
 pub(super) const LOADING: &str = "loading";
 
+/// The state of a [`Claim`] that another command than its owner has taken up, and may be copying: its owner, whose copy has
+/// failed, no longer takes it back.
+pub(super) const TAKEN_UP: &str = "taken up";
+
 /// The state of a load of which the table has got another number of rows.
 pub(super) const MISCOUNTED: &str = "miscounted";
 
@@ -75,6 +79,7 @@ pub(super) const LEDGER_COLUMNS: [&str; 13] = [
 /// Returns the query for the load with this key.
 pub(super) fn select_load(table: &CloudTable, key: &str) -> String {
     let (system, ledger) = (table.system(), ledger_of(table).sql());
+    let loaded = system.literal(LOADED);
     let columns = LEDGER_COLUMNS.map(|name| match name {
         "loaded_at" => match system {
             CloudSystem::BigQuery => "FORMAT_TIMESTAMP('%FT%TZ', loaded_at)".to_owned(),
@@ -89,7 +94,7 @@ pub(super) fn select_load(table: &CloudTable, key: &str) -> String {
     });
     // Of two claims that were recorded at once, all commands take the first.
     format!(
-        "SELECT {} FROM {ledger} WHERE commit_key = {} ORDER BY state, claim",
+        "SELECT {} FROM {ledger} WHERE commit_key = {} ORDER BY CASE WHEN state = {loaded} THEN 0 ELSE 1 END, claim",
         columns.join(", "),
         system.literal(key)
     )
@@ -160,11 +165,12 @@ pub(super) fn end_claim(table: &CloudTable, entry: &CopyEntry, claim: &Claim, st
     let (system, text) = (table.system(), claim_text(claim));
     format!(
         "MERGE INTO {} AS l USING (SELECT {} AS commit_key) AS s ON l.commit_key = s.commit_key\nWHEN MATCHED AND l.claim = {} \
-         AND l.state = {} THEN UPDATE SET state = {}, loaded_at = {}\nWHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+         AND l.state IN ({}, {}) THEN UPDATE SET state = {}, loaded_at = {}\nWHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
         ledger_of(table).sql(),
         system.literal(&entry.key),
         system.literal(&text),
         system.literal(LOADING),
+        system.literal(TAKEN_UP),
         system.literal(state),
         now(system),
         LEDGER_COLUMNS.join(", "),
@@ -172,7 +178,14 @@ pub(super) fn end_claim(table: &CloudTable, entry: &CopyEntry, claim: &Claim, st
     )
 }
 
-/// Returns the statement that takes a claim back, nothing of which is in the table.
+/// Returns the statement by which another command than its owner takes up a claim, before it copies anything.
+pub(super) fn take_up_claim(table: &CloudTable, key: &str, claim: &Claim) -> String {
+    let (system, ledger) = (table.system(), ledger_of(table).sql());
+    format!("UPDATE {ledger} SET state = {} WHERE {}", system.literal(TAKEN_UP), of_claim(system, key, claim))
+}
+
+/// Returns the statement by which its owner takes a claim back, nothing of which is in the table. One that another command has
+/// taken up stays.
 pub(super) fn drop_claim(table: &CloudTable, key: &str, claim: &Claim) -> String {
     format!("DELETE FROM {} WHERE {}", ledger_of(table).sql(), of_claim(table.system(), key, claim))
 }

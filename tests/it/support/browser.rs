@@ -31,6 +31,11 @@ pub struct Browser {
 impl Browser {
     /// Starts the browser; `None` if the tests have none.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts the browser with further arguments; `None` if the tests have none.
+    pub fn start_with(arguments: &[&str]) -> Option<Self> {
         let chromium = tool("DRAWOFF_TEST_CHROMIUM")?;
         let place = Place::new();
         // The pipe is on the descriptors 3 and 4, which only a shell can give to a child without unsafe code.
@@ -39,6 +44,7 @@ impl Browser {
         // Its own sandbox needs rights that CI does not have; the pages are ours.
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--remote-debugging-pipe", "--disable-background-networking", "--user-data-dir=browser"]);
+        command.args(arguments);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (tell, messages) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());

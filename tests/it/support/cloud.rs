@@ -17,6 +17,12 @@ pub enum Fault {
     Lost,
     /// It is executed, and the ledger is emptied behind it, as by another command or by hand.
     Forgotten,
+    /// Another command takes up the claims that are there, and the request is refused.
+    TakenUp,
+    /// It is executed, and the statement is said to have ended in this state.
+    Ends(&'static str),
+    /// The claims become those of another version, and the request is refused.
+    OtherVersion,
 }
 
 /// The token that is valid now.
@@ -75,8 +81,22 @@ impl FakeCloud {
             }
             match fault(number, request) {
                 Some(Fault::Status(status)) => Answer::error(status, "busy").header("retry-after", "0"),
+                Some(fault @ (Fault::TakenUp | Fault::OtherVersion)) => {
+                    for entry in state.ledger.values_mut() {
+                        match fault {
+                            Fault::TakenUp => entry.state = "taken up".to_owned(),
+                            _ => entry.claim = Some(r#"{"form":9}"#.to_owned()),
+                        }
+                    }
+                    Answer::error(400, "refused")
+                }
                 lost => {
-                    let (status, body) = respond(&mut state, request);
+                    let (status, mut body) = respond(&mut state, request);
+                    if let Some(Fault::Ends(end)) = lost {
+                        let error =
+                            json!({ "error_code": "UNKNOWN", "message": "the commit succeeded but a hook failed" });
+                        body = json!({ "statement_id": "s", "status": { "state": end, "error": error } });
+                    }
                     if lost == Some(Fault::Forgotten) {
                         state.ledger.clear();
                     }
@@ -163,26 +183,42 @@ fn ledger_rows(state: &State, statement: &str) -> Vec<Value> {
     state.ledger.get(&key).map(row).into_iter().collect()
 }
 
+/// The claim that a statement inserts.
+fn claim_in(statement: &str) -> String {
+    let text = &statement[statement.rfind("'{").unwrap() + 1..statement.rfind("}'").unwrap() + 1];
+    text.replace("\\'", "'").replace("''", "'").replace("\\\\", "\\")
+}
+
 /// Executes a statement that changes the ledger.
 fn record(state: &mut State, statement: &str) {
     if statement.contains("WHEN MATCHED AND") {
         let (key, to) = (quoted_after(statement, "SELECT "), quoted_after(statement, "SET state = "));
         let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
-        let entry = state.ledger.entry(key).or_insert(Entry { rows, state: "loading".to_owned(), claim: None });
-        if entry.state == "loading" {
+        let claim = Some(claim_in(statement));
+        let entry = state.ledger.entry(key).or_insert(Entry { rows, state: "loading".to_owned(), claim });
+        if ["loading", "taken up"].contains(&&*entry.state) {
             entry.state = to;
+        }
+    } else if statement.starts_with("UPDATE") {
+        let key = quoted_after(statement, "commit_key = ");
+        if let Some(entry) = state.ledger.get_mut(&key).filter(|entry| entry.state == "loading") {
+            entry.state = quoted_after(statement, "SET state = ");
         }
     } else if statement.starts_with("MERGE") {
         let key = quoted_after(statement, "SELECT ");
-        let claim = statement.contains("'loading'").then(|| {
-            let text = &statement[statement.find("'{").unwrap() + 1..statement.rfind("}'").unwrap() + 1];
-            text.replace("\\'", "'").replace("''", "'").replace("\\\\", "\\")
-        });
+        let claim = statement.contains("'loading'").then(|| claim_in(statement));
         let of = if claim.is_some() { "loading" } else { "loaded" };
         let rows = statement.split_once("'append', '").unwrap().1.split(", ").nth(1).unwrap().to_owned();
         state.ledger.entry(key).or_insert(Entry { rows, state: of.to_owned(), claim });
     } else if statement.starts_with("DELETE") {
-        state.ledger.remove(&quoted_after(statement, "commit_key = "));
+        let key = quoted_after(statement, "commit_key = ");
+        let attempt = |entry: &Entry| {
+            serde_json::from_str::<Value>(entry.claim.as_deref()?).ok()?["attempt"].as_str().map(str::to_owned)
+        };
+        let is_its_own = |entry: &Entry| attempt(entry).is_some_and(|attempt| statement.contains(&attempt));
+        if state.ledger.get(&key).is_some_and(|entry| entry.state == "loading" && is_its_own(entry)) {
+            state.ledger.remove(&key);
+        }
     }
 }
 

@@ -158,6 +158,8 @@ impl Transfer {
             any_sent: true,
             use_ranges: true,
             furthest: start,
+            resumes: 0,
+            failure: None,
             unframed_end: None,
             early_unframed_end: None,
             since_progress: SinceProgress::new(self.now(), start),

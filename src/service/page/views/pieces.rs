@@ -203,7 +203,7 @@ pub(super) fn nodes_of(graph: &Graph) -> Vec<Node> {
 /// Returns the specs that are set, on one line.
 fn specs_summary(specs: &Map<String, Value>) -> String {
     let set = specs.iter().filter(|(_, value)| !value.is_null());
-    set.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ")
+    escaped_json(&set.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", "))
 }
 
 /// Returns JSON on several lines.

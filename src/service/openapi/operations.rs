@@ -1,51 +1,15 @@
-//! The service's OpenAPI 3.1 description: schemas derived from the wire types, operations from one table. The tests
-//! validate every response of the service against it. It describes the service and does not drive it: the routes are
-//! in `routes::router`.
+//! Operations of the service: their table, and the description of one.
 
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
 
-use super::paths::{FILES, HEALTH, METRICS, OPENAPI};
-use super::schedule_bodies::{CreateSchedule, UpdateSchedule};
-use super::schedules::Schedule;
 use crate::api::routes as paths;
-use crate::api::{
-    Balance, BlockDescription, BulkStarted, CancelRun, CreateWorkflow, DownloadLink, JobStatus, LiveStatus,
-    NewSigningSecret, RollSigningSecret, Run, RunCancelled, RunStarted, RunWorkflow, SearchDownload, SigningSecretInfo,
-    UpdateWorkflow, Uploaded, ValidationError, Workflow,
-};
-
-/// Types that occur in responses only. The service writes all their fields, absent values as null, so all are required.
-const RESPONSE_TYPES: [&str; 16] = [
-    "Balance",
-    "Schedule",
-    "SearchDownload",
-    "Workflow",
-    "Run",
-    "RunStarted",
-    "RunCancelled",
-    "LiveStatus",
-    "BlockLiveStatus",
-    "BlockMetrics",
-    "DownloadLink",
-    "BlockDescription",
-    "Uploaded",
-    "BulkStarted",
-    "SigningSecretInfo",
-    "NewSigningSecret",
-];
-
-/// Text fields with a timestamp, which get `format: date-time`.
-const TIMESTAMPS: [(&str, &[&str]); 3] = [
-    ("Schedule", &["created_at", "updated_at", "next_run_at", "last_run_at"]),
-    ("Workflow", &["created_at", "updated_at", "last_run_date"]),
-    ("Run", &["created_at", "updated_at", "queued_at", "started_at", "completed_at"]),
-];
+use crate::service::bulk::MAX_CONFIG_CHARS;
+use crate::service::paths::{FILES, HEALTH, METRICS, OPENAPI};
 
 /// One operation: a method of a path.
-struct Operation {
-    method: &'static str,
-    path: &'static str,
+pub(super) struct Operation {
+    pub method: &'static str,
+    pub path: &'static str,
     id: &'static str,
     summary: &'static str,
     parameters: Vec<Value>,
@@ -58,33 +22,9 @@ struct Operation {
     keyed: bool,
 }
 
-/// Builds the description as JSON.
-pub fn document() -> Value {
-    let mut paths = Map::new();
-    for operation in operations() {
-        let item = paths.entry(operation.path).or_insert_with(|| json!({}));
-        item[operation.method] = operation.describe();
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "drawoff: the local Workflows service",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "Workflows, their runs and results, compatible with the hosted Workflows API. \
-                Fields without a value are null, never omitted.",
-        },
-        "servers": [{ "url": "/" }],
-        "paths": paths,
-        "components": {
-            "schemas": schemas(),
-            "securitySchemes": { "key": { "type": "apiKey", "in": "header", "name": paths::API_KEY_HEADER } },
-        },
-    })
-}
-
 impl Operation {
     /// Builds the operation object.
-    fn describe(&self) -> Value {
+    pub(super) fn describe(&self) -> Value {
         let (status, text, content) = &self.success;
         let mut responses = Map::new();
         let mut success = json!({ "description": text });
@@ -139,6 +79,7 @@ fn error_description(status: u16) -> &'static str {
         416 => "The requested range is beyond the end of the file",
         422 => "The request is invalid",
         429 => "Too many requests",
+        501 => "This part of the hosted API is not offered",
         503 => "The service is busy or shutting down",
         _ => "Internal error of the service",
     }
@@ -158,7 +99,7 @@ fn rate_headers(with_retry_after: bool) -> Value {
     headers
 }
 
-fn reference(name: &str) -> Value {
+pub(super) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
@@ -183,7 +124,7 @@ fn body(name: &str, required: bool) -> Option<Value> {
 }
 
 /// Returns an example of a valid body, where the schema alone is not enough to write one.
-fn example(name: &str) -> Option<Value> {
+pub(super) fn example(name: &str) -> Option<Value> {
     let filters = json!([{ "column": "employees", "operator": "greater", "value": 50 }]);
     let definition = json!({
         "blocks": [
@@ -205,6 +146,21 @@ fn example(name: &str) -> Option<Value> {
             "workflow_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611", "name": "Every morning",
             "cron_expression": "0 9 * * MON-FRI", "timezone": "Europe/Berlin",
         })),
+        "PeopleIntelligence" => Some(json!({
+            "lead_info": { "name": "Ada Lovelace", "company": "Kestrel Ltd" },
+            "struct": { "email": "Work email address", "age": { "description": "Age in years" } },
+        })),
+        "CompanyIntelligence" => Some(json!({
+            "target_company": { "domain": "kestrel.example" }, "struct": { "employees": "Number of employees" },
+        })),
+        "StartDeepSearch" => Some(json!({ "query": "founders of climate start-ups", "max_results": 50 })),
+        "StartInteractive" => Some(json!({
+            "block_name": "webhook", "specs": {}, "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }],
+        })),
+        "AddBlock" => Some(json!({
+            "block_name": "filter", "specs": { "filters": filters },
+            "parent_block_id": "7c1e0a52-4b0d-4a6e-9d1f-20c4d2a9b611",
+        })),
         "RunWorkflow" => Some(json!({ "webhook_payload": [{ "company": "Kestrel Ltd", "employees": 240 }] })),
         _ => None,
     }
@@ -221,7 +177,7 @@ fn form(with_config: bool) -> Option<Value> {
     });
     let mut required = vec!["file"];
     if with_config {
-        properties["config"] = json!({ "type": "string", "maxLength": super::bulk::MAX_CONFIG_CHARS,
+        properties["config"] = json!({ "type": "string", "maxLength": MAX_CONFIG_CHARS,
             "description": "Settings of the job, as JSON text" });
         required.push("config");
     }
@@ -261,7 +217,7 @@ fn idempotency_key() -> Value {
 }
 
 /// Returns the table of all operations.
-fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<Operation> {
     let get = |path, id, summary, errors, content| Operation {
         method: "get",
         path,
@@ -283,6 +239,16 @@ fn operations() -> Vec<Operation> {
         ],
         body: form(true),
         ..post(path, id, summary, &[400, 413, 422], one("BulkStarted"))
+    };
+    let single = |path, id, summary, name: &str, response| Operation {
+        body: body(name, true),
+        ..post(path, id, summary, &[400, 413, 422], one(response))
+    };
+    let person = |path, id, summary, response| single(path, id, summary, "PeopleIntelligence", response);
+    let company = |path, id, summary, response| single(path, id, summary, "CompanyIntelligence", response);
+    let search_status = |path, id| Operation {
+        parameters: id_in_path("task_id"),
+        ..get(path, id, "Get the state of a deep search", &[404], one("DeepSearchStatus"))
     };
     vec![
         get(paths::LIST_WORKFLOWS, "list_workflows", "List workflows, without definitions", &[], many("Workflow")),
@@ -402,6 +368,112 @@ fn operations() -> Vec<Operation> {
             parameters: id_in_path("task_id"),
             ..get(paths::JOB_STATUS, "job_status", "Get the state of a bulk job", &[404, 422], one("JobStatus"))
         },
+        person(paths::PEOPLE_INTELLIGENCE, "people_intelligence", "Enrich one person", "Intelligence"),
+        person(paths::ENRICH_LEAD, "enrich_lead", "Enrich one person; the former path", "Intelligence"),
+        person(
+            paths::PEOPLE_INTELLIGENCE_ASYNC,
+            "start_people_intelligence",
+            "Start a job that enriches one person",
+            "JobStarted",
+        ),
+        person(
+            paths::ENRICH_LEAD_ASYNC,
+            "start_enrich_lead",
+            "Start a job that enriches one person; the former path",
+            "JobStarted",
+        ),
+        company(paths::COMPANY_INTELLIGENCE, "company_intelligence", "Enrich one company", "Intelligence"),
+        company(paths::ENRICH_COMPANY, "enrich_company", "Enrich one company; the former path", "Intelligence"),
+        company(
+            paths::COMPANY_INTELLIGENCE_ASYNC,
+            "start_company_intelligence",
+            "Start a job that enriches one company",
+            "JobStarted",
+        ),
+        company(
+            paths::ENRICH_COMPANY_ASYNC,
+            "start_enrich_company",
+            "Start a job that enriches one company; the former path",
+            "JobStarted",
+        ),
+        Operation {
+            body: body("StartDeepSearch", true),
+            ..post(
+                paths::START_DEEP_SEARCH,
+                "start_deep_search",
+                "Start a search, whose rows are those of the provider",
+                &[400, 413, 422, 501],
+                one("DeepSearchStarted"),
+            )
+        },
+        search_status(paths::DEEP_SEARCH_STATUS, "deep_search_status"),
+        search_status(paths::SEARCH_STATUS, "search_status"),
+        Operation {
+            body: body("StartInteractive", true),
+            ..post(
+                paths::START_INTERACTIVE,
+                "start_interactive",
+                "Start a session of an interactive workflow with its source",
+                &[400, 404, 413, 422],
+                one("InteractiveStarted"),
+            )
+        },
+        Operation {
+            parameters: id_in_path("job_id"),
+            body: body("AddBlock", true),
+            ..post(
+                paths::ADD_BLOCK,
+                "add_block",
+                "Add a block to a session; it runs once its parent has completed",
+                &[400, 404, 413, 422],
+                one("BlockAdded"),
+            )
+        },
+        Operation {
+            parameters: id_in_path("job_id"),
+            ..post(
+                paths::FINISH_INTERACTIVE,
+                "finish_interactive",
+                "End a session, which then takes no more blocks",
+                &[404],
+                one("InteractiveFinished"),
+            )
+        },
+        Operation {
+            parameters: id_in_path("job_id"),
+            ..get(
+                paths::INTERACTIVE_STATE,
+                "interactive_state",
+                "Get the state of a session",
+                &[404],
+                one("LiveStatus"),
+            )
+        },
+        Operation {
+            parameters: {
+                let mut parameters = id_in_path("job_id");
+                parameters.push(parameter("query", "block_id", true, text(), "Id of a completed block"));
+                parameters
+            },
+            ..get(
+                paths::INTERACTIVE_OUTPUT,
+                "interactive_output",
+                "Get the handle of a block's rows",
+                &[400, 404, 422],
+                one("BlockOutput"),
+            )
+        },
+        Operation {
+            parameters: id_in_path("job_id"),
+            body: body("SaveInteractive", true),
+            ..post(
+                paths::SAVE_INTERACTIVE,
+                "save_interactive",
+                "Save the chain that ends in a block as a workflow",
+                &[400, 404, 413, 422],
+                one("Workflow"),
+            )
+        },
         get(paths::CHECK_BALANCE, "check_balance", "Get the balance, which never changes here", &[], one("Balance")),
         Operation {
             parameters: vec![parameter("query", "resource_handle_id", true, text(), "Handle of an upload")],
@@ -509,133 +581,4 @@ fn operations() -> Vec<Operation> {
             )
         },
     ]
-}
-
-/// Builds the schemas of all types, with the constraints that Rust's types do not express.
-fn schemas() -> Value {
-    let mut schemas = Map::new();
-    add::<Workflow>(&mut schemas);
-    add::<CreateWorkflow>(&mut schemas);
-    add::<UpdateWorkflow>(&mut schemas);
-    add::<RunWorkflow>(&mut schemas);
-    add::<RunStarted>(&mut schemas);
-    add::<Run>(&mut schemas);
-    add::<LiveStatus>(&mut schemas);
-    add::<CancelRun>(&mut schemas);
-    add::<RunCancelled>(&mut schemas);
-    add::<DownloadLink>(&mut schemas);
-    add::<BlockDescription>(&mut schemas);
-    add::<Uploaded>(&mut schemas);
-    add::<BulkStarted>(&mut schemas);
-    add::<JobStatus>(&mut schemas);
-    add::<SigningSecretInfo>(&mut schemas);
-    add::<NewSigningSecret>(&mut schemas);
-    add::<RollSigningSecret>(&mut schemas);
-    add::<Balance>(&mut schemas);
-    add::<SearchDownload>(&mut schemas);
-    add::<Schedule>(&mut schemas);
-    add::<CreateSchedule>(&mut schemas);
-    add::<UpdateSchedule>(&mut schemas);
-    add::<ValidationError>(&mut schemas);
-    for name in RESPONSE_TYPES {
-        let fields: Vec<Value> =
-            schemas[name]["properties"].as_object().into_iter().flatten().map(|(field, _)| json!(field)).collect();
-        schemas[name]["required"] = Value::Array(fields);
-    }
-    for (name, fields) in TIMESTAMPS {
-        for field in fields {
-            schemas[name]["properties"][*field]["format"] = json!("date-time");
-        }
-    }
-    // The constraints below are true of every response, but the fields are plain numbers, texts or JSON values in Rust.
-    let constrain = |schemas: &mut Map<String, Value>, name: &str, field: &str, key: &str, value: Value| {
-        schemas[name]["properties"][field][key] = value;
-    };
-    let part = json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] });
-    constrain(&mut schemas, "ValidationError", "loc", "items", part);
-    let rows = json!([{ "type": "array", "items": { "type": "object" } }, { "type": "object" }, { "type": "null" }]);
-    constrain(&mut schemas, "RunWorkflow", "webhook_payload", "anyOf", rows);
-    constrain(&mut schemas, "BlockDescription", "specs_schema", "type", json!("object"));
-    let states = json!(["pending", "running", "completed", "failed"]);
-    constrain(&mut schemas, "BlockLiveStatus", "status", "enum", states);
-    for name in ["BlockLiveStatus.progress_percentage", "LiveStatus.overall_progress_percentage"] {
-        let (schema, field) = name.split_once('.').unwrap_or_default();
-        constrain(&mut schemas, schema, field, "minimum", json!(0));
-        constrain(&mut schemas, schema, field, "maximum", json!(100));
-    }
-    constrain(&mut schemas, "RunCancelled", "status", "const", json!("canceled"));
-    let error = json!({
-        "type": "object", "required": ["detail"],
-        "properties": { "detail": { "type": "string", "minLength": 1 } },
-    });
-    schemas.insert("Error".to_owned(), error);
-    let errors = json!({ "type": "array", "minItems": 1, "items": reference("ValidationError") });
-    schemas.insert(
-        "ValidationErrors".to_owned(),
-        json!({ "type": "object", "required": ["detail"], "properties": { "detail": errors } }),
-    );
-    schemas.insert(
-        "Health".to_owned(),
-        json!({ "type": "object", "required": ["status"], "properties": { "status": { "const": "ok" } } }),
-    );
-    Value::Object(schemas)
-}
-
-/// Adds the schemas of `T` and of all types in it.
-fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
-    let mut found = Vec::new();
-    // `schemas` lists the types that `T` refers to, without `T` itself.
-    T::schemas(&mut found);
-    found.push((T::name().into_owned(), T::schema()));
-    for (name, schema) in found {
-        let schema = serde_json::to_value(schema).expect("a schema serializes to JSON");
-        schemas.insert(name, schema);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::service::graph;
-    use crate::service::location::Location;
-
-    #[test]
-    fn every_reference_leads_to_a_schema() {
-        fn walk(value: &Value, found: &mut Vec<String>) {
-            match value {
-                Value::Object(members) => {
-                    found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
-                    members.values().for_each(|value| walk(value, found));
-                }
-                Value::Array(items) => items.iter().for_each(|value| walk(value, found)),
-                _ => {}
-            }
-        }
-        let document = document();
-        let mut found = Vec::new();
-        walk(&document, &mut found);
-        assert!(found.len() > 50);
-        for reference in found {
-            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
-        }
-    }
-
-    #[test]
-    fn examples_of_workflows_are_accepted() {
-        for name in ["CreateWorkflow", "UpdateWorkflow"] {
-            let definition = example(name).unwrap()["workflow_definition"].clone();
-            let graph = graph::with_ids(serde_json::from_value(definition).unwrap());
-            let checked = graph::check(graph, &Location::root("body"));
-            assert!(checked.is_ok(), "{name}: {:?}", checked.err());
-        }
-    }
-
-    #[test]
-    fn response_schemas_require_every_field() {
-        let document = document();
-        let run = &document["components"]["schemas"]["Run"];
-        assert_eq!(run["required"].as_array().map(Vec::len), Some(17));
-        assert_eq!(run["properties"]["duration_ms"]["type"], json!(["integer", "null"]));
-        assert_eq!(run["properties"]["queued_at"]["format"], "date-time");
-    }
 }
