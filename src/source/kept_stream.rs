@@ -213,7 +213,10 @@ impl ByteSource for KeptReader {
             Err(TryLockError::WouldBlock) => return true,
         };
         let is_behind = self.position < shared.kept_len() || shared.has_ended();
-        !is_behind && matches!(&mut shared.origin, Origin::Open(source) if source.would_wait())
+        match &mut shared.origin {
+            Origin::Open(source) => !is_behind && source.would_wait(),
+            _ => false,
+        }
     }
 
     fn size_bytes(&self) -> Option<u64> {
