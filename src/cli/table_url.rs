@@ -59,8 +59,11 @@ pub(super) fn redacted(url: &str) -> String {
         let name = name.to_ascii_lowercase();
         name.contains('%') || name == "sig" || SECRETS.iter().any(|word| name.contains(word))
     };
-    let kept =
-        query.split('&').filter(|pair| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()));
+    // A value may be a URL with a password, such as a warehouse.
+    let has_user = |pair: &str| pair.contains('@') || pair.to_ascii_lowercase().contains("%40");
+    let is_kept =
+        |pair: &&str| !pair.is_empty() && !is_secret(pair.split('=').next().unwrap_or_default()) && !has_user(pair);
+    let kept = query.split('&').filter(is_kept);
     let kept = kept.collect::<Vec<_>>().join("&");
     let mark = if kept.is_empty() { "" } else { "?" };
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
@@ -121,6 +124,8 @@ mod tests {
             "delta+s3://b/t?X-Amz-Signature=marked-1",
             "iceberg+https://u:marked-1@c/x",
             "iceberg+https://c/x?token=marked-1",
+            "iceberg+sqlite:c.db?warehouse=s3://k:marked-1@b/w",
+            "iceberg+sqlite:c.db?warehouse=s3://k:marked-1%40b/w",
         ] {
             assert!(!redacted(url).contains("marked"), "{url}: {}", redacted(url));
         }

@@ -83,7 +83,7 @@ impl UploadControl {
 
     /// Waits for a cancel; returns at once after one.
     #[cfg_attr(
-        not(any(feature = "object-store", feature = "postgres", feature = "clickhouse", test)),
+        not(any(feature = "object-store", feature = "postgres", feature = "clickhouse", feature = "iceberg", test)),
         expect(dead_code, reason = "this build has no uploads")
     )]
     pub(crate) async fn cancelled(&self) {

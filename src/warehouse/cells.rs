@@ -186,7 +186,8 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// Returns the number of values that are zero only because no double is as small.
+    /// Returns true if a value is zero only because no double is as small.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse"))]
     pub(super) fn has_lost_zeros(&self) -> bool {
         let (Values::Float(values), Some(spelled)) = (&self.values, self.spelled) else { return false };
         values

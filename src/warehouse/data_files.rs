@@ -73,7 +73,7 @@ pub struct FilesAttempt {
     pub id: String,
     /// Prefix of the names of the files, without a slash, which ends with the id.
     pub prefix: String,
-    /// Columns by whose values rows are divided into files. The files do not contain them.
+    /// Columns by whose values rows are divided into files, which contain them if [`FilesLoad::keeps_partition_columns`].
     pub partition_by: Arc<[Arc<str>]>,
     /// The check of rows, for workers, which also gives them the types of the table.
     pub row_check: Arc<dyn RowEncoder>,
@@ -91,6 +91,12 @@ pub trait FilesLoad: Send {
     /// Returns the final columns of the files for the final `columns` of the rows, partition columns included: as they
     /// are, or of the types of the table. Called once, before the footers are written.
     fn file_columns(&mut self, columns: &Schema) -> Result<Schema, LoadError>;
+
+    /// Returns true if the files contain the columns that divide the table, as formats want whose readers take values from
+    /// the files first.
+    fn keeps_partition_columns(&self) -> bool {
+        false
+    }
 
     /// Returns the ids that the files give to their fields; none for formats that know columns by name. Called once, after
     /// [`FilesLoad::file_columns`].

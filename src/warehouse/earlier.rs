@@ -23,8 +23,10 @@ pub(super) enum Replaceable {
     #[cfg(any(feature = "postgres", feature = "sqlite", feature = "iceberg"))]
     Never,
     /// By the key in a column: that of all runs that were loaded together.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
     ByKey,
     /// It replaces them row by row, or all rows of the table.
+    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
     Always,
 }
 
@@ -41,13 +43,16 @@ impl Replaceable {
 
     /// Returns true if the rows of all these loads can be replaced.
     pub(super) fn takes<'a>(self, rows: impl Iterator<Item = &'a LedgerRow> + Clone) -> bool {
-        let together = |row: &LedgerRow| rows.clone().filter(|other| other.row_key() == row.row_key()).count() as u64;
         match self {
             #[cfg(any(feature = "postgres", feature = "sqlite", feature = "iceberg"))]
-            Replaceable::Never => false,
+            Replaceable::Never => rows.clone().next().is_none(),
+            #[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
             Replaceable::ByKey => {
+                let together =
+                    |row: &LedgerRow| rows.clone().filter(|other| other.row_key() == row.row_key()).count() as u64;
                 rows.clone().all(|row| row.set.as_ref().is_none_or(|set| set.members == together(row)))
             }
+            #[cfg(any(feature = "postgres", feature = "sqlite", feature = "delta"))]
             Replaceable::Always => true,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cells::{Cells, Reason};
-use super::row_encoder::{RowEncoder, UnfitRow};
+use super::row_encoder::{RowEncoder, UnfitRow, first_of_each_row};
 use crate::column::{Batch, Type};
 use crate::position::FieldPath;
 
@@ -23,9 +23,6 @@ pub(super) trait CheckedColumn {
     /// Fails with a reason if the table cannot hold the value in `row`, which is not null. `scratch` is empty.
     fn check(&self, row: usize, scratch: &mut Vec<u8>) -> Result<(), Reason>;
 }
-
-/// The reason for a value in a column that the table does not have.
-pub(super) const NO_COLUMN: &str = "the table has no such column";
 
 /// The reason for a value in a column that the system fills by itself.
 pub(super) const COMPUTED: &str = "the column is computed by the table";
@@ -75,13 +72,6 @@ pub(super) fn unfit_rows<'a>(
     }
     first_of_each_row(&mut unfit);
     unfit
-}
-
-/// Sorts by row, and keeps of each row the column that is first by its name: the order of the columns of a batch depends on the
-/// records around the row.
-pub(super) fn first_of_each_row(unfit: &mut Vec<UnfitRow>) {
-    unfit.sort_by(|a, b| (a.row, a.path.as_str()).cmp(&(b.row, b.path.as_str())));
-    unfit.dedup_by_key(|unfit| unfit.row);
 }
 
 fn null_row(row: usize, column: &Arc<str>) -> UnfitRow {

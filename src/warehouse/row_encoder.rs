@@ -77,3 +77,15 @@ impl LoadRows {
         }
     }
 }
+
+/// The reason for a value in a column that the table does not have.
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
+pub(super) const NO_COLUMN: &str = "the table has no such column";
+
+/// Sorts by row, and keeps of each row the column that is first by its name: the order of the columns of a batch depends on the
+/// records around the row.
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "clickhouse", feature = "delta", feature = "iceberg"))]
+pub(super) fn first_of_each_row(unfit: &mut Vec<UnfitRow>) {
+    unfit.sort_by(|a, b| (a.row, a.path.as_str()).cmp(&(b.row, b.path.as_str())));
+    unfit.dedup_by_key(|unfit| unfit.row);
+}

@@ -15,8 +15,7 @@ use super::cells::{Cells, Reason};
 use super::described::described;
 use super::error::{LoadError, Misfit};
 use super::narrow::{Narrowed, holds, is_cell, may_hold, narrowed, narrowed_cells};
-use super::row_check::{NO_COLUMN, first_of_each_row};
-use super::row_encoder::{RowEncoder, UnfitRow};
+use super::row_encoder::{NO_COLUMN, RowEncoder, UnfitRow, first_of_each_row};
 use crate::column::{Batch, Field, Schema, Type, TypeMerge};
 use crate::position::FieldPath;
 
@@ -162,7 +161,16 @@ impl<F: FormatRules> TableRows<F> {
             match self.place(field) {
                 _ if field.ty == Type::Null => {}
                 Place::Known(column, ty) if !may_hold(&ty, &field.ty, self.type_merge) => {
-                    misfit(&field.name, format!("{}, and the table has {}", has(), column.shown));
+                    let what = match misfit_inside(&ty, &field.ty) {
+                        Some((path, wanted, found)) => format!(
+                            "has {} in `{}{path}`, and the table has {} there",
+                            described(found),
+                            field.name,
+                            described(wanted)
+                        ),
+                        None => format!("{}, and the table has {}", has(), column.shown),
+                    };
+                    misfit(&field.name, what);
                 }
                 Place::Known(..) | Place::New(_) => {}
                 // No row that fits has a value there.
@@ -258,7 +266,12 @@ impl<F: FormatRules> RowEncoder for TableRows<F> {
 
     fn file_columns(&self, columns: &Schema) -> Schema {
         let field = |field: &Field| match self.place(field) {
-            Place::Known(..) if F::LEAVES_OUT_NULLS && field.ty == Type::Null => None,
+            // A column that divides the table stays: readers that do not find it in a file take its rows for others.
+            Place::Known(..)
+                if F::LEAVES_OUT_NULLS && field.ty == Type::Null && !self.partition_by.contains(&field.name) =>
+            {
+                None
+            }
             Place::Known(_, ty) | Place::New(ty) => Some(Field::new(field.name.clone(), ty)),
             // It has no values: rows that had some did not fit.
             Place::None(_) => None,
@@ -298,6 +311,32 @@ impl<F: FormatRules> TableRows<F> {
             Ok(_) => Err(bug("a row was not rejected")),
             Err(error) => Err(bug(&error)),
         }
+    }
+}
+
+/// Returns the first place inside objects and lists at which values of `found` do not fit `table`, with both types there; `None`
+/// if the columns themselves are unlike.
+fn misfit_inside<'a>(table: &'a Type, found: &'a Type) -> Option<(String, &'a Type, &'a Type)> {
+    let inside = |path: String, table: &'a Type, found: &'a Type| {
+        if may_hold(table, found, TypeMerge::Json) {
+            return None;
+        }
+        Some(match misfit_inside(table, found) {
+            Some((rest, table, found)) => (format!("{path}{rest}"), table, found),
+            None => (path, table, found),
+        })
+    };
+    match (table, found) {
+        (Type::Struct(known), Type::Struct(found)) => found.iter().find_map(|field| {
+            let known = known.iter().find(|known| known.name == field.name)?;
+            inside(format!(".{}", field.name), &known.ty, &field.ty)
+        }),
+        (Type::Map(value), Type::Struct(fields)) => {
+            fields.iter().find_map(|field| inside(format!(".{}", field.name), value, &field.ty))
+        }
+        (Type::List(table), Type::List(found)) => inside("[]".to_owned(), table, found),
+        (Type::Map(table), Type::Map(found)) => inside(".*".to_owned(), table, found),
+        _ => None,
     }
 }
 
@@ -480,6 +519,16 @@ mod tests {
         let misfits = |record: &str| check.misfits(&rows(record).schema).len();
         assert_eq!(misfits("{\"m\":{\"a\":2.0},\"l\":[2.5],\"o\":{\"x\":2.0}}\n"), 0);
         assert_eq!(misfits("{\"m\":{\"a\":\"2\"},\"l\":[\"x\"],\"o\":{\"x\":true}}\n"), 3);
+        // The place inside is named, not the object or the list around it.
+        let found = check.misfits(&rows("{\"l\":[\"x\"],\"o\":{\"x\":true}}\n").schema);
+        let shown: Vec<String> = found.iter().map(Misfit::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "column `l` has text in `l[]`, and the table has integers there",
+                "column `o` has booleans in `o.x`, and the table has integers there",
+            ]
+        );
         assert_eq!(misfits("{\"o\":{\"x\":1,\"more\":2}}\n"), 1);
     }
 

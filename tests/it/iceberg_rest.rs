@@ -116,6 +116,47 @@ fn a_lost_response_to_the_commit_is_settled_by_sending_it_again() {
     }
 }
 
+/// A page of a proxy is no commit: it is sent again, and is there once.
+#[test]
+fn a_response_that_is_no_commit_is_settled_by_sending_it_again() {
+    for acts in [json!(["html"]), json!(["do-html"]), json!(["html", "do-html", "html"])] {
+        let Some(catalog) = Catalog::start(json!({"commits": acts})) else { return };
+        catalog.load("in.ndjson").ok().says("loaded 2 rows");
+        catalog.assert_loaded_once();
+    }
+    let Some(catalog) = Catalog::start(json!({"commits": ["404-html"]})) else { return };
+    let done = catalog.load("in.ndjson").code(exit::LOAD_REFUSED).says("responded with status 404");
+    assert!(!done.stderr.contains("no Iceberg REST catalog"), "{}", done.stderr);
+    catalog.load("in.ndjson").ok().says("loaded 2 rows");
+    catalog.assert_loaded_once();
+}
+
+/// A catalog that refuses every commit is given up, with its message.
+#[test]
+fn a_conflict_without_a_change_ends_with_its_message() {
+    let Some(catalog) = Catalog::start(json!({"always": "409"})) else { return };
+    let done = catalog.load("in.ndjson");
+    assert_ne!(done.code, 0);
+    done.says("refuses each commit, although the table does not change: as the script says (409)");
+    assert!(files(&catalog.place, "wh").is_empty());
+}
+
+/// A column that another command makes one without nulls while the load runs gets none.
+#[test]
+fn a_column_that_takes_no_nulls_meanwhile_gets_none() {
+    let Some(catalog) = Catalog::start(json!({"commits": ["do", "require-c"]})) else { return };
+    catalog.load("in.ndjson").ok();
+    let url = catalog.url();
+    let args = ["convert", "-", "--from", "ndjson", "-o", &url, "--into", "crm.t"];
+    let mut command = catalog.place.command(&args);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"{\"id\":3,\"c\":null}\n").unwrap();
+    let done = Done::of_child("a load".to_owned(), child);
+    assert_ne!(done.code, 0);
+    done.says("made its column `c` one without nulls meanwhile").hints("run the same command again");
+    assert_eq!(catalog.readers.state(&catalog.place, "crm.t").rows, 2);
+}
+
 #[test]
 fn a_refusal_leaves_neither_rows_nor_files() {
     let Some(catalog) = Catalog::start(json!({"stage": false})) else { return };
@@ -189,6 +230,11 @@ fn tokens_are_sent_fetched_and_renewed() {
     let done = catalog.load("in.ndjson").code(exit::LOAD_REFUSED);
     assert!(!done.stderr.contains("marked"), "{}", done.stderr);
     done.says("no such token").hints("ICEBERG_TOKEN");
+    // A message that repeats the token is shown without it, and cut; the line break of a file is none of the token.
+    let line = Place::new().env("ICEBERG_TOKEN", "marked-token\n");
+    let Some(catalog) = Catalog::start_in(line, json!({"token": "marked-token", "commits": ["echo"]})) else { return };
+    let done = catalog.load("in.ndjson").code(exit::LOAD_REFUSED).says("bad Bearer *** xxx");
+    assert!(!done.stderr.contains("marked") && done.stderr.len() < 2000, "{}", done.stderr);
     // Each token is good for two requests.
     let place = Place::new().env("ICEBERG_CREDENTIAL", "id:secret");
     let Some(catalog) = Catalog::start_in(place, json!({"expires": 2})) else { return };

@@ -55,6 +55,133 @@ fn the_printed_statement_says_what_text_is() {
     assert!(done.text().contains("'drawoff.text-forms' = '4:json'"), "{}", done.text());
 }
 
+/// A table that was renamed keeps its files, whatever is made in its place and removed there.
+#[test]
+fn files_of_another_table_in_the_same_place_are_kept() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    place.write("b.ndjson", "{\"id\":3}\n");
+    let gc = |catalog: &str, table: &str| {
+        place.run(&["loads", "gc", catalog, "--into", table, "--older-than", "0s"]).ok().says("removed 0 files")
+    };
+    load(&place, "a.ndjson", "crm.t", &[]).ok();
+    readers.change(&place, &["rename", "crm.t", "crm.old"]);
+    load(&place, "b.ndjson", "crm.t", &[]).ok().says("created the table");
+    // Another catalog file, with the same directory.
+    let other = "iceberg+sqlite:d.db?warehouse=wh";
+    place.run(&["convert", "b.ndjson", "-o", other, "--into", "crm.t"]).ok().says("created the table");
+    for (catalog, table) in [(CATALOG, "crm.t"), (CATALOG, "crm.old"), (other, "crm.t")] {
+        gc(catalog, table);
+    }
+    assert_eq!((readers.rows(&place, "crm.old").len(), readers.rows(&place, "crm.t").len()), (2, 1));
+    // Two tables that are in one place all the same, as older versions made them.
+    let shared = |to: &str| std::fs::copy(place.path("c.db"), place.path(to)).unwrap();
+    shared("copy.db");
+    let copy = "iceberg+sqlite:copy.db?warehouse=wh";
+    place.run(&["convert", "b.ndjson", "-o", copy, "--into", "crm.old"]).ok().says("loaded 1 row");
+    let metadata = files(&place, "wh/crm/t/metadata").into_iter().filter(|name| name.ends_with(".metadata.json"));
+    for name in metadata {
+        let text = std::fs::read_to_string(place.path(&name)).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if json["snapshots"].as_array().unwrap().len() == 2 {
+            json["table-uuid"] = "11111111-2222-4333-8444-555555555555".into();
+            std::fs::write(place.path(&name), json.to_string()).unwrap();
+        }
+    }
+    gc(CATALOG, "crm.old");
+}
+
+/// A directory of its own for each table does not keep a killed creation from being removed: the catalog knows it.
+#[test]
+fn what_a_killed_creation_left_is_removed() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1}\n");
+    load(&place, "a.ndjson", "crm.first", &[]).ok();
+    load(&place, "a.ndjson", "crm.t", &[]).ok();
+    // As if the row had not been written: a kill between the metadata and the catalog.
+    readers.change(&place, &["unmake", "crm.t"]);
+    load(&place, "a.ndjson", "crm.t", &[]).ok().says("created the table");
+    assert_eq!(found(&place, "metadata", ".metadata.json").len(), 2, "it is in its own place");
+    assert_no_orphans(&readers, &place, CATALOG, "crm.t");
+}
+
+#[test]
+fn names_that_readers_cannot_tell_apart_are_refused() {
+    let place = Place::new();
+    let refused = |rows: &str, more: &[&str], code: i32| {
+        place.write("in.ndjson", rows);
+        load(&place, "in.ndjson", "crm.t", more).code(code)
+    };
+    for rows in ["{\"a\":{\"b\":1},\"a.b\":2}\n", "{\"l\":[1],\"l.element\":2}\n"] {
+        refused(rows, &[], exit::LOAD_REFUSED).says("two fields are named `").hints("rename");
+    }
+    let by = "{\"id\":1,\"é\":\"x\",\"_xE9\":\"y\"}\n";
+    refused(by, &["--partition-by", "é,_xE9"], exit::USAGE).says("have one name in manifests");
+    refused(by, &["--partition-by", "é"], exit::SUCCESS).says("loaded 1 row");
+    refused("{\"id\":[\"x\"]}\n", &[], exit::LOAD_REFUSED).says("column `id` has lists, and the table has long");
+    assert_eq!(found(&place, "data", ".parquet").len(), 1);
+    let Some(readers) = Readers::find() else { return };
+    readers.make(&place, "crm.divided", "divided");
+    place.write("where.ndjson", "{\"id\":3,\"where\":\"x\"}\n");
+    let done = load(&place, "where.ndjson", "crm.divided", &[]).code(exit::LOAD_REFUSED);
+    done.says("`where` has the name of a partition field");
+    place.write("l.ndjson", "{\"id\":3,\"l\":[{\"x\":\"text\"}]}\n");
+    let done = load(&place, "l.ndjson", "crm.divided", &[]).code(exit::LOAD_REFUSED);
+    done.says("has text in `l[].x`, and the table has integers there");
+}
+
+/// Values that divide a table are in its files, too: readers that take them from there see doubles whole, and filters that
+/// exclude a value do not keep nulls.
+#[test]
+fn values_that_divide_a_table_are_in_its_files() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    place.write(
+        "in.ndjson",
+        "{\"id\":1,\"d\":0.1,\"c\":\"NO\"}\n{\"id\":2,\"d\":1e300,\"c\":null}\n{\"id\":3,\"d\":null,\"c\":\"SE\"}\n",
+    );
+    for (table, by) in [("crm.t", "d"), ("crm.c", "c"), ("crm.all", "id,d,c")] {
+        load(&place, "in.ndjson", table, &["--partition-by", by]).ok();
+        let rows = readers.rows(&place, table);
+        let expected = [json!(0.1), json!(1e300), serde_json::Value::Null];
+        assert_eq!(rows.iter().map(|row| row["d"].clone()).collect::<Vec<_>>(), expected, "{table}");
+        let ids = |filter: &str| readers.filter(&place, table, filter)["ids"].clone();
+        assert_eq!(ids("c != 'NO'"), json!([3]), "{table}");
+        assert_eq!(ids("c not in ('NO', 'DK')"), json!([3]), "{table}");
+        assert_eq!(ids("d == 0.1"), json!([1]), "{table}");
+        // A later load whose rows have only nulls there.
+        place.write("nulls.ndjson", "{\"id\":9,\"d\":null,\"c\":null}\n");
+        load(&place, "nulls.ndjson", table, &[]).ok();
+        assert_eq!(ids("c != 'NO'"), json!([3]), "{table}");
+        assert_eq!(readers.rows(&place, table).len(), 4);
+    }
+}
+
+#[test]
+fn files_that_are_no_catalog_are_refused() {
+    let Some(readers) = Readers::find() else { return };
+    let place = Place::new();
+    place.write("a.ndjson", "{\"id\":1}\n");
+    for command in ["ls", "gc"] {
+        let args = ["loads", command, "iceberg+sqlite:typo.db", "--into", "crm.t"];
+        place.run(&args).code(exit::LOAD_REFUSED).says("there is no file typo.db");
+    }
+    place.run(&["loads", "ls", "iceberg+sqlite:typo.db"]).code(exit::LOAD_REFUSED).says("there is no file typo.db");
+    assert!(!place.path("typo.db").exists());
+    readers.change(&place, &["other", "other.db"]);
+    let done = place.run(&["convert", "a.ndjson", "-o", "iceberg+sqlite:other.db?warehouse=wh", "--into", "crm.t"]);
+    done.code(exit::LOAD_REFUSED).says("it has tables of another program").hints("specify the file of a catalog");
+    let done = place.run(&["convert", "a.ndjson", "-o", "iceberg+sqlite:c.db?warehouse=x#y", "--into", "crm.t"]);
+    done.code(exit::USAGE).says("readers cut at `#` or `?`");
+    let url = "iceberg+sqlite:c.db?warehouse=s3://k:marked@lake/w";
+    let done = place.run(&["convert", "a.ndjson", "-o", url, "--into", "crm.t"]).code(exit::USAGE);
+    assert!(!done.stderr.contains("marked"), "{}", done.stderr);
+    done.says("its warehouse has credentials");
+    assert!(files(&place, "wh").is_empty() && !place.path("c.db").exists());
+}
+
 /// A moment of a load at which it is killed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Point {

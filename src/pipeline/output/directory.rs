@@ -87,6 +87,8 @@ pub(super) struct PartitionedWriter {
     handles: usize,
     rows: u64,
     partition_by: Arc<[Arc<str>]>,
+    /// True if the files contain these columns.
+    keeps_partition_columns: bool,
     /// The columns of the last rows with others than those before.
     columns: Arc<Schema>,
     /// True if rows are spilled until all are read; `files` then contain spilled rows. See [`super::spill`].
@@ -221,6 +223,7 @@ impl PartitionedWriter {
             spilled: options.format.is_typed() && !partition_by.is_empty(),
             options,
             partition_by,
+            keeps_partition_columns: false,
             columns: Arc::default(),
         }
     }
@@ -498,6 +501,11 @@ impl PartitionedWriter {
         found
     }
 
+    /// Writes the partition columns into the files, besides the names of their directories.
+    pub(super) fn keep_partition_columns(&mut self) {
+        self.keeps_partition_columns = true;
+    }
+
     /// Sets the ids of the fields of Parquet files, before [`PartitionedWriter::finish`].
     pub(super) fn set_field_ids(&self, ids: FieldIds) {
         let _ = self.options.field_ids.set(ids);
@@ -511,7 +519,10 @@ impl PartitionedWriter {
             // columns of a table are in its commit.
             self.current_file(&"".into())?;
         }
-        let mut columns = columns.without(&self.partition_by);
+        let mut columns = match self.keeps_partition_columns {
+            true => columns.clone(),
+            false => columns.without(&self.partition_by),
+        };
         if matches!(&self.destination, Destination::Directory { directory, .. } if directory.leaves_out_empty) {
             columns = columns.without_empty().0;
         }

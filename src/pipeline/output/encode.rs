@@ -44,7 +44,7 @@ pub(crate) fn encode_rows(outputs: &OutputSpecs, batch: &Batch, decoded: &Arc<Sc
             _ if spec.is_typed_channel => EncodedRows::Typed(batch.clone()),
             _ if spec.is_multi_file => {
                 let batch = spec.file_rows(batch)?;
-                let parts = by_directory(&batch, &spec.partition_by)?.into_iter();
+                let parts = by_directory(&batch, &spec.partition_by, spec.keeps_partition_columns)?.into_iter();
                 EncodedRows::Partitions(
                     parts
                         .map(|(directory, batch)| encode_partition(spec, directory, batch, &mut sheet))

@@ -106,10 +106,16 @@ impl OutputWriter {
     /// Returns the form of a table's rows, for workers; `None` for other outputs.
     pub(crate) fn table_rows(&self) -> Option<TableRows> {
         match &self.kind {
-            Kind::Table(table) => Some(TableRows { encoder: table.encoder(), partition_by: Arc::default() }),
-            Kind::TableFiles(files) => {
-                Some(TableRows { encoder: files.row_check(), partition_by: files.partition_by() })
-            }
+            Kind::Table(table) => Some(TableRows {
+                encoder: table.encoder(),
+                partition_by: Arc::default(),
+                keeps_partition_columns: false,
+            }),
+            Kind::TableFiles(files) => Some(TableRows {
+                encoder: files.row_check(),
+                partition_by: files.partition_by(),
+                keeps_partition_columns: files.keeps_partition_columns(),
+            }),
             _ => None,
         }
     }

@@ -17,10 +17,14 @@ const NULL_DIRECTORY: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Maximum bytes of a directory name on common file systems.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Splits `batch` into the rows of each directory, without the partition columns. Directories are in the order of first
-/// sight, rows in their own order. Without partition columns there is one directory with the empty path; a batch
-/// without rows has none.
-pub(super) fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<Vec<(PartitionPath, Batch)>, Error> {
+/// Splits `batch` into the rows of each directory, with the partition columns only if `keeps_columns`. Directories are in the
+/// order of first sight, rows in their own order. Without partition columns there is one directory with the empty path; a
+/// batch without rows has none.
+pub(super) fn by_directory(
+    batch: &Batch,
+    partition_by: &[Arc<str>],
+    keeps_columns: bool,
+) -> Result<Vec<(PartitionPath, Batch)>, Error> {
     if batch.rows == 0 {
         return Ok(Vec::new());
     }
@@ -75,7 +79,7 @@ pub(super) fn by_directory(batch: &Batch, partition_by: &[Arc<str>]) -> Result<V
         };
         directories[index].1.push(row as u32);
     }
-    let rest = batch.without_columns(partition_by);
+    let rest = if keeps_columns { batch.clone() } else { batch.without_columns(partition_by) };
     if let [(directory, _)] = &directories[..] {
         return Ok(vec![(directory.clone(), rest)]);
     }

@@ -20,6 +20,8 @@ pub(crate) struct TableRows {
     pub encoder: Arc<dyn RowEncoder>,
     /// Columns by whose values the rows of a table of data files are divided; empty for none.
     pub partition_by: Arc<[Arc<str>]>,
+    /// True if the files contain these columns.
+    pub keeps_partition_columns: bool,
 }
 
 /// One output as workers know it: no path and no sink.
@@ -29,8 +31,10 @@ pub(crate) struct OutputSpec {
     pub compression: Compression,
     /// True if the output has several files. The writer splits rows between them and compresses the text.
     pub is_multi_file: bool,
-    /// Columns whose values choose a row's directory; the files do not contain them. Empty without partitioning.
+    /// Columns whose values choose a row's directory. Empty without partitioning.
     pub partition_by: Arc<[Arc<str>]>,
+    /// True if the files contain these columns, besides the names of their directories.
+    pub keeps_partition_columns: bool,
     /// Those of these columns that the plan names, so that the rows must have them. A table that exists is divided by columns
     /// of its own, which are null where rows lack them.
     named_partitions: Arc<[Arc<str>]>,
@@ -67,12 +71,14 @@ impl OutputSpec {
             Target::Table(table) => table.files.as_ref().map_or_else(Arc::default, |files| files.partition_by.clone()),
             _ => partition_by.clone(),
         };
+        let keeps_partition_columns = table.as_ref().is_some_and(|table| table.keeps_partition_columns);
         let has_files = matches!(&output.target, Target::Table(table) if table.files.is_some());
         OutputSpec {
             format: output.format.for_values(type_merge),
             compression: output.compression,
             is_multi_file: matches!(output.target, Target::Directory(_)) || has_files || output.is_sheets(),
             partition_by,
+            keeps_partition_columns,
             named_partitions,
             max_group_rows: eighth(rows),
             max_group_bytes: eighth(bytes),

@@ -65,7 +65,10 @@ impl FilesWriter {
     ) -> Result<Self, Error> {
         let FilesAttempt { place, id, prefix, partition_by, .. } = load.files().clone();
         let layout = FileLayout { partition_by: partition_by.clone(), ..target.files.clone().unwrap_or_default() };
-        let parts = PartitionedWriter::of_table(&place, (&prefix, &id), layout, options, max_buffered_bytes)?;
+        let mut parts = PartitionedWriter::of_table(&place, (&prefix, &id), layout, options, max_buffered_bytes)?;
+        if load.keeps_partition_columns() {
+            parts.keep_partition_columns();
+        }
         let loading = Box::new(Loading { load, parts, partition_by });
         Ok(FilesWriter { state: State::Loading(loading), table: target.name(), rows: 0 })
     }
@@ -88,6 +91,14 @@ impl FilesWriter {
         match &self.state {
             State::Loading(loading) => loading.partition_by.clone(),
             State::Loaded(_) => Arc::default(),
+        }
+    }
+
+    /// Returns true if the files contain these columns.
+    pub(super) fn keeps_partition_columns(&self) -> bool {
+        match &self.state {
+            State::Loading(loading) => loading.load.keeps_partition_columns(),
+            State::Loaded(_) => false,
         }
     }
 

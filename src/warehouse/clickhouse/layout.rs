@@ -8,7 +8,8 @@ use super::value::{write_bytes, write_len};
 use crate::column::{Fixed, Schema, Type};
 use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
-use crate::warehouse::row_check::{COMPUTED, NO_COLUMN};
+use crate::warehouse::row_check::COMPUTED;
+use crate::warehouse::row_encoder::NO_COLUMN;
 use crate::warehouse::{ColumnNames, Misfit, Widening};
 
 /// Bytes of the name of a column. The server has no limit; files are named after columns, with up to three bytes for one.

@@ -69,8 +69,9 @@ pub(super) struct Commit<'a> {
 pub(super) enum CommitOutcome {
     /// The table is what the updates made of it.
     Done,
-    /// The table is not what the commit was made from. It may have been this commit that changed it, if a response was lost.
-    Conflict,
+    /// The table is not what the commit was made from, as the catalog says with this message. It may have been this commit that
+    /// changed it, if a response was lost.
+    Conflict(String),
 }
 
 /// One table of a catalog. Its methods block.
@@ -80,6 +81,17 @@ pub(super) trait Catalog: Send {
 
     /// Returns the place for the table, which does not exist. Creates nothing that a reader of tables sees.
     fn new_table(&self) -> Result<NewTable, LoadError>;
+
+    /// Returns the URLs of metadata of new tables that commits have written and the catalog has not taken. Its absence says
+    /// nothing: not every catalog knows.
+    fn unfinished(&self) -> Result<Vec<String>, LoadError> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets metadata that [`Catalog::unfinished`] has returned, after it was removed.
+    fn forget_unfinished(&self, _location: &str) -> Result<(), LoadError> {
+        Ok(())
+    }
 
     /// Commits. An error but [`LoadError::Unknown`] promises that the table does not have the updates, and never will.
     fn commit(&self, commit: &Commit<'_>) -> Result<CommitOutcome, LoadError>;

@@ -74,6 +74,11 @@ pub(super) fn without_scheme(url: &str) -> &str {
     }
 }
 
+/// Returns true for the name of a file of metadata, by any writer.
+pub(super) fn is_metadata(name: &str) -> bool {
+    [".metadata.json", ".metadata.json.gz"].iter().any(|end| name.ends_with(end))
+}
+
 /// The files of one table.
 pub(super) struct TableFiles {
     access: FileAccess,

@@ -18,7 +18,8 @@ use super::files::{FileAccess, TableFiles};
 use super::ledger::{self, KEY_TABLE, Recorded};
 use super::manifest::{ManifestList, NewManifest, PartitionField};
 use super::metadata::{BRANCH, TableMetadata};
-use super::types::{FORMS, IcebergRules, PlannedSchema, table_columns, unfit_names};
+use super::types::{FORMS, IcebergRules, PlannedSchema, unfit_names};
+use super::writable::{FORMAT_VERSION, PartitionColumn, check_partition_names, writable};
 use crate::column::{Schema, Type, TypeMerge};
 use crate::format::parquet::FieldIds;
 use crate::sink::UploadControl;
@@ -36,9 +37,6 @@ use crate::warehouse::{
 /// are a day old.
 const FILES_ARE_SAFE: Duration = Duration::from_secs(12 * 3600);
 
-/// The format version that is written.
-const FORMAT_VERSION: i64 = 2;
-
 /// The id of the first field of partitions.
 const FIRST_PARTITION_ID: i64 = 1000;
 
@@ -47,6 +45,10 @@ pub(super) const UUID_START: &str = "d4a0ff1e";
 
 /// Wait before another try, times the number of tries so far. By eye: a commit takes a catalog about this long.
 const CONFLICT_WAIT: Duration = Duration::from_millis(20);
+
+/// Tries that a catalog may refuse although the table is what they were made from. Their waits double, to five seconds together:
+/// a catalog may answer from a copy that lags behind.
+const REFUSALS: u32 = 8;
 
 /// A load that has begun.
 pub(super) struct IcebergLoad {
@@ -74,22 +76,25 @@ pub(super) struct IcebergLoad {
     began: Instant,
 }
 
-/// The parts of a table that a load writes by.
-pub(super) struct Writable {
-    columns: Vec<TableColumn>,
-    partition: Vec<PartitionColumn>,
+/// The parts of a table that a commit requires to be as they were.
+#[derive(PartialEq, Eq)]
+struct TableState {
+    uuid: String,
+    snapshot: Option<i64>,
+    schema: i64,
+    spec: i64,
+    last_column: i64,
 }
 
-/// A column that divides a table.
-struct PartitionColumn {
-    column: Arc<str>,
-    id: i64,
-    name: String,
-}
-
-impl Writable {
-    fn partition_by(&self) -> Arc<[Arc<str>]> {
-        self.partition.iter().map(|of| of.column.clone()).collect()
+impl TableState {
+    fn of(metadata: &TableMetadata) -> Self {
+        TableState {
+            uuid: metadata.uuid().to_owned(),
+            snapshot: metadata.branch_snapshot(),
+            schema: metadata.schema_id(),
+            spec: metadata.spec_id(),
+            last_column: metadata.last_column_id(),
+        }
     }
 }
 
@@ -102,7 +107,15 @@ impl IcebergLoad {
     ) -> Result<Begun, LoadError> {
         let target = request.target.clone();
         let name = target.name();
-        let table = catalog.load()?;
+        let mut table = catalog.load()?;
+        let mut new = None;
+        if table.is_none() {
+            check_partition_names(&target)?;
+            new = Some(catalog.new_table()?);
+            // The place of a table that another command has just made is taken.
+            table = catalog.load()?;
+            new = new.filter(|_| table.is_none());
+        }
         let key = target.identity.key_before(KEY_TABLE);
         if let (Some(table), Some(key)) = (&table, &key)
             && let Some(row) = earlier(&table.metadata, &target, key)?
@@ -117,10 +130,6 @@ impl IcebergLoad {
                 let partition_by = found.partition_by();
                 (Some(found.columns), partition_by, schema_and_spec(&table.metadata))
             }
-        };
-        let new = match &table {
-            None => Some(catalog.new_table()?),
-            Some(_) => None,
         };
         let (data_directory, metadata_directory, options) = match (&table, &new) {
             (Some(table), _) => {
@@ -181,9 +190,29 @@ impl IcebergLoad {
         planned.map_err(|reason| self.refused(format!("a column {reason}"), false))
     }
 
+    /// Plans the schema so that it holds `columns`, and fails if readers could not open the table then.
+    fn planned_for(&self, columns: &Schema) -> Result<PlannedSchema, LoadError> {
+        let planned = self.planned(columns)?;
+        let (last_id, partitions) = match &self.table {
+            None => (0, Vec::new()),
+            Some(table) => (table.metadata.last_column_id(), table.metadata.partition_names()),
+        };
+        match planned.name_clash(last_id, &partitions) {
+            None => Ok(planned),
+            Some(cause) => Err(self.target.refused(cause, "rename the column, or leave it out")),
+        }
+    }
+
     /// Fails if the files, whose columns are `columns`, do not fit the table as others have left it meanwhile.
     fn check_again(&mut self, columns: &Schema) -> Result<(), LoadError> {
-        let changed = |what: &str| Err(self.refused(format!("another command has {what} meanwhile"), true));
+        let changed = |what: &str| {
+            Err(LoadError::Refused {
+                table: self.name(),
+                cause: format!("another command has {what} meanwhile"),
+                hint: Some("run the same command again: it begins from the table as it is then".to_owned()),
+                is_transient: true,
+            })
+        };
         let Some(table) = &self.table else {
             return match self.new {
                 Some(_) => Ok(()),
@@ -197,7 +226,15 @@ impl IcebergLoad {
         let may_widen = self.widening == Widening::Evolve;
         let found = writable(&table.metadata, &self.target, may_widen)?;
         if directories(&table.metadata).0 != self.data_directory {
-            return changed("created it");
+            return match self.new {
+                Some(_) => changed("created it in another place"),
+                None => changed("changed the place of its files"),
+            };
+        }
+        // Nulls were not looked for in a column that takes none only now.
+        let is_required = |name: &str| self.columns.iter().any(|column| *column.name == *name && !column.nullable);
+        if let Some(column) = found.columns.iter().find(|column| !column.nullable && !is_required(&column.name)) {
+            return changed(&format!("made its column `{}` one without nulls", column.name));
         }
         let partition_by = found.partition_by();
         let rows: TableRows<IcebergRules> =
@@ -213,7 +250,7 @@ impl IcebergLoad {
         });
         if partition_by != self.attempt.partition_by
             || !is_same
-            || self.planned(columns)?.field_ids(columns) != self.field_ids
+            || self.planned_for(columns)?.field_ids(columns) != self.field_ids
         {
             return changed("changed its columns");
         }
@@ -291,11 +328,10 @@ impl IcebergLoad {
             Some(_) => return Err(self.refused("its last snapshot has no manifest list", false)),
         };
         if !files.is_empty() {
-            let in_files = columns.without(&self.attempt.partition_by);
             let manifest = NewManifest {
                 files,
                 directory: &self.data_directory,
-                columns: &in_files,
+                columns,
                 field_ids: &self.field_ids,
                 partition: &partition,
                 schema: &schema,
@@ -387,8 +423,12 @@ impl IcebergLoad {
         let source = claims.iter().map(|claim| claim.member.source.as_str()).collect::<Vec<_>>().join(", ");
         let facts = LoadFacts { source, ..LoadFacts::new(&self.target, end) };
         let mut last_notes = Vec::new();
+        // The conflict of the last try with the state that it was made from, and tries since that changed.
+        let mut last: Option<(Option<TableState>, String)> = None;
+        let mut refusals = 0;
         for number in 1.. {
             self.table = self.catalog.load()?;
+            let state = self.table.as_ref().map(|table| TableState::of(&table.metadata));
             if let Some(table) = &self.table {
                 // A commit whose response was lost.
                 if table.metadata.has_snapshot(self.snapshot_id) {
@@ -397,6 +437,13 @@ impl IcebergLoad {
                 }
                 if let Some(row) = earlier(&table.metadata, &self.target, key)? {
                     return Ok(Committed::Already(with_rows_there(&table.metadata, row)));
+                }
+            }
+            if let Some((before, cause)) = last.take() {
+                refusals = if before == state { refusals + 1 } else { 0 };
+                if refusals >= REFUSALS {
+                    let cause = format!("the catalog refuses each commit, although the table does not change: {cause}");
+                    return Err(self.refused(cause, true));
                 }
             }
             self.check_again(columns)?;
@@ -408,9 +455,13 @@ impl IcebergLoad {
                     made.truncate(kept);
                     return Ok(self.loaded(key, end, notes));
                 }
-                CommitOutcome::Conflict => last_notes = notes,
+                CommitOutcome::Conflict(cause) => {
+                    last_notes = notes;
+                    last = Some((state, cause));
+                }
             }
-            std::thread::sleep(CONFLICT_WAIT * number.min(50));
+            let waits = if refusals == 0 { number.min(50) } else { 1 << refusals };
+            std::thread::sleep(CONFLICT_WAIT * waits);
         }
         Err(LoadError::Bug("there are no more tries".to_owned()))
     }
@@ -430,7 +481,7 @@ impl FilesLoad for IcebergLoad {
     fn check(&mut self, columns: &Schema) -> Result<Vec<String>, LoadError> {
         let misfits = self.rows.misfits(columns);
         match misfits.is_empty() {
-            true => Ok(Vec::new()),
+            true => self.planned_for(&self.rows.file_columns(columns)).map(|_| Vec::new()),
             false => Err(LoadError::Misfits { table: self.name(), misfits }),
         }
     }
@@ -460,14 +511,14 @@ impl FilesLoad for IcebergLoad {
                 "load rows, or declare the columns in an explicit schema",
             ));
         }
-        if columns.without(&self.attempt.partition_by).fields.is_empty() && !columns.fields.is_empty() {
-            return Err(self.target.unsupported(
-                "all columns of the rows divide the table, so that its files would have none",
-                "divide it by fewer columns, or load rows with others",
-            ));
-        }
-        self.field_ids = self.planned(&columns)?.field_ids(&columns);
+        self.field_ids = self.planned_for(&columns)?.field_ids(&columns);
         Ok(columns)
+    }
+
+    fn keeps_partition_columns(&self) -> bool {
+        // pyiceberg reads a double that it takes from a manifest as a float, and filters that exclude a value keep the nulls
+        // of a column that a file lacks. Other writers keep these columns, too.
+        true
     }
 
     fn field_ids(&self) -> FieldIds {
@@ -533,71 +584,6 @@ pub(super) fn directories(metadata: &TableMetadata) -> (String, String) {
 
 fn schema_and_spec(metadata: &TableMetadata) -> Option<(Value, Value)> {
     Some((metadata.schema()?.clone(), metadata.spec()?.clone()))
-}
-
-/// Returns the parts of a table that a load writes by. Fails if it cannot write it.
-pub(super) fn writable(metadata: &TableMetadata, target: &TableTarget, may_widen: bool) -> Result<Writable, LoadError> {
-    const OTHERWISE: &str = "load into a new table, and insert from it by the engine that made this one";
-    let refuse = |what: String, hint: &str| Err(target.refused(what, hint));
-    let version = metadata.format_version();
-    if version != FORMAT_VERSION {
-        let hint = match version < FORMAT_VERSION {
-            true => "upgrade it by an engine: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')",
-            false => OTHERWISE,
-        };
-        return refuse(format!("it has format version {version}, and drawoff writes {FORMAT_VERSION}"), hint);
-    }
-    if metadata.property("encryption.key-id").is_some() {
-        return refuse("it is encrypted".to_owned(), OTHERWISE);
-    }
-    let unreadable = |what: &str| LoadError::Refused {
-        table: target.name(),
-        cause: format!("its metadata cannot be read: {what}"),
-        hint: None,
-        is_transient: false,
-    };
-    let schema = metadata.schema().ok_or_else(|| unreadable("it has no current schema"))?;
-    let columns =
-        table_columns(schema, &metadata.forms(), may_widen).ok_or_else(|| unreadable("its schema is none"))?;
-    let spec = metadata.spec().ok_or_else(|| unreadable("it has no partition spec"))?;
-    let mut partition = Vec::new();
-    for field in spec.get("fields").and_then(Value::as_array).into_iter().flatten() {
-        let member = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
-        let source = field.get("source-id").and_then(Value::as_i64);
-        let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
-        let column =
-            fields.filter(|of| of.get("id").and_then(Value::as_i64) == source).find_map(|of| of.get("name")?.as_str());
-        let (transform, name) = (member("transform"), member("name"));
-        match (transform, column) {
-            ("identity", Some(column)) => {
-                let id =
-                    field.get("field-id").and_then(Value::as_i64).ok_or_else(|| unreadable("a partition has no id"))?;
-                partition.push(PartitionColumn { column: column.into(), id, name: name.to_owned() });
-            }
-            ("identity", None) => {
-                return refuse(format!("it is divided by `{name}`, which is a member of an object"), OTHERWISE);
-            }
-            _ => {
-                return refuse(
-                    format!("it is divided by {transform} of `{name}`, which drawoff does not compute"),
-                    OTHERWISE,
-                );
-            }
-        }
-    }
-    let found = Writable { columns, partition };
-    let (has, asked) = (found.partition_by(), target.files.clone().unwrap_or_default().partition_by);
-    if !asked.is_empty() && asked != has {
-        let by = |columns: &[Arc<str>]| match columns.is_empty() {
-            true => "no column".to_owned(),
-            false => columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-        };
-        return Err(target.unsupported(
-            format!("it is divided by {}, and not by {}", by(&has), by(&asked)),
-            "leave the partition columns out: a table that exists has its own",
-        ));
-    }
-    Ok(found)
 }
 
 /// Returns what has to be true of the table for the updates.

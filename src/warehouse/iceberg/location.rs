@@ -82,6 +82,12 @@ impl Location {
             let found = parameters.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
         };
+        if parameter("warehouse").is_some_and(|warehouse| has_credentials(&warehouse)) {
+            return fail(
+                "its warehouse has credentials, which are not read from there; set them in the environment, as in \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            );
+        }
         let kind = if let Some(rest) = before.strip_prefix("iceberg+sqlite:") {
             let file = rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest);
             if file.is_empty() || file.starts_with("//") {
@@ -103,7 +109,14 @@ impl Location {
             if host.is_some_and(|host| host.contains('@')) {
                 return fail("a catalog takes no user in its URL: set ICEBERG_TOKEN or ICEBERG_CREDENTIAL");
             }
-            let set = |name: &str| environment(name).filter(|value| !value.is_empty());
+            // A file that a shell has read may have left a line break at its end.
+            let set =
+                |name: &str| environment(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+            for name in ["ICEBERG_TOKEN", "ICEBERG_CREDENTIAL"] {
+                if set(name).is_some_and(|value| value.contains(char::is_control)) {
+                    return fail(&format!("{name} has a line break or another control character in it"));
+                }
+            }
             CatalogKind::Rest(RestSettings {
                 url: rest.trim_end_matches('/').to_owned(),
                 warehouse: parameter("warehouse"),
@@ -136,6 +149,15 @@ impl Location {
 
 fn is_http(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
+}
+
+/// Returns true if a URL of a directory has a user or a password in it.
+fn has_credentials(place: &str) -> bool {
+    let Some((scheme, rest)) = place.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    // `container@account` is the name of a container. A password may have a `/` that is not encoded.
+    let may_have_at = scheme.starts_with("abfs") || scheme.starts_with("wasb");
+    authority.contains('@') && !may_have_at || authority.contains(':') && rest.contains('@')
 }
 
 /// Returns a URL of a directory that stays the same wherever it is read from.
@@ -203,6 +225,32 @@ mod tests {
             let error = parse(url);
             assert!(error.is_err(), "{url}: {error:?}");
         }
+    }
+
+    #[test]
+    fn secrets_are_not_in_urls_and_have_no_line_breaks() {
+        for place in
+            ["s3://k:marked@b/w", "s3://k%3Amarked%40b/w", "s3://k@b/w", "s3://k:mar/ked@b", "abfss://c:marked@a/w"]
+        {
+            for url in
+                [format!("iceberg+sqlite:c.db?warehouse={place}"), format!("iceberg+https://h?warehouse={place}")]
+            {
+                let error = parse(&url).unwrap_err();
+                assert!(error.contains("has credentials") && !error.contains("marked"), "{url}: {error}");
+            }
+        }
+        assert!(parse("iceberg+sqlite:c.db?warehouse=abfss://c@a.dfs.core.windows.net/w").is_ok());
+        let token = |text: &str| {
+            let location =
+                Location::parse("iceberg+https://h", |name| (name == "ICEBERG_TOKEN").then(|| text.to_owned()));
+            location.map(|location| match location.kind {
+                CatalogKind::Rest(rest) => rest.token,
+                CatalogKind::Sqlite(_) => None,
+            })
+        };
+        assert_eq!(token("abc\n").unwrap().as_deref(), Some("abc"));
+        let error = token("marked\nabc").unwrap_err().to_string();
+        assert!(error.contains("ICEBERG_TOKEN has a line break") && !error.contains("marked"), "{error}");
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The metadata of a table, as its JSON is: read by name, so that whatever else is in it stays, and changed by the same
 //! updates that a catalog over HTTP is sent. Pure.
 
+use std::io::Read as _;
+
 use serde_json::{Map, Value, json};
 
 use super::types::{FORMS, TextForms};
 
 /// The branch that loads commit to.
 pub(super) const BRANCH: &str = "main";
+
+/// Most bytes of a metadata file after decompression.
+const MAX_METADATA_BYTES: u64 = 1 << 30;
 
 /// Earlier metadata files that are kept by name, if the table does not say how many.
 const PREVIOUS_VERSIONS: usize = 100;
@@ -16,6 +21,17 @@ const PREVIOUS_VERSIONS: usize = 100;
 pub(super) struct TableMetadata(pub(super) Value);
 
 impl TableMetadata {
+    /// Reads a metadata file, which may be compressed.
+    pub(super) fn of_file(bytes: &[u8]) -> Result<Self, String> {
+        if !bytes.starts_with(&[0x1f, 0x8b]) {
+            return Self::read(bytes);
+        }
+        let mut text = Vec::new();
+        let plain = flate2::read::MultiGzDecoder::new(bytes).take(MAX_METADATA_BYTES).read_to_end(&mut text);
+        plain.map_err(|error| error.to_string())?;
+        Self::read(&text)
+    }
+
     /// Reads the text of a metadata file.
     pub(super) fn read(text: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
@@ -108,6 +124,19 @@ impl TableMetadata {
     pub(super) fn spec(&self) -> Option<&Value> {
         let id = self.spec_id();
         self.list("partition-specs").iter().find(|spec| spec.get("spec-id").and_then(Value::as_i64) == Some(id))
+    }
+
+    /// Returns the names of the partition fields of all specs, with the ids of their columns; those that a spec does not use any
+    /// more included.
+    pub(super) fn partition_names(&self) -> Vec<(String, Option<i64>)> {
+        let fields = self.list("partition-specs").iter().filter_map(|spec| spec.get("fields")?.as_array()).flatten();
+        let name = |field: &Value| {
+            // A field of its own column has its name; the bucket of one has not.
+            let is_column = field.get("transform").and_then(Value::as_str) == Some("identity");
+            let source = field.get("source-id").and_then(Value::as_i64).filter(|_| is_column);
+            Some((field.get("name")?.as_str()?.to_owned(), source))
+        };
+        fields.filter_map(name).collect()
     }
 
     pub(super) fn last_sequence_number(&self) -> i64 {

@@ -23,6 +23,7 @@ mod sqlite;
 mod system;
 mod types;
 mod values;
+mod writable;
 
 pub use location::{Location, LocationError};
 pub use system::{Iceberg, new_table};

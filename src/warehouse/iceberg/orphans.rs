@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
-use super::catalog::{Catalog, CatalogTable};
-use super::files::{FileAccess, TableFiles, without_scheme};
+use super::catalog::Catalog;
+use super::files::{FileAccess, TableFiles, is_metadata, without_scheme};
 use super::load::{attempt_in, directories, no_table};
 use super::manifest::{ManifestList, files_of};
+use super::metadata::TableMetadata;
 use crate::sink::{remove_ended, running_attempts};
 use crate::warehouse::data_files::{attempt_of, remove_empty_directories};
 use crate::warehouse::storage::{age, load_error};
@@ -17,6 +18,8 @@ use crate::warehouse::{LoadError, Orphans};
 const METADATA_IS_LEFT: Duration = Duration::from_secs(600);
 
 /// Removes the files of loads that no snapshot names and that are at least as old as `least`, or lists them if `only_list`.
+/// Files of another table in the same place are kept, as far as its metadata is there: one that was renamed, or that another
+/// catalog has.
 ///
 /// The files are listed before the metadata is read: a commit that was made in between names its files. A load that is running
 /// elsewhere has files that no snapshot names yet, which is what the age is for; on this machine its lock is looked at, too.
@@ -50,12 +53,29 @@ pub(super) fn remove_orphans(
         None => running_attempts(&place.path).map_err(failed)?,
         Some(_) => Default::default(),
     };
-    let named = named_files(&catalog.load()?.ok_or_else(missing)?, &files).map_err(|cause| LoadError::Refused {
-        table: table.to_owned(),
-        cause,
-        hint: None,
-        is_transient: false,
-    })?;
+    let unfinished = catalog.unfinished()?;
+    let unreadable = |cause| LoadError::Refused { table: table.to_owned(), cause, hint: None, is_transient: false };
+    let found = catalog.load()?.ok_or_else(missing)?;
+    let mut named = HashSet::new();
+    named_files(&found.metadata, found.metadata_location.as_deref(), &files, &mut named).map_err(unreadable)?;
+    let own = format!("{}/metadata", found.metadata.location());
+    for directory in std::iter::once(&metadata).chain((own != metadata).then_some(&own)) {
+        for file in files.list(directory).map_err(failed)?.iter().filter(|file| is_metadata(&file.name)) {
+            let url = format!("{directory}/{}", file.name);
+            if named.contains(without_scheme(&url)) || unfinished.contains(&url) {
+                continue;
+            }
+            let bytes = match files.read(&url) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                bytes => bytes.map_err(failed)?,
+            };
+            let other = TableMetadata::of_file(&bytes)
+                .map_err(|cause| unreadable(format!("{url} cannot be read, and may be of another table: {cause}")))?;
+            if other.uuid() != found.metadata.uuid() {
+                named_files(&other, Some(&url), &files, &mut named).map_err(unreadable)?;
+            }
+        }
+    }
     let mut orphans = Orphans::default();
     for (directory, file, attempt) in candidates {
         let url = format!("{directory}/{}", file.name);
@@ -72,6 +92,9 @@ pub(super) fn remove_orphans(
         }
         if !only_list {
             files.remove_in(directory, &file.name).map_err(failed)?;
+            if unfinished.contains(&url) {
+                catalog.forget_unfinished(&url)?;
+            }
             remove_empty_directories(&place, &file.name);
         }
         orphans.bytes += file.bytes;
@@ -84,12 +107,15 @@ pub(super) fn remove_orphans(
     Ok(orphans)
 }
 
-/// Returns all files that the metadata of a table and its snapshots name, without schemes.
-fn named_files(table: &CatalogTable, files: &TableFiles) -> Result<HashSet<String>, String> {
-    let mut named: HashSet<String> = HashSet::new();
+/// Adds all files that the metadata of a table and its snapshots name, without schemes. `current` is the URL of the metadata.
+fn named_files(
+    metadata: &TableMetadata,
+    current: Option<&str>,
+    files: &TableFiles,
+    named: &mut HashSet<String>,
+) -> Result<(), String> {
     let mut add = |url: &str| named.insert(without_scheme(url).to_owned());
-    let metadata = &table.metadata;
-    let current = table.metadata_location.as_deref();
+    let last_list = metadata.current_snapshot().and_then(|snapshot| snapshot.get("manifest-list")?.as_str());
     for url in current.into_iter().chain(metadata.metadata_log()).chain(metadata.statistics_files()) {
         add(url);
     }
@@ -99,7 +125,7 @@ fn named_files(table: &CatalogTable, files: &TableFiles) -> Result<HashSet<Strin
         add(url);
         let bytes = match files.read(url) {
             // Of a snapshot that another tool is expiring: it names nothing any more.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && Some(url) != current_list(table) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && Some(url) != last_list => continue,
             bytes => bytes.map_err(|error| failed(url, &error))?,
         };
         let list = ManifestList::read(&bytes).map_err(|cause| failed(url, &cause))?;
@@ -112,9 +138,5 @@ fn named_files(table: &CatalogTable, files: &TableFiles) -> Result<HashSet<Strin
             add(file);
         });
     }
-    Ok(named)
-}
-
-fn current_list(table: &CatalogTable) -> Option<&str> {
-    table.metadata.current_snapshot()?.get("manifest-list")?.as_str()
+    Ok(())
 }

@@ -6,10 +6,11 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use super::catalog::{Catalog, CatalogTable, Commit, CommitOutcome, NewTable, TableName};
+use super::files::without_scheme;
 use super::location::RestSettings;
 use super::metadata::TableMetadata;
 use crate::net::bad_certificate;
@@ -49,11 +50,27 @@ pub(super) struct RestCatalog {
     cancel: UploadControl,
     client: reqwest::Client,
     token: RefCell<Option<String>>,
-    /// The start of the paths of the catalog, after it has been asked for its configuration.
-    prefix: RefCell<Option<String>>,
+    /// Names of the options of stores that are set where drawoff runs: they come before the defaults of the catalog.
+    own_options: Vec<String>,
+    /// The configuration, after the catalog has been asked for it.
+    config: RefCell<Option<CatalogConfig>>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
+
+/// The configuration of a catalog.
+#[derive(Clone, Debug, Default)]
+struct CatalogConfig {
+    /// The start of the paths of the catalog.
+    prefix: String,
+    /// Settings that those of the client replace.
+    defaults: Map<String, Value>,
+    /// Settings that replace those of the client.
+    overrides: Map<String, Value>,
+}
+
+/// Most characters of a catalog's message that are shown.
+const MAX_MESSAGE: usize = 500;
 
 /// A request without a response.
 enum NoResponse {
@@ -74,15 +91,6 @@ struct Response {
 }
 
 impl Response {
-    /// Returns the message of an error.
-    fn message(&self) -> String {
-        let text = self.body.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
-        match text {
-            Some(text) => format!("{} ({})", text, self.status.as_u16()),
-            None => format!("the catalog responded with status {}", self.status),
-        }
-    }
-
     /// Returns true for an error in the form of the specification.
     fn is_catalog_error(&self) -> bool {
         self.body.get("error").is_some_and(Value::is_object)
@@ -95,6 +103,7 @@ impl RestCatalog {
         settings: &RestSettings,
         name: TableName,
         (table, target): (String, String),
+        own_options: Vec<String>,
         cancel: &UploadControl,
     ) -> Result<Self, LoadError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -114,9 +123,28 @@ impl RestCatalog {
             cancel: cancel.clone(),
             client,
             token: RefCell::new(settings.token.clone()),
-            prefix: RefCell::new(None),
+            own_options,
+            config: RefCell::new(None),
             runtime: Some(runtime),
         })
+    }
+
+    /// Returns the message of a response that is an error, cut, and without the secrets that were sent.
+    fn message(&self, response: &Response) -> String {
+        let text = response.body.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
+        let Some(text) = text else { return format!("the catalog responded with status {}", response.status) };
+        let token = self.token.borrow();
+        let credential = self.settings.credential.as_deref();
+        let secret = credential.map(|credential| credential.split_once(':').map_or(credential, |(_, secret)| secret));
+        let mut text = text.to_owned();
+        for secret in [credential, secret, token.as_deref()].into_iter().flatten().filter(|secret| !secret.is_empty()) {
+            text = text.replace(secret, "***");
+        }
+        if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
+            text.truncate(end);
+            text.push('…');
+        }
+        format!("{text} ({})", response.status.as_u16())
     }
 
     /// Waits for `work` until a cancel.
@@ -189,14 +217,14 @@ impl RestCatalog {
     /// Makes the error of a response.
     fn refused(&self, response: &Response) -> LoadError {
         let is_transient = is_transient(response.status);
-        let cause = response.message();
+        let cause = self.message(response);
         match response.status.as_u16() {
             401 | 403 | 419 => {
                 let hint = "set ICEBERG_TOKEN, or ICEBERG_CREDENTIAL to the client id and secret with a colon between";
                 let (target, hint) = (self.target.clone(), Some(hint.to_owned()));
                 LoadError::Connect { target, cause, hint, is_transient: false }
             }
-            404 if !response.is_catalog_error() => {
+            404 if !response.is_catalog_error() && self.config.borrow().is_none() => {
                 let hint = "the URL is that of the catalog, to which drawoff adds /v1/config".to_owned();
                 let cause = "there is no Iceberg REST catalog (404)".to_owned();
                 LoadError::Connect { target: self.target.clone(), cause, hint: Some(hint), is_transient: false }
@@ -287,8 +315,8 @@ impl RestCatalog {
 
     /// Returns the start of the paths of the catalog.
     fn prefix(&self) -> Result<String, LoadError> {
-        if let Some(prefix) = &*self.prefix.borrow() {
-            return Ok(prefix.clone());
+        if let Some(config) = &*self.config.borrow() {
+            return Ok(config.prefix.clone());
         }
         let query = self.settings.warehouse.as_ref().map(|warehouse| {
             let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -303,13 +331,23 @@ impl RestCatalog {
             let cause = "its configuration cannot be read: it is no Iceberg REST catalog".to_owned();
             return Err(LoadError::Connect { target: self.target.clone(), cause, hint: None, is_transient: false });
         }
-        let of = |kind: &str| response.body.get(kind)?.get("prefix")?.as_str().filter(|prefix| !prefix.is_empty());
-        let prefix = match of("overrides").or_else(|| of("defaults")) {
+        let of = |kind: &str| response.body.get(kind).and_then(Value::as_object).cloned().unwrap_or_default();
+        let (defaults, overrides) = (of("defaults"), of("overrides"));
+        let named = |of: &Map<String, Value>| Some(of.get("prefix")?.as_str()?.to_owned());
+        let named = [named(&overrides), named(&defaults)].into_iter().flatten().find(|prefix| !prefix.is_empty());
+        let prefix = match named {
             Some(prefix) => format!("{}/v1/{prefix}", self.settings.url),
             None => format!("{}/v1", self.settings.url),
         };
-        *self.prefix.borrow_mut() = Some(prefix.clone());
+        *self.config.borrow_mut() = Some(CatalogConfig { prefix: prefix.clone(), defaults, overrides });
         Ok(prefix)
+    }
+
+    /// Returns the options of the stores of a table that the catalog hands out with `body`.
+    fn options(&self, body: &Value) -> Vec<(String, String)> {
+        let config = self.config.borrow().clone().unwrap_or_default();
+        let location = body.get("metadata").and_then(|of| of.get("location")?.as_str()).unwrap_or_default();
+        store_options(&config, &self.own_options, body, location)
     }
 
     /// Returns the URL of the tables of the namespace.
@@ -340,7 +378,7 @@ impl Catalog for RestCatalog {
         let metadata = response.body.get("metadata").cloned().unwrap_or_default();
         let metadata = TableMetadata::read(metadata.to_string().as_bytes()).map_err(|cause| self.unreadable(&cause))?;
         let location = response.body.get("metadata-location").and_then(Value::as_str).map(str::to_owned);
-        Ok(Some(CatalogTable { metadata, metadata_location: location, options: store_options(&response.body) }))
+        Ok(Some(CatalogTable { metadata, metadata_location: location, options: self.options(&response.body) }))
     }
 
     fn new_table(&self) -> Result<NewTable, LoadError> {
@@ -354,7 +392,11 @@ impl Catalog for RestCatalog {
         if response.status == StatusCode::NOT_FOUND && response.is_catalog_error() {
             return Err(LoadError::Unsupported {
                 table: self.table.clone(),
-                what: format!("the catalog has no namespace `{}`: {}", self.name.namespace_text(), response.message()),
+                what: format!(
+                    "the catalog has no namespace `{}`: {}",
+                    self.name.namespace_text(),
+                    self.message(&response)
+                ),
                 hint: Some(
                     "create the namespace by the engine that owns the catalog, as in CREATE NAMESPACE".to_owned(),
                 ),
@@ -378,7 +420,7 @@ impl Catalog for RestCatalog {
         Ok(NewTable {
             location: location.trim_end_matches('/').to_owned(),
             uuid: member("table-uuid"),
-            options: store_options(&response.body),
+            options: self.options(&response.body),
         })
     }
 
@@ -398,12 +440,18 @@ impl Catalog for RestCatalog {
             }
             match self.authorized(&Method::POST, &url, Some(&body)) {
                 Ok(response) => match response.status.as_u16() {
-                    200..=299 => return Ok(CommitOutcome::Done),
-                    409 => return Ok(CommitOutcome::Conflict),
+                    200..=299 if response.body.get("metadata").is_some_and(Value::is_object) => {
+                        return Ok(CommitOutcome::Done);
+                    }
+                    // Of a proxy, or of a page to log in: sent again, like a response that was lost.
+                    200..=299 => {
+                        last = Some(format!("the response of status {} is no commit of a catalog", response.status));
+                    }
+                    409 => return Ok(CommitOutcome::Conflict(self.message(&response))),
                     // Not carried out.
                     429 => {}
                     // By the specification or by a proxy: the state is unknown.
-                    500..=599 => last = Some(response.message()),
+                    500..=599 => last = Some(self.message(&response)),
                     _ => return Err(last.map_or_else(|| self.refused(&response), unknown)),
                 },
                 Err(Ok(NoResponse::Lost(cause))) => last = Some(cause),
@@ -457,8 +505,41 @@ fn encoded(text: &str) -> String {
     out
 }
 
-/// Returns the options of stores that a catalog hands out with a table.
-fn store_options(body: &Value) -> Vec<(String, String)> {
+/// Returns the options of stores that a catalog hands out with a table at `location`, each setting before those that it replaces:
+/// credentials for the longest prefix of the location, the settings of the table, the overrides of the catalog, and its
+/// defaults, unless `own` has an option of that name.
+fn store_options(config: &CatalogConfig, own: &[String], body: &Value, location: &str) -> Vec<(String, String)> {
+    let place = without_scheme(location);
+    let matched = |of: &Value| {
+        let prefix = of.get("prefix").and_then(Value::as_str).unwrap_or_default();
+        let is_match = location.starts_with(prefix) || place.starts_with(without_scheme(prefix));
+        is_match.then_some(without_scheme(prefix).len())
+    };
+    let credentials = body.get("storage-credentials").and_then(Value::as_array).into_iter().flatten();
+    let best =
+        credentials.filter_map(|of| Some((matched(of)?, of.get("config")?.as_object()?))).max_by_key(|(len, _)| *len);
+    let mut options = Vec::new();
+    add_options(&config.defaults, &mut options);
+    let keys = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+    let has_keys = own.iter().any(|name| keys.contains(&&**name));
+    let has_endpoint = own.iter().any(|name| name.starts_with("aws_endpoint"));
+    options.retain(|(name, _)| match &**name {
+        "aws_allow_http" | "aws_endpoint_url" | "aws_virtual_hosted_style_request" if has_endpoint => false,
+        name if keys.contains(&name) => !has_keys,
+        name => !own.iter().any(|other| other == name),
+    });
+    add_options(&config.overrides, &mut options);
+    if let Some(of_table) = body.get("config").and_then(Value::as_object) {
+        add_options(of_table, &mut options);
+    }
+    if let Some((_, of_place)) = best {
+        add_options(of_place, &mut options);
+    }
+    options
+}
+
+/// Adds the options that settings of a catalog mean; each replaces one of its name.
+fn add_options(settings: &Map<String, Value>, options: &mut Vec<(String, String)>) {
     const NAMES: &[(&str, &str)] = &[
         ("s3.access-key-id", "aws_access_key_id"),
         ("s3.secret-access-key", "aws_secret_access_key"),
@@ -467,15 +548,11 @@ fn store_options(body: &Value) -> Vec<(String, String)> {
         ("s3.region", "aws_region"),
         ("client.region", "aws_region"),
     ];
-    let config = body.get("config").and_then(Value::as_object);
-    let credentials = body.get("storage-credentials").and_then(Value::as_array).into_iter().flatten();
-    let credentials = credentials.filter_map(|of| of.get("config")?.as_object());
-    let mut options: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| {
         options.retain(|(other, _)| other != name);
         options.push((name.to_owned(), value.to_owned()));
     };
-    for (name, value) in config.into_iter().chain(credentials).flatten() {
+    for (name, value) in settings {
         let Some(value) = value.as_str() else { continue };
         if let Some((_, ours)) = NAMES.iter().find(|(theirs, _)| theirs == name) {
             set(ours, value);
@@ -490,7 +567,6 @@ fn store_options(body: &Value) -> Vec<(String, String)> {
             set("azure_storage_sas_token", value);
         }
     }
-    options
 }
 
 #[cfg(test)]
@@ -503,7 +579,7 @@ mod tests {
             "config": {"s3.access-key-id": "old", "s3.path-style-access": "true", "unknown": "x"},
             "storage-credentials": [{"prefix": "s3://b", "config": {"s3.access-key-id": "new", "s3.endpoint": "http://s"}}],
         });
-        let mut options = store_options(&body);
+        let mut options = store_options(&CatalogConfig::default(), &[], &body, "s3://b/t");
         options.sort();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
@@ -515,6 +591,29 @@ mod tests {
                 pair("aws_virtual_hosted_style_request", "false"),
             ]
         );
+        // The longest prefix of the location wins, wherever it is in the list.
+        let key = |key: &str| json!({"s3.access-key-id": key});
+        let body = json!({"config": key("table"), "storage-credentials": [
+            {"prefix": "s3://lake/t", "config": key("good")},
+            {"prefix": "s3", "config": key("any")},
+            {"prefix": "s3://other", "config": key("bad")}]});
+        let found = |config: &CatalogConfig, own: &[String], body: &Value, location: &str| {
+            let options = store_options(config, own, body, location);
+            options.into_iter().find(|(name, _)| name == "aws_access_key_id").map(|(_, value)| value)
+        };
+        let none = CatalogConfig::default();
+        assert_eq!(found(&none, &[], &body, "s3a://lake/t/1").as_deref(), Some("good"));
+        assert_eq!(found(&none, &[], &body, "s3://third/t").as_deref(), Some("any"));
+        assert_eq!(found(&none, &[], &json!({"config": key("table")}), "s3://b").as_deref(), Some("table"));
+        // The configuration of the catalog: overrides before our own, which are before the defaults.
+        let object = |value: Value| value.as_object().unwrap().clone();
+        let defaults = CatalogConfig { defaults: object(key("default")), ..CatalogConfig::default() };
+        let overrides = CatalogConfig { overrides: object(key("override")), ..defaults.clone() };
+        let own = ["aws_access_key_id".to_owned()];
+        assert_eq!(found(&defaults, &[], &json!({}), "s3://b").as_deref(), Some("default"));
+        assert_eq!(found(&defaults, &own, &json!({}), "s3://b"), None);
+        assert_eq!(found(&overrides, &own, &json!({}), "s3://b").as_deref(), Some("override"));
+        assert_eq!(found(&overrides, &own, &body, "s3://x").as_deref(), Some("any"));
         assert_eq!(encoded("a\u{1f}b c/é"), "a%1Fb%20c%2F%C3%A9");
     }
 }

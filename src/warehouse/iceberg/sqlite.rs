@@ -1,28 +1,24 @@
 //! Catalogs in an SQLite file, with the tables that pyiceberg's SqlCatalog and the JDBC catalog have. The current metadata of
 //! a table is a file whose URL is in its row; a commit replaces the URL, if it is still the one that it was made from.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
 use super::catalog::{Catalog, CatalogTable, Commit, CommitOutcome, NewTable, TableName};
-use super::files::{FileAccess, TableFiles};
+use super::files::{FileAccess, TableFiles, is_metadata};
 use super::location::SqliteSettings;
 use super::metadata::TableMetadata;
 use crate::sink::UploadControl;
 use crate::warehouse::LoadError;
-use crate::warehouse::storage::load_error;
+use crate::warehouse::storage::{load_error, new_attempt};
 
 /// Time that SQLite waits for a lock in one statement. Short, because no cancel ends it.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Statements that are tried again while others have the file locked.
 const TRIES: u32 = 30;
-
-/// Most bytes of a metadata file after decompression.
-const MAX_METADATA_BYTES: u64 = 1 << 30;
 
 /// The name of a catalog whose file has none.
 const DEFAULT_CATALOG: &str = "default";
@@ -34,7 +30,8 @@ const CREATE: &str = "
         PRIMARY KEY (catalog_name, table_namespace, table_name));
     CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
         catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL,
-        property_value VARCHAR(1000) NOT NULL, PRIMARY KEY (catalog_name, namespace, property_key))";
+        property_value VARCHAR(1000) NOT NULL, PRIMARY KEY (catalog_name, namespace, property_key));
+    CREATE TABLE IF NOT EXISTS drawoff_unfinished (metadata_location VARCHAR(1000) NOT NULL PRIMARY KEY)";
 
 /// One table of a catalog in SQLite.
 pub(super) struct SqliteCatalog {
@@ -135,6 +132,56 @@ impl SqliteCatalog {
         db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|count| count > 0)
     }
 
+    /// Fails if a file without a catalog has tables of another program.
+    fn check_not_of_others(&self, db: &Connection) -> Result<(), Failure> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND \
+                   name NOT IN ('iceberg_namespace_properties', 'drawoff_unfinished')";
+        match db.query_row(sql, [], |row| row.get::<_, i64>(0))? {
+            0 => Ok(()),
+            _ => Err(Failure::Other(LoadError::Refused {
+                table: self.table.clone(),
+                cause: format!(
+                    "{} is no Iceberg catalog: it has tables of another program",
+                    self.settings.file.display()
+                ),
+                hint: Some("specify the file of a catalog, or one that does not exist".to_owned()),
+                is_transient: false,
+            })),
+        }
+    }
+
+    /// Writes down that metadata of a new table is about to be written, until [`SqliteCatalog::replace`] names it.
+    fn begin_table(&self, location: &str) -> Result<(), LoadError> {
+        let Some(mut db) = self.open(true)? else { return Ok(()) };
+        self.patiently(|| {
+            let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            transaction.execute_batch(CREATE)?;
+            transaction.execute("INSERT OR IGNORE INTO drawoff_unfinished VALUES (?1)", [location])?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Returns true if the files of another table are at `location`, or may be: this file or another one may name its metadata.
+    fn is_taken(&self, location: &str) -> Result<bool, LoadError> {
+        if let Some(db) = self.open(false)? {
+            let is_named = self.patiently(|| {
+                let sql = "SELECT count(*) FROM iceberg_tables WHERE substr(metadata_location, 1, length(?1)) = ?1";
+                Ok(Self::is_catalog(&db)?
+                    && db.query_row(sql, [format!("{location}/")], |row| row.get::<_, i64>(0))? > 0)
+            })?;
+            if is_named {
+                return Ok(true);
+            }
+        }
+        let unfinished = self.unfinished()?;
+        let directory = format!("{location}/metadata");
+        let files = TableFiles::new(self.access.clone());
+        let found = files.list(&directory).map_err(|error| load_error(&self.table, error))?;
+        Ok(found
+            .iter()
+            .any(|file| is_metadata(&file.name) && !unfinished.contains(&format!("{directory}/{}", file.name))))
+    }
+
     /// Returns true if rows have a type, as views have another.
     fn has_types(db: &Connection) -> rusqlite::Result<bool> {
         let sql = "SELECT count(*) FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'";
@@ -146,6 +193,7 @@ impl SqliteCatalog {
         let Some(db) = self.open(false)? else { return Ok(Vec::new()) };
         self.patiently(|| {
             if !Self::is_catalog(&db)? {
+                self.check_not_of_others(&db)?;
                 return Ok(Vec::new());
             }
             let catalog = self.catalog(&db)?;
@@ -188,6 +236,7 @@ impl SqliteCatalog {
                         "INSERT OR IGNORE INTO iceberg_tables (catalog_name, table_namespace, table_name, \
                          metadata_location{column}) VALUES (?1, ?2, ?3, ?4{value})"
                     );
+                    transaction.execute("DELETE FROM drawoff_unfinished WHERE metadata_location = ?1", [location])?;
                     transaction.execute(&sql, params![catalog, namespace, name, location])?
                 }
             };
@@ -201,6 +250,7 @@ impl SqliteCatalog {
         let Some(db) = self.open(false)? else { return Ok(None) };
         self.patiently(|| {
             if !Self::is_catalog(&db)? {
+                self.check_not_of_others(&db)?;
                 return Ok(None);
             }
             let catalog = self.catalog(&db)?;
@@ -229,8 +279,7 @@ impl Catalog for SqliteCatalog {
         let Some(location) = location else { return Ok(None) };
         let failed = |error| load_error(&self.table, error);
         let bytes = TableFiles::new(self.access.clone()).read(&location).map_err(failed)?;
-        let text = plain(bytes).map_err(failed)?;
-        let metadata = TableMetadata::read(&text)
+        let metadata = TableMetadata::of_file(&bytes)
             .map_err(|cause| self.refused(format!("its metadata {location} cannot be read: {cause}"), false))?;
         Ok(Some(CatalogTable { metadata, metadata_location: Some(location), options: Vec::new() }))
     }
@@ -264,7 +313,39 @@ impl Catalog for SqliteCatalog {
                 });
             }
         };
+        if location.contains(['#', '?']) {
+            return Err(LoadError::Unsupported {
+                table: self.table.clone(),
+                what: format!("the place of its files would be {location}, which readers cut at `#` or `?`"),
+                hint: Some("name the table, its namespace and the directory without these characters".to_owned()),
+            });
+        }
+        // Of a table that was renamed or dropped, or that another file has: two tables in one place cannot be told apart.
+        let location = match self.is_taken(&location)? {
+            true => format!("{location}-{}", &new_attempt()[..8]),
+            false => location,
+        };
         Ok(NewTable { location, uuid: None, options: Vec::new() })
+    }
+
+    fn unfinished(&self) -> Result<Vec<String>, LoadError> {
+        let Some(db) = self.open(false)? else { return Ok(Vec::new()) };
+        self.patiently(|| {
+            let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'drawoff_unfinished'";
+            if db.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+                return Ok(Vec::new());
+            }
+            let mut query = db.prepare("SELECT metadata_location FROM drawoff_unfinished")?;
+            Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn forget_unfinished(&self, location: &str) -> Result<(), LoadError> {
+        let Some(db) = self.open(false)? else { return Ok(()) };
+        self.patiently(|| {
+            db.execute("DELETE FROM drawoff_unfinished WHERE metadata_location = ?1", [location])?;
+            Ok(())
+        })
     }
 
     fn commit(&self, commit: &Commit<'_>) -> Result<CommitOutcome, LoadError> {
@@ -279,13 +360,18 @@ impl Catalog for SqliteCatalog {
         let version = before.map_or(0, |before| version_of(before) + 1);
         let location = format!("{}/{version:05}-{}.metadata.json", commit.metadata_directory, commit.file_uuid);
         let text = metadata.0.to_string();
+        if before.is_none() {
+            self.begin_table(&location)?;
+        }
         commit.files.put(&location, text.as_bytes()).map_err(|error| load_error(&self.table, error))?;
         match self.replace(&location, before) {
             Ok(true) => Ok(CommitOutcome::Done),
             Ok(false) => {
                 // One that stays is an orphan.
-                let _ = commit.files.remove(&location);
-                Ok(CommitOutcome::Conflict)
+                if commit.files.remove(&location).is_ok() && before.is_none() {
+                    let _ = self.forget_unfinished(&location);
+                }
+                Ok(CommitOutcome::Conflict("its row in the catalog is another".to_owned()))
             }
             // A commit that failed may have happened.
             Err(error) => match self.current_location() {
@@ -313,16 +399,6 @@ fn version_of(location: &str) -> u64 {
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Returns the text of a metadata file, which may be compressed.
-fn plain(bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut text = Vec::new();
-    flate2::read::MultiGzDecoder::new(&*bytes).take(MAX_METADATA_BYTES).read_to_end(&mut text)?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +412,11 @@ mod tests {
         let catalog = SqliteCatalog::new(&settings, name, "t".into(), FileAccess::default());
         assert!(catalog.load().unwrap().is_none() && !settings.file.exists());
         assert_eq!(catalog.new_table().unwrap().location, "w/a/t");
+        catalog.begin_table("m0").unwrap();
+        catalog.begin_table("m1").unwrap();
+        assert_eq!(catalog.unfinished().unwrap(), ["m0", "m1"]);
         assert!(catalog.replace("m0", None).unwrap());
+        assert_eq!(catalog.unfinished().unwrap(), ["m1"], "the one that the row names is finished");
         assert!(!catalog.replace("m1", None).unwrap(), "it exists");
         assert!(catalog.replace("m1", Some("m0")).unwrap());
         assert!(!catalog.replace("m2", Some("m0")).unwrap());

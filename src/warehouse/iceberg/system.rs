@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::catalog::{Catalog, TableName};
 use super::files::FileAccess;
 use super::ledger::{self, KEY_TABLE};
-use super::load::{IcebergLoad, earlier, no_table, with_rows_there, writable};
+use super::load::{IcebergLoad, earlier, no_table, with_rows_there};
 use super::location::{CatalogKind, Location};
 use super::orphans::remove_orphans;
 use super::rest::RestCatalog;
 use super::sqlite::SqliteCatalog;
 use super::types::{FORMS, PlannedSchema, quoted, sql_type, unfit_names};
+use super::writable::{check_partition_names, writable};
 use crate::column::{Field, Schema};
 use crate::sink::UploadControl;
 use crate::warehouse::{
@@ -47,9 +48,22 @@ impl Iceberg {
         Ok(match &self.location.kind {
             CatalogKind::Sqlite(settings) => Box::new(SqliteCatalog::new(settings, name, shown, self.access(cancel))),
             CatalogKind::Rest(settings) => {
-                Box::new(RestCatalog::new(settings, name, (shown, self.location.name()), cancel)?)
+                let own = self.options.iter().map(|(name, _)| name.clone()).collect();
+                Box::new(RestCatalog::new(settings, name, (shown, self.location.name()), own, cancel)?)
             }
         })
+    }
+
+    /// Fails if the catalog is a file that does not exist, of which there is nothing to list.
+    fn check_exists(&self) -> Result<(), LoadError> {
+        match &self.location.kind {
+            CatalogKind::Sqlite(settings) if !settings.file.try_exists().unwrap_or(true) => Err(LoadError::NoTable {
+                table: self.name(),
+                cause: format!("there is no file {}", settings.file.display()),
+                hint: "specify the file that the loads named".to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn shown(&self, table: &str) -> String {
@@ -123,6 +137,7 @@ impl Warehouse for Iceberg {
     }
 
     fn loads(&self, table: Option<&str>, cancel: &UploadControl) -> Result<Vec<LedgerRow>, LoadError> {
+        self.check_exists()?;
         let tables = match (table, &self.location.kind) {
             (Some(table), _) => vec![table.to_owned()],
             (None, CatalogKind::Sqlite(settings)) => {
@@ -150,6 +165,7 @@ impl Warehouse for Iceberg {
         let catalog = self.open(&target.table, target.name(), cancel)?;
         let Some(found) = catalog.load()? else {
             // Before a run is started for it, which costs money.
+            check_partition_names(target)?;
             catalog.new_table()?;
             return Ok(None);
         };
@@ -174,6 +190,7 @@ impl Warehouse for Iceberg {
                 hint: Some("name the table, as in crm.companies".to_owned()),
             });
         };
+        self.check_exists()?;
         let catalog = self.open(table, self.shown(table), cancel)?;
         remove_orphans(&*catalog, &self.access(cancel), &self.shown(table), age, only_list)
     }
@@ -200,6 +217,9 @@ pub fn new_table(table: &str, columns: &Schema) -> Result<NewTable, LoadError> {
     }
     // Catalogs give the fields of a new table the same ids.
     let planned = PlannedSchema::new(&Schema::new(fields)).map_err(|what| refuse(what.to_owned()))?;
+    if let Some(reason) = planned.name_clash(0, &[]) {
+        return Err(refuse(reason));
+    }
     let forms = match planned.forms.text() {
         forms if forms.is_empty() => String::new(),
         forms => format!(", '{FORMS}' = '{forms}'"),

@@ -257,7 +257,7 @@ fn primitive(ty: &Type) -> Result<String, &'static str> {
         Type::Fixed(Fixed::Timestamp { unit: Unit::Micros, local: true }) => "timestamp".to_owned(),
         Type::Fixed(Fixed::Timestamp { .. }) => {
             return Err(
-                "has timestamps that are not in microseconds, as those of Iceberg are; cast it to timestamps in microseconds",
+                "has more digits than microseconds, which are all that Iceberg has; leave it as text, or cut the digits in the source",
             );
         }
         Type::Fixed(Fixed::Decimal { precision, scale }) => format!("decimal({precision}, {scale})"),
@@ -306,6 +306,38 @@ impl PlannedSchema {
     /// Returns true if the table has to get this schema.
     pub(super) fn is_changed(&self) -> bool {
         !self.added.is_empty() || !self.widened.is_empty()
+    }
+
+    /// Returns the reason for which readers could not open the table: two fields have one dotted name, or a field has that of
+    /// a partition of another column. `last_id` is the greatest id before; `partitions` are the names of the partition fields of
+    /// all specs, with the ids of their columns. What the table had before is not judged.
+    pub(super) fn name_clash(&self, last_id: i64, partitions: &[(String, Option<i64>)]) -> Option<String> {
+        let mut fields = Vec::new();
+        dotted_names(&self.schema, "", &mut fields);
+        let mut seen: BTreeMap<String, (&str, i64)> = BTreeMap::new();
+        for (name, id) in &fields {
+            let lower = name.to_lowercase();
+            if let Some((other, other_id)) = seen.insert(lower.clone(), (name, *id))
+                && (*id).max(other_id) > last_id
+            {
+                return Some(match other == name {
+                    true => format!(
+                        "two fields are named `{name}` in Iceberg, which puts a dot between an object or list and what is in \
+                         it; rename one"
+                    ),
+                    false => format!(
+                        "`{other}` and `{name}` differ only in case in Iceberg, which engines ignore; rename one"
+                    ),
+                });
+            }
+            let is_other = |(partition, source): &&(String, Option<i64>)| {
+                partition.to_lowercase() == lower && *source != Some(*id)
+            };
+            if *id > last_id && partitions.iter().any(|partition| is_other(&partition)) {
+                return Some(format!("the column `{name}` has the name of a partition field of the table; rename it"));
+            }
+        }
+        None
     }
 
     /// Returns the ids of the fields of files with these columns.
@@ -383,6 +415,32 @@ fn wider(before: &str, ty: &Type) -> Option<String> {
         _ => {
             let ((known, scale), (precision, other)) = (digits_of(before)?, digits_of(&after)?);
             (scale == other && precision > known).then_some(after)
+        }
+    }
+}
+
+/// Collects the names under which readers know the fields of a schema, with their ids: those of fields inside others follow
+/// them after a dot.
+fn dotted_names(ty: &Value, above: &str, names: &mut Vec<(String, i64)>) {
+    let below = |name: &str| if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
+    let mut add = |name: &str, id: Option<&Value>, ty: Option<&Value>| {
+        let name = below(name);
+        names.push((name.clone(), id.and_then(Value::as_i64).unwrap_or_default()));
+        if let Some(ty) = ty {
+            dotted_names(ty, &name, names);
+        }
+    };
+    match ty.get("type").and_then(Value::as_str) {
+        Some("list") => add("element", ty.get("element-id"), ty.get("element")),
+        Some("map") => {
+            add("key", ty.get("key-id"), ty.get("key"));
+            add("value", ty.get("value-id"), ty.get("value"));
+        }
+        _ => {
+            for field in ty.get("fields").and_then(Value::as_array).into_iter().flatten() {
+                let name = field.get("name").and_then(Value::as_str).unwrap_or_default();
+                add(name, field.get("id"), field.get("type"));
+            }
         }
     }
 }
@@ -554,6 +612,34 @@ mod tests {
         assert_eq!(again.schema, planned.schema);
         let known = |may_widen| table_columns(&schema, &TextForms::default(), may_widen).unwrap()[0].ty.clone();
         assert_eq!((known(true), known(false)), (Some(INT), None));
+    }
+
+    #[test]
+    fn fields_of_one_dotted_name_and_names_of_partitions_are_refused() {
+        let list = |inner| Type::List(Box::new(inner));
+        let object = |name: &str| Type::Struct(vec![Field::new(name, INT)]);
+        let clash = |fields: &[(&str, Type)]| {
+            let fields = fields.iter().map(|(name, ty)| Field::new(*name, ty.clone())).collect();
+            PlannedSchema::new(&Schema::new(fields)).unwrap().name_clash(0, &[])
+        };
+        assert!(clash(&[("a", object("b")), ("a.b", INT)]).unwrap().contains("two fields are named `a.b`"));
+        assert!(clash(&[("l", list(INT)), ("l.element", INT)]).is_some());
+        assert!(clash(&[("m", Type::map(INT)), ("m.key", INT)]).is_some());
+        assert!(clash(&[("m", Type::map(object("x"))), ("m.value.x", INT)]).is_some());
+        assert!(clash(&[("a", object("B")), ("A.b", INT)]).unwrap().contains("only in case"));
+        assert!(clash(&[("o", Type::Struct(vec![Field::new("a", object("b")), Field::new("a.b", INT)]))]).is_some());
+        assert_eq!(clash(&[("a", object("b")), ("a.c", INT), ("b", INT)]), None);
+        // A table of others is judged by what is added alone.
+        let has = json!({"type": "struct", "fields": [
+            {"id": 1, "name": "a", "type": {"type": "struct", "fields": [{"id": 2, "name": "b", "type": "long"}]}},
+            {"id": 3, "name": "c", "type": "long"}, {"id": 4, "name": "C", "type": "long"}]});
+        let added = |name: &str| {
+            let columns = Schema::new(vec![Field::new(name, INT)]);
+            let planned = PlannedSchema::evolved(&has, 4, TextForms::default(), &columns).unwrap();
+            planned.name_clash(4, &[("where".into(), Some(3)), ("c".into(), Some(3))])
+        };
+        assert!(added("a.b").is_some() && added("where").unwrap().contains("partition field"));
+        assert_eq!((added("new"), added("c")), (None, None));
     }
 
     #[test]

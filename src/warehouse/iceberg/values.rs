@@ -163,6 +163,17 @@ pub(super) fn avro_name(name: &str) -> String {
     out
 }
 
+/// Returns two names that are the same as names of Avro, so that a manifest cannot have both; `None` if there are none.
+pub(super) fn same_avro_names<'a>(names: impl Iterator<Item = &'a str>) -> Option<(&'a str, &'a str)> {
+    let mut seen = std::collections::BTreeMap::new();
+    for name in names {
+        if let Some(other) = seen.insert(avro_name(name), name) {
+            return Some((other, name));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +214,8 @@ mod tests {
         assert_eq!(value("x", &Type::Bool), None);
         assert_eq!(partition_value(None, &Type::Text).unwrap().avro, Avro::Null);
         assert_eq!(fixed_bytes(38), 16);
+        assert_eq!(same_avro_names(["é", "x", "_xE9"].into_iter()), Some(("é", "_xE9")));
+        assert_eq!(same_avro_names(["é", "x", "_xe9"].into_iter()), None);
         assert_eq!([avro_name("a b"), avro_name("1x"), avro_name("ok_1")], ["a_x20b", "_1x", "ok_1"]);
     }
 }

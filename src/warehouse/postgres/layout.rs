@@ -8,7 +8,8 @@ use super::types::{ColumnType, TYPE_WITHOUT_VALUES, Wire, fits, new_type};
 use crate::column::{Container, Schema, Type};
 use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
-use crate::warehouse::row_check::{COMPUTED, NO_COLUMN};
+use crate::warehouse::row_check::COMPUTED;
+use crate::warehouse::row_encoder::NO_COLUMN;
 use crate::warehouse::{ColumnNames, Misfit, NulPolicy, Widening};
 
 /// Bytes of a name beyond which the server cuts it.

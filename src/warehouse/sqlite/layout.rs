@@ -8,7 +8,8 @@ use super::kinds::Kind;
 use crate::column::{Schema, Type};
 use crate::warehouse::defaults::FirstColumns;
 use crate::warehouse::described::described;
-use crate::warehouse::row_check::{COMPUTED, NO_COLUMN};
+use crate::warehouse::row_check::COMPUTED;
+use crate::warehouse::row_encoder::NO_COLUMN;
 use crate::warehouse::{Misfit, Widening};
 
 /// The most columns that SQLite takes in a table.

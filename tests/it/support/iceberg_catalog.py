@@ -2,7 +2,10 @@
 script says. Prints its URL. Writes a line to catalog.log for each commit that arrives, and for each that is made.
 
 The first argument is a JSON object:
-  commits     what is done with the first commits: do, drop, hang, do-drop, do-hang, 409, 429, 503, do-500
+  commits     what is done with the first commits: do, drop, hang, do-drop, do-hang, 409, 429, 503, do-500, html (a page with
+              status 200), do-html, 404-html, echo (an error that repeats the token), require-c (makes the column c one
+              without nulls, and refuses)
+  always      what is done with all further commits, instead of do
   token       the token that requests must have
   expires     tokens are handed out for client `id` and secret `secret`, each good for so many requests
   stage       false: the catalog stages no tables
@@ -53,6 +56,13 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def page(self, status):
+        data = b"<html>log in</html>"
+        self.send_response(status)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -129,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def commit(self, name, body):
         with lock:
-            act = commits.pop(0) if commits else "do"
+            act = commits.pop(0) if commits else script.get("always", "do")
         note(f"arrived {act}")
         if act == "drop":
             return self.drop()
@@ -137,6 +147,14 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(3600)
         if act in ("409", "429", "503"):
             raise Error(int(act), "CommitFailedException", "as the script says")
+        if act in ("html", "404-html"):
+            return self.page(404 if act == "404-html" else 200)
+        if act == "echo":
+            raise Error(400, "BadRequest", "bad " + self.headers.get("authorization", "") + " " + "x" * 100000)
+        if act == "require-c":
+            with catalog.load_table(name).update_schema(allow_incompatible_changes=True) as update:
+                update.update_column("c", required=True)
+            raise Error(409, "CommitFailedException", "as the script says")
         request = CommitTableRequest.model_validate_json(body)
         with lock:
             try:
@@ -152,6 +170,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.drop()
         if act == "do-hang":
             time.sleep(3600)
+        if act == "do-html":
+            return self.page(200)
         if act == "do-500":
             raise Error(500, "InternalServerError", "as the script says")
         self.respond(200, {"metadata-location": done.metadata_location, "metadata": json.loads(done.metadata.model_dump_json())})

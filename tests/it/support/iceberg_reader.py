@@ -173,6 +173,24 @@ def main():
 
         table = catalog().load_table(args[0])
         table.append(pa.table({"id": pa.array([int(args[1])], pa.int64()), "country": ["DK"]}))
+    elif command == "unmake":
+        # Leaves the table as a creation leaves it that ends before its row is written.
+        import sqlite3
+
+        namespace, name = args[0].split(".")
+        with sqlite3.connect("c.db") as connection:
+            connection.execute(
+                "INSERT INTO drawoff_unfinished SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?",
+                (namespace, name),
+            )
+            connection.execute("DELETE FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?", (namespace, name))
+    elif command == "other":
+        import sqlite3
+
+        with sqlite3.connect(args[0]) as connection:
+            connection.execute("CREATE TABLE mine (a)")
+    elif command == "rename":
+        catalog().rename_table(args[0], args[1])
     elif command == "empty":
         catalog().load_table(args[0]).delete()
     elif command == "filter":
