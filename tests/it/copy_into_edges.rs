@@ -138,7 +138,9 @@ fn a_column_in_another_case_is_the_column() {
     let setting = with_tokens();
     let (fake, output, url) = service("snowflake", 2, |_, _| None);
     fake.make_table(&["id"]);
-    setting.pull(output, &url, &[]).ok();
+    setting.place.write("a.ndjson", "{\"id\":1,\"x\":1}\n{\"id\":2,\"x\":2}\n");
+    let args = ["convert", "a.ndjson", "-o", output, "--copy-into", &url, "--into", "companies", "--load-key", "k"];
+    setting.place.run(&args).ok();
     let added: Vec<String> = fake.executed().into_iter().filter(|sql| sql.starts_with("ALTER")).collect();
     assert!(added.len() == 1 && !added[0].contains("\"ID\""), "{added:?}");
     assert!(fake.executed().iter().any(|sql| sql.contains("UPPER('ID')")));
