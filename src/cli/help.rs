@@ -11,10 +11,8 @@ use super::args::Args;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look at rows, and convert them", &["head", "stats", "schema", "explain", "convert"]),
     ("Run workflows, and get their results", &["run", "pull", "sync", "bulk", "runs", "workflows", "upload"]),
-    ("Share large exports among machines", &["plan", "work", "commit"]),
-    ("Look at loads into tables", &["loads"]),
-    ("Test without an account", &["serve"]),
-    ("Set up", &["init", "doctor", "config", "completions", "man"]),
+    ("Share large exports among machines, and look at loads", &["plan", "work", "commit", "loads"]),
+    ("Set up, and test without an account", &["init", "serve", "doctor", "config", "completions", "man"]),
 ];
 
 /// The flags that `-h` shows, by command. A command that is not listed has few flags, and shows all of its own.

@@ -498,13 +498,18 @@ mod tests {
         assert_eq!((text.as_str(), part.bytes), ("rows", 4));
         let mut receipt = receipt(&plan.items[0].item, "a", &plan.digest, 1);
         receipt.parts = vec![part.clone()];
-        let orphan = directory.path().join("p/parts/x/y/0001.parquet");
-        std::fs::create_dir_all(orphan.parent().unwrap()).unwrap();
-        std::fs::write(&orphan, "half").unwrap();
+        let of_attempt = PlanStore::part_name(&plan.items[0].item, "b", "0001.parquet");
+        // Those of no item of the plan are not its own.
+        for name in [of_attempt.as_str(), "parts/x/y/0001.parquet", "parts/README"] {
+            let file = directory.path().join("p").join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "half").unwrap();
+        }
         let orphans = store.orphans(&[receipt]).unwrap();
-        assert_eq!(orphans.iter().map(|file| &*file.name).collect::<Vec<_>>(), ["parts/x/y/0001.parquet"]);
+        assert_eq!(orphans.iter().map(|file| &*file.name).collect::<Vec<_>>(), [of_attempt.as_str()]);
         store.remove(&orphans).unwrap();
-        assert!(path.exists() && !directory.path().join("p/parts/x").exists());
+        let attempt = store.local_path(&of_attempt).unwrap();
+        assert!(path.exists() && !attempt.parent().unwrap().exists());
         for damage in ["rowz", "row"] {
             std::fs::write(&path, damage).unwrap();
             assert_eq!(store.open_part(&part).unwrap_err().kind(), io::ErrorKind::InvalidData);

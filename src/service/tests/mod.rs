@@ -81,7 +81,15 @@ impl Local {
         // Most tests send more requests than the limit allows; it has its own tests.
         config.rate_limit = 0;
         change(&mut config);
-        let service = Service::start(config).await.unwrap();
+        // Work that a stopped service has given up may hold the directory for a moment.
+        let mut tries = 0;
+        let service = loop {
+            match Service::start(config.clone()).await {
+                Err(error) if tries < 500 && format!("{error:?}").contains("InUse") => tries += 1,
+                started => break started.unwrap(),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         // Responses are compared as they were sent.
         let client = reqwest::Client::builder().no_gzip().no_zstd().no_brotli().no_deflate().build().unwrap();
         Local { service, client, dir }
