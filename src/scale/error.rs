@@ -60,6 +60,16 @@ pub enum ScaleError {
         /// Time of the commit.
         committed_at: String,
     },
+    /// A commit into another target has begun, and not ended.
+    #[error("a commit of {plan} into {target} has begun on {began_at}")]
+    Begun {
+        /// Name of the place.
+        plan: String,
+        /// Names of the targets.
+        target: String,
+        /// Time at which it began.
+        began_at: String,
+    },
     /// There is no such item.
     #[error("{plan} has no item {item}")]
     NoItem {

@@ -30,5 +30,5 @@ mod types;
 pub use attempt::new_attempt;
 pub use error::ScaleError;
 pub use plan::{ItemSource, Plan, PlanSettings, PlannedStep, WorkItem};
-pub use receipt::{CommitRecord, FailedAttempt, Part, Receipt};
+pub use receipt::{CommitRecord, CommitTarget, FailedAttempt, Part, Receipt};
 pub use store::{Created, PlanStore, Receipts};

@@ -117,6 +117,19 @@ pub struct FailedAttempt {
     pub failed_at: String,
 }
 
+/// The target of a commit that has begun, recorded before a row is in it: no other gets the rows of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitTarget {
+    /// The digest of the plan.
+    pub plan_digest: String,
+    /// Names of the targets, without secrets.
+    pub target: String,
+    /// The targets, however they are typed: absolute paths, tables, formats; without secrets.
+    pub identity: String,
+    /// Time at which the commit began.
+    pub began_at: String,
+}
+
 /// The record of the commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRecord {
@@ -124,6 +137,9 @@ pub struct CommitRecord {
     pub plan_digest: String,
     /// Names of the targets, without secrets.
     pub target: String,
+    /// The targets, however they are typed; see [`CommitTarget::identity`].
+    #[serde(default)]
+    pub identity: String,
     /// Number of items.
     pub items: usize,
     /// Rows that the target got.

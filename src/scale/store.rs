@@ -13,12 +13,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::ScaleError;
 use super::plan::{Plan, WorkItem};
-use super::receipt::{CommitRecord, FailedAttempt, Part, Receipt};
+use super::receipt::{CommitRecord, CommitTarget, FailedAttempt, Part, Receipt};
 use crate::sink::{DirectoryStorage, ObjectLocation, PutNew, StoredFile, unnamed_file};
 use crate::text::hex;
 
 const PLAN: &str = "plan.ndjson";
 const COMMIT: &str = "commit.json";
+const TARGET: &str = "target.json";
 const PARTS: &str = "parts";
 const RECEIPTS: &str = "receipts";
 const FAILURES: &str = "failures";
@@ -91,8 +92,16 @@ impl PlanStore {
         }
     }
 
-    /// Writes the plan. Fails if the place has another one.
+    /// Writes the plan. Fails if the place has another one, or what is left of one.
     pub fn create(&self, plan: &Plan) -> Result<Created, ScaleError> {
+        let has_plan = |store: &Self| Ok::<_, ScaleError>(store.read(PLAN)?.is_some());
+        // Receipts are looked for between two looks at the plan: a plan that is made meanwhile may have them.
+        if !has_plan(self)?
+            && (self.read(COMMIT)?.is_some() || !self.list(RECEIPTS, true)?.is_empty())
+            && !has_plan(self)?
+        {
+            return Err(ScaleError::OtherPlan { plan: self.name.clone() });
+        }
         if self.put_new(PLAN, plan.text().as_bytes())? {
             return Ok(Created::Now);
         }
@@ -189,12 +198,32 @@ impl PlanStore {
         self.put_json(&record_name(FAILURES, &failure.item, &failure.attempt), failure).map(drop)
     }
 
-    /// Reads the record of the commit; `None` if there is none.
-    pub fn commit(&self) -> Result<Option<CommitRecord>, ScaleError> {
-        match self.read(COMMIT)? {
-            None => Ok(None),
-            Some(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| self.unusable(COMMIT, error)),
+    /// Reads the record of the commit of `plan`; `None` if there is none. Fails for the record of another plan.
+    pub fn commit(&self, plan: &Plan) -> Result<Option<CommitRecord>, ScaleError> {
+        let Some(bytes) = self.read(COMMIT)? else { return Ok(None) };
+        let record: CommitRecord = serde_json::from_slice(&bytes).map_err(|error| self.unusable(COMMIT, error))?;
+        match record.plan_digest == plan.digest {
+            true => Ok(Some(record)),
+            false => Err(self.unusable(COMMIT, "it is of another plan")),
         }
+    }
+
+    /// Records the target of a commit that begins. Returns true if this call has recorded it, false if it was recorded before.
+    /// Fails if another target is.
+    pub fn begin_commit(&self, target: &CommitTarget) -> Result<bool, ScaleError> {
+        if self.put_json(TARGET, target)? {
+            return Ok(true);
+        }
+        let known: CommitTarget = self.read_json(TARGET)?;
+        match (&known.plan_digest, &known.identity) == (&target.plan_digest, &target.identity) {
+            true => Ok(false),
+            false => Err(ScaleError::Begun { plan: self.name.clone(), target: known.target, began_at: known.began_at }),
+        }
+    }
+
+    /// Removes the record of a commit that has begun and ended without a row in its target.
+    pub fn end_commit(&self) -> Result<(), ScaleError> {
+        self.storage.remove(TARGET).map_err(|cause| self.write_error(TARGET, cause))
     }
 
     /// Records the commit. Returns false if another command has recorded one.
@@ -266,8 +295,13 @@ impl PlanStore {
     /// and of attempts that still run.
     pub fn orphans(&self, receipts: &[Receipt]) -> Result<Vec<StoredFile>, ScaleError> {
         let named: BTreeSet<&str> = receipts.iter().flat_map(Receipt::files).map(String::as_str).collect();
+        let items: BTreeSet<&str> = receipts.iter().map(|receipt| receipt.item.as_str()).collect();
+        let is_of_attempt = |name: &str| match name.split('/').collect::<Vec<_>>()[..] {
+            [_, item, _, _] => items.contains(item),
+            _ => false,
+        };
         let mut files = self.list(PARTS, true)?;
-        files.retain(|file| !named.contains(&*file.name));
+        files.retain(|file| is_of_attempt(&file.name) && !named.contains(&*file.name));
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
     }

@@ -303,11 +303,14 @@ mod tests {
     }
 
     /// Counts the streams that are open.
-    struct Counted(Pieces, Arc<()>);
+    struct Counted {
+        pieces: Pieces,
+        _open: Arc<()>,
+    }
 
     impl Read for Counted {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buf)
+            self.pieces.read(buf)
         }
     }
 
@@ -320,7 +323,7 @@ mod tests {
     #[test]
     fn a_stream_is_closed_at_its_end() {
         let open = Arc::new(());
-        let source = Counted(Pieces(vec![b"first ", b"second"]), open.clone());
+        let source = Counted { pieces: Pieces(vec![b"first ", b"second"]), _open: open.clone() };
         let stream = KeptStream::of_stream(Box::new(source), kept(100));
         let mut reader = stream.open().unwrap();
         let mut text = String::new();

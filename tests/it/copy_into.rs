@@ -18,10 +18,10 @@ use crate::support::{Done, MARKED_KEY, Place, exit, plans, read_until, root, too
 const ROWS: u64 = 2;
 
 /// A store, the API with one run, and a place that knows both.
-struct Setting {
-    store: FakeS3,
+pub(crate) struct Setting {
+    pub(crate) store: FakeS3,
     _api: Loopback,
-    place: Place,
+    pub(crate) place: Place,
 }
 
 impl Setting {
@@ -46,7 +46,7 @@ impl Setting {
         self
     }
 
-    fn pull(&self, output: &str, url: &str, more: &[&str]) -> Done {
+    pub(crate) fn pull(&self, output: &str, url: &str, more: &[&str]) -> Done {
         let args = ["pull", RUN_ID, "-o", output, "--copy-into", url, "--into", "companies"];
         let done = self.place.run(&args.iter().chain(more).copied().collect::<Vec<_>>());
         assert!(!done.stderr.contains("marked-token"), "a token is shown: {}", done.stderr);
@@ -69,7 +69,7 @@ fn databricks_url(fake: &FakeCloud) -> String {
 }
 
 /// A service by its name, with the output and URL of a load into it.
-fn service(
+pub(crate) fn service(
     name: &str,
     rows: u64,
     fault: impl Fn(usize, &Request) -> Option<Fault> + Send + Sync + 'static,
@@ -93,12 +93,12 @@ fn service(
     }
 }
 
-const SERVICES: [&str; 3] = ["snowflake", "bigquery", "databricks"];
+pub(crate) const SERVICES: [&str; 3] = ["snowflake", "bigquery", "databricks"];
 
 /// The variables of all tokens.
 const TOKENS: [&str; 3] = ["SNOWFLAKE_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN", "DATABRICKS_TOKEN"];
 
-fn with_tokens() -> Setting {
+pub(crate) fn with_tokens() -> Setting {
     TOKENS.iter().fold(Setting::new(), |setting, name| setting.env(name, FIRST_TOKEN))
 }
 
@@ -328,7 +328,7 @@ fn a_record_of_another_version_is_an_error() {
     }
 }
 
-fn is_copy(request: &Request) -> bool {
+pub(crate) fn is_copy(request: &Request) -> bool {
     request.path.ends_with("/jobs") || String::from_utf8_lossy(&request.body).contains("COPY INTO")
 }
 

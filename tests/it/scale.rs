@@ -196,6 +196,43 @@ fn steps_that_look_at_rows_of_other_items_are_refused() {
     assert!(!desk.place.path("out.parquet").exists());
 }
 
+/// A plan has one target, however it is typed, and none among its own files.
+#[test]
+fn a_plan_has_one_target_however_it_is_typed() {
+    let desk = Desk::start(&[], &alike());
+    for plan in ["p", "q"] {
+        desk.of_runs(&["plan"], &["-o", plan]).ok();
+        desk.place.run(&["work", plan]).ok();
+    }
+    desk.run("commit p -o p/parts/out/ --gc").code(exit::USAGE).says("is within the plan");
+    desk.run("commit p -o p/plan.ndjson").code(exit::USAGE).says("is within the plan");
+    desk.run("commit p -o sqlite:a.db --into one").ok();
+    desk.run("commit p -o sqlite:./a.db --into one").ok().says("nothing was changed");
+    desk.run("commit p -o sqlite:a.db --into two").code(exit::USAGE).says("was committed into sqlite:a.db");
+    // A commit that was killed before its first row keeps its target.
+    let target = format!(
+        r#"{{"plan_digest":{},"target":"x.csv","identity":"/elsewhere/x.csv","began_at":"2026-11-30T00:00:00Z"}}"#,
+        desk.place.read_text("q/plan.ndjson").lines().next().map_or(String::new(), digest_in)
+    );
+    desk.place.write("q/target.json", &target);
+    desk.run("commit q -o y.csv").code(exit::USAGE).says("into x.csv has begun").says("target.json");
+    assert!(!desk.place.path("y.csv").exists());
+    std::fs::remove_file(desk.place.path("q/target.json")).unwrap();
+    // A target that takes no row is none.
+    desk.place.write("not-a-directory", "");
+    assert_ne!(desk.run("commit q -o not-a-directory/y.csv").code, exit::SUCCESS);
+    desk.run("commit q -o y.csv").ok();
+    // Another plan in the place of one that was removed.
+    std::fs::remove_file(desk.place.path("q/plan.ndjson")).unwrap();
+    desk.of_runs(&["plan"], &["-o", "q", "--where", "n > 1"]).code(exit::USAGE).says("has another plan");
+}
+
+/// The digest of a plan in its first line, in quotes.
+fn digest_in(line: &str) -> String {
+    let settings: Value = serde_json::from_str(line).unwrap();
+    settings["plan_digest"].to_string()
+}
+
 #[test]
 fn a_commit_waits_for_all_items_and_happens_once() {
     let desk = Desk::start(&[], &payloads());

@@ -15,6 +15,7 @@ use crate::cli::plan_place::PlanPlace;
 use crate::cli::report::{OutputReport, already_loaded};
 use crate::cli::scale_args::CommitArgs;
 use crate::cli::settings::Origin;
+use crate::cli::sinks::TypedOutput;
 use crate::cli::store_checks::check_stores;
 use crate::cli::test_stop::{StopPlace, stop_at};
 use crate::cli::{engine, output_checks, outputs, tables};
@@ -24,7 +25,7 @@ use crate::format::{OutputFormat, ParquetOptions};
 use crate::pipeline::{
     Control, Directory, ExecutionPlan, Output, ReadyFile, Report, Target, TypedPart, columns_after, publish_ready_files,
 };
-use crate::scale::{CommitRecord, Part, Plan, PlanStore, Receipt, ScaleError};
+use crate::scale::{CommitRecord, CommitTarget, Part, Plan, PlanStore, Receipt, ScaleError};
 use crate::source::Source;
 use crate::text::{counted, escape_for_terminal, human_bytes};
 
@@ -42,10 +43,17 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
     let mut outputs = outputs::outputs(&pipeline_args, &context.settings, SET)?;
     check_targets(&outputs)?;
     let place = PlanPlace::open(&args.plan)?;
-    let (plan, committed) = place.with(context, |store| Ok((store.load()?, store.commit()?))).await?;
+    let loaded = place.with(context, |store| {
+        let plan = store.load()?;
+        let committed = store.commit(&plan)?;
+        Ok((plan, committed))
+    });
+    let (plan, committed) = loaded.await?;
     let target = args.outputs.names().unwrap_or_default();
+    let identity = identity(&args);
+    refuse_targets_within(&args)?;
     if let Some(record) = committed {
-        return committed_before(context, &args, &place, plan, record, &target).await;
+        return committed_before(context, &args, &place, plan, record, &identity).await;
     }
     output_checks::check(&pipeline_args, &outputs, &[])?;
     let receipts = receipts(context, &place, &plan).await?;
@@ -76,6 +84,20 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
             execution.on_bad_record = plan_settings::on_bad_record(&plan.settings);
             let name = outputs::target_names(&outputs);
             context.set_restart(&name);
+            let begun = CommitTarget {
+                plan_digest: plan.digest.clone(),
+                target: target.clone(),
+                identity: identity.clone(),
+                began_at: now(),
+            };
+            let begun = place.with_uninterrupted(move |store| store.begin_commit(&begun)).await;
+            let has_begun = begun.map_err(|failure| match failure.error() {
+                Error::Scale(ScaleError::Begun { .. }) => failure.with_hint(
+                    "repeat that commit; if nothing of it is in its target, remove target.json from the plan"
+                        .to_owned(),
+                ),
+                _ => failure,
+            })?;
             stop_at(StopPlace::BeforeCommit);
             let report = match as_they_are(context, &args, &outputs, &columns, rows > 0) {
                 Some(directory) => copy_parts(context, directory, &place, &receipts, &columns.0).await,
@@ -85,9 +107,16 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
                 Ok(report) => report,
                 Err(failure) => {
                     // Another commit of the plan may have been faster.
-                    let record = place.with(context, PlanStore::commit).await.ok().flatten();
-                    let Some(record) = record.filter(|record| record.target == target) else { return Err(failure) };
-                    return committed_before(context, &args, &place, plan, record, &target).await;
+                    let of = plan.clone();
+                    let record = place.with_uninterrupted(move |store| store.commit(&of)).await.ok().flatten();
+                    if let Some(record) = record.filter(|record| record.identity == identity) {
+                        return committed_before(context, &args, &place, plan, record, &identity).await;
+                    }
+                    // Nothing is in the target, unless nobody knows: another may be chosen then.
+                    if has_begun && !matches!(failure.exit(), Exit::LoadUnknown | Exit::Interrupted) {
+                        let _ = place.with_uninterrupted(PlanStore::end_commit).await;
+                    }
+                    return Err(failure);
                 }
             };
             let output_report = OutputReport {
@@ -107,6 +136,7 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
     let record = CommitRecord {
         plan_digest: plan.digest.clone(),
         target,
+        identity,
         items: plan.items.len(),
         rows,
         rows_rejected: rejected,
@@ -141,6 +171,44 @@ fn check_flags(args: &CommitArgs) -> Result<(), Failure> {
     }
 }
 
+/// Returns the targets however they are typed: with absolute paths, in any order, and what distinguishes two in one place.
+fn identity(args: &CommitArgs) -> String {
+    let absolute = |name: &str| -> String {
+        let (scheme, path) = match name.split_once(':') {
+            Some(_) if name.contains("://") => return name.to_owned(),
+            Some((scheme, path)) if !scheme.contains('/') => (format!("{scheme}:"), path),
+            _ => (String::new(), name),
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        format!("{scheme}{}", path.display())
+    };
+    let of = |output: &TypedOutput| match output.to {
+        Some(to) => format!("{} as {to:?}", absolute(&output.shown())),
+        None => absolute(&output.shown()),
+    };
+    let mut names: Vec<String> = args.outputs.typed.iter().map(of).collect();
+    names.sort();
+    let into = args.load.into.as_deref().map(|into| format!(" into {into}")).unwrap_or_default();
+    names.join(", ") + &into
+}
+
+/// Fails for targets among the files of the plan, which they would replace, and `--gc` remove.
+fn refuse_targets_within(args: &CommitArgs) -> Result<(), Failure> {
+    let absolute = |path: &std::path::Path| match path.to_string_lossy().contains("://") {
+        true => path.to_owned(),
+        false => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    };
+    let plan = absolute(&args.plan);
+    let within = args.outputs.typed.iter().map(|output| &output.path).find(|path| absolute(path).starts_with(&plan));
+    match within {
+        None => Ok(()),
+        Some(path) => {
+            let error = Error::Usage(format!("{} is within the plan", path.display()));
+            Err(Failure::new(error, "commit into a place outside of the plan"))
+        }
+    }
+}
+
 /// Fails for targets that cannot get all rows or none.
 fn check_targets(outputs: &[Output]) -> Result<(), Failure> {
     match outputs.iter().any(|output| output.is_live(false)) {
@@ -159,9 +227,9 @@ async fn committed_before(
     place: &PlanPlace,
     plan: Plan,
     record: CommitRecord,
-    target: &str,
+    identity: &str,
 ) -> Result<Exit, Failure> {
-    if record.target != target {
+    if record.identity != identity {
         let CommitRecord { target, committed_at, .. } = record;
         let error = ScaleError::Committed { plan: place.name().to_owned(), target, committed_at };
         return Err(Failure::new(error, "commit into another target from a plan of its own, or convert the first one"));

@@ -166,7 +166,7 @@ async fn status(context: &Context, place: &PlanPlace, format: ListFormat) -> Res
     let read = place.with(context, |store| {
         let (plan, receipts, failures) = (store.load()?, store.receipts()?, store.failures()?);
         let statuses = statuses(store, &plan, &receipts, &failures)?;
-        Ok((statuses, store.commit()?))
+        Ok((statuses, store.commit(&plan)?))
     });
     let (statuses, commit) = read.await?;
     table::write_list(format, &statuses, &["ITEM", "STATE", "RUN", "BLOCK", "ROWS", "FAILED", "LAST ERROR"], |item| {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, CallError, Http, message};
 use super::names::CloudTable;
-use super::rows::{Rows, StatementError, uuid_of};
+use super::rows::{LOOK_FIRST, Rows, StatementError, uuid_of};
 
 /// Load jobs of one claim at most that have failed and are followed by another.
 const MAX_JOBS: usize = 100;
@@ -98,19 +98,28 @@ fn rows_of(body: &Value) -> Rows {
     Rows::of_lists(Some(&Value::Array(rows.map(cells).collect())))
 }
 
+/// Returns the time at which a table was made.
+pub(super) async fn table_made_at(http: &Http, table: &CloudTable) -> Result<u64, StatementError> {
+    let [project, dataset, name] = table.parts() else {
+        return Err(StatementError::Refused { code: String::new(), text: "the table has no dataset".to_owned() });
+    };
+    let path = format!("bigquery/v2/projects/{project}/datasets/{dataset}/tables/{name}");
+    let found = http.call(Method::GET, &|_| path.clone(), None).await?;
+    match found.status.is_success() {
+        true => Ok(number(&found.body, "/creationTime").unwrap_or_default()),
+        false => Err(refused(&found)),
+    }
+}
+
 /// Loads the files into the table, and returns the rows that the job has written. A job of the load that has succeeded is found
-/// instead of another; the second value is then true. One that has succeeded before the table was made is an error. `attempt` tells this command from others.
+/// instead of another; the second value is then true. One that has succeeded before the table was made is an error. `attempt`
+/// tells this command from others.
 pub(super) async fn load(http: &Http, job: &Job<'_>, attempt: &str) -> Result<(u64, bool), StatementError> {
     let &Job { location, table, key, claimed_by, uris, adds_columns } = job;
     let [project, dataset, name] = table.parts() else {
         return Err(StatementError::Refused { code: String::new(), text: "the table has no dataset".to_owned() });
     };
-    let table_path = format!("bigquery/v2/projects/{project}/datasets/{dataset}/tables/{name}");
-    let found = http.call(Method::GET, &|_| table_path.clone(), None).await?;
-    if !found.status.is_success() {
-        return Err(refused(&found));
-    }
-    let made_at = number(&found.body, "/creationTime").unwrap_or_default();
+    let made_at = table_made_at(http, table).await?;
     let options = if adds_columns { json!(["ALLOW_FIELD_ADDITION"]) } else { json!([]) };
     let mut failed = 0;
     for nth in 1..=MAX_JOBS {
@@ -165,7 +174,7 @@ pub(super) async fn load(http: &Http, job: &Job<'_>, attempt: &str) -> Result<(u
             None if ended_at < made_at => {
                 let text = "the rows of this load were put into the table before it was made anew, and nothing says whether \
                             it has them";
-                return Err(StatementError::Refused { code: String::new(), text: text.to_owned() });
+                return Err(StatementError::Kept { text: text.to_owned(), hint: LOOK_FIRST });
             }
             Some(error) => {
                 let code = error.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();

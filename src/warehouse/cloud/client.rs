@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bigquery::Job;
-use super::http::{CallError, Http};
+use super::http::{CallError, Http, without_values};
 use super::ledger::{
-    Claim, CopyEntry, LOADED, LOADING, MISCOUNTED, TAKEN_UP, create_ledger, drop_claim, end_claim, merge_claim,
-    merge_entry, select_load, take_up_claim,
+    Claim, CopyEntry, LOADED, LOADING, MISCOUNTED, TAKEN_UP, count_loads, create_ledger, delete_loads, drop_claim,
+    end_claim, merge_claim, merge_entry, select_load, take_up_claim,
 };
 use super::names::CloudTable;
-use super::rows::{Rows, StatementError, failed_guard, uuid_of, without_values};
+use super::rows::{LOOK_FIRST, Rows, StatementError, failed_guard, is_conflict, is_denied, uuid_of};
 use super::script::{
     CopyLoad, LOADED_ALREADY, add_columns, copy_script, create_tables, databricks_copies, job_uris, select_columns,
 };
@@ -37,10 +37,9 @@ const MAX_CONFLICTS: u32 = 6;
 /// Half of the time before the first repetition of such a statement; it doubles with each.
 const CONFLICT_WAIT: Duration = Duration::from_millis(200);
 
-/// Returns true for the message of a statement that another writer was in the way of.
-fn is_conflict(text: &str) -> bool {
-    text.to_lowercase().contains("concurrent")
-}
+/// The help where a statement was refused behind others of the load.
+const THE_REST: &str = "change the table so that it takes these rows, and run the same command again: it copies the rest; or \
+     delete the rows that are there, and load all of them under another key";
 
 /// The outcome of a load of staged files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +113,12 @@ impl CloudClient {
     async fn finished(&self, location: &str, recorded: Recorded) -> Result<FoundLoad, LoadError> {
         let Recorded { row, state, claim } = recorded;
         match (&*state, claim) {
-            (LOADED, _) => Ok(FoundLoad { row, finished_now: false }),
+            (LOADED, _) => {
+                if row.rows > 0 {
+                    self.require_table(location).await?;
+                }
+                Ok(FoundLoad { row, finished_now: false })
+            }
             (MISCOUNTED, _) => {
                 Err(LoadError::RowCountKept { table: self.name().to_owned(), sent: row.rows, found: None })
             }
@@ -196,8 +200,11 @@ impl CloudClient {
         }
         let known = execute(&[select_columns(load.table)]).await.map_err(|error| self.error(error, false))?;
         let known: Vec<String> = known.0.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
-        let missing: Vec<_> = load.columns.iter().filter(|column| !known.contains(&column.name)).collect();
+        // COPY finds columns in any case.
+        let is_known = |name: &str| known.iter().any(|known| known.to_uppercase() == name.to_uppercase());
+        let missing: Vec<_> = load.columns.iter().filter(|column| !is_known(&column.name)).collect();
         if known.is_empty() {
+            self.require_table("").await?;
             before.extend(create_tables(load).pop());
         } else if !missing.is_empty() && load.widening == Widening::Evolve {
             before.push(add_columns(load.table, missing));
@@ -219,6 +226,7 @@ impl CloudClient {
 
     /// Records the load as begun, unless another command has, and finishes what is recorded then.
     async fn claimed(&self, location: &str, load: &CopyLoad<'_>) -> Result<CloudOutcome, LoadError> {
+        self.require_table(location).await?;
         for statement in create_tables(load) {
             self.change(location, &statement).await.map_err(|error| self.error(error, false))?;
         }
@@ -264,29 +272,7 @@ impl CloudClient {
         };
         let found = match copied {
             Ok(found) => found,
-            Err(error) => match self.error(error, true) {
-                LoadError::Refused { table, cause, is_transient, .. } if !is_ours => {
-                    let hint = "another command has begun this load, with files of its own. If they are gone, look whether the \
-                                rows are in the table: if they are, set the state of the load's row of `_drawoff_loads` to \
-                                `loaded`; if they are not, delete that row; then run the same command again";
-                    return Err(LoadError::Refused { table, cause, hint: Some(hint.to_owned()), is_transient });
-                }
-                error @ LoadError::Refused { .. } => {
-                    // The next command begins anew. If this fails, it goes on with the same files, which is as good.
-                    let _ = self.change(location, &drop_claim(&self.table, key, claim)).await;
-                    return Err(error);
-                }
-                error => {
-                    // Another command may have finished this load.
-                    let recorded = self.find(location, key).await.ok().flatten();
-                    let is_done =
-                        |recorded: Recorded| recorded.state == LOADED && recorded.claim.as_ref() == Some(claim);
-                    return match recorded.is_some_and(is_done) {
-                        true => Ok(()),
-                        false => Err(error),
-                    };
-                }
-            },
+            Err(error) => return self.not_copied(location, key, claim, error).await,
         };
         let state = if found == rows { LOADED } else { MISCOUNTED };
         if let Err(error) = self.change(location, &end_claim(&self.table, entry, claim, state)).await {
@@ -309,17 +295,101 @@ impl CloudClient {
         }
     }
 
+    /// Ends a copy that has failed: its owner takes the claim back if no row is in the table. Fails unless another command has
+    /// finished the load.
+    async fn not_copied(
+        &self,
+        location: &str,
+        key: &str,
+        claim: &Claim,
+        error: StatementError,
+    ) -> Result<(), LoadError> {
+        let hint = match &error {
+            StatementError::NoObject(_) | StatementError::Refused { .. } if claim.attempt == self.attempt => {
+                // The next command begins anew. If this fails, it goes on with the same files, which is as good.
+                let _ = self.change(location, &drop_claim(&self.table, key, claim)).await;
+                return Err(self.error(error, true));
+            }
+            StatementError::Refused { text, .. } if is_conflict(text) => return Err(self.error(error, true)),
+            StatementError::Refused { code, text } if is_denied(code, text) => {
+                "another command has begun this load: give this user the right to read its files and to change the table, and \
+                 run the same command again, which finishes it"
+            }
+            StatementError::NoObject(_) | StatementError::Refused { .. } => LOOK_FIRST,
+            StatementError::Kept { .. } => return Err(self.error(error, true)),
+            StatementError::Call(_) => {
+                let recorded = self.find(location, key).await.ok().flatten();
+                let is_done = |recorded: Recorded| recorded.state == LOADED && recorded.claim.as_ref() == Some(claim);
+                return match recorded.is_some_and(is_done) {
+                    true => Ok(()),
+                    false => Err(self.error(error, true)),
+                };
+            }
+        };
+        Err(match self.error(error, true) {
+            LoadError::Refused { table, cause, is_transient, .. } => {
+                LoadError::Refused { table, cause, hint: Some(hint.to_owned()), is_transient }
+            }
+            error => error,
+        })
+    }
+
+    /// Fails if the table is missing, and loads of it are recorded.
+    async fn require_table(&self, location: &str) -> Result<(), LoadError> {
+        if !self.is_missing(location).await? {
+            return Ok(());
+        }
+        let loads = match self.query(location, &count_loads(&self.table)).await {
+            Ok(rows) => rows.number(0).unwrap_or_default(),
+            Err(StatementError::NoObject(_)) => 0,
+            Err(error) => return Err(self.error(error, false)),
+        };
+        // Another command may have made it, and loaded rows into it, since.
+        if loads == 0 || !self.is_missing(location).await? {
+            return Ok(());
+        }
+        let text = format!("the table is gone, and `_drawoff_loads` has loads into it, {loads} in number");
+        let hint = format!(
+            "restore the table; or execute `{}`, and load the rows again by the same commands",
+            delete_loads(&self.table)
+        );
+        Err(self.http.refused(text, Some(hint)))
+    }
+
+    async fn is_missing(&self, location: &str) -> Result<bool, LoadError> {
+        let missing = match self.table.system() {
+            CloudSystem::BigQuery => bigquery::table_made_at(&self.http, &self.table).await.map(|_| false),
+            CloudSystem::Databricks => {
+                self.query(location, &format!("DESCRIBE TABLE {}", self.table.sql())).await.map(|_| false)
+            }
+            _ => self.query(location, &select_columns(&self.table)).await.map(|rows| rows.0.is_empty()),
+        };
+        match missing {
+            Err(StatementError::NoObject(_)) => Ok(true),
+            // A user may have the right to load alone.
+            Err(StatementError::Refused { .. }) => Ok(false),
+            missing => missing.map_err(|error| self.error(error, false)),
+        }
+    }
+
     /// Copies the files of a claim by Databricks, and returns the rows of all of them. Their names are those of this claim
     /// alone: files that are skipped were copied for it.
     async fn copy_files(&self, claim: &Claim, rows: u64, is_ours: bool) -> Result<u64, StatementError> {
         let lost = |what: &str| StatementError::Call(CallError::Lost(what.to_owned()));
         let (mut sum, mut skipped) = (0, false);
-        for (i, statement) in
-            databricks_copies(&self.table, &claim.stage, &claim.files, claim.adds_columns).iter().enumerate()
-        {
+        let statements = databricks_copies(&self.table, &claim.stage, &claim.files, claim.adds_columns);
+        for (i, statement) in statements.iter().enumerate() {
             let copied = self.copy_settled(statement).await;
             // The files of the statements before are there.
-            let (result, is_repeated) = copied.map_err(|error| if i > 0 { error.perhaps_executed() } else { error })?;
+            let (result, is_repeated) = copied.map_err(|error| match error {
+                StatementError::Refused { text, .. } | StatementError::NoObject(text) if i > 0 => {
+                    let (of, text) = (statements.len(), without_values(&text));
+                    let text =
+                        format!("the rows of {i} of {of} statements are in the table; the next was refused: {text}");
+                    StatementError::Kept { text, hint: THE_REST }
+                }
+                error => error,
+            })?;
             match result.number(0) {
                 Some(0) if rows > 0 && is_ours && !is_repeated => {
                     return Err(lost("the service copied none of the files, which another command may be doing"));
@@ -344,6 +414,9 @@ impl CloudClient {
                     tokio::time::sleep(CONFLICT_WAIT * 2_u32.pow(conflicts)).await;
                 }
                 Err(StatementError::Refused { .. }) if refused == 0 => refused += 1,
+                Err(StatementError::Refused { code, text }) if !databricks::has_done_nothing(&code, &text) => {
+                    return Err(StatementError::Refused { code, text }.perhaps_executed());
+                }
                 done => return done.map(|(rows, is_repeated)| (rows, is_repeated || conflicts + refused > 0)),
             }
         }
@@ -397,6 +470,8 @@ impl CloudClient {
                 let hint = "create the database, schema or dataset first, or give the user a right to it".to_owned();
                 self.http.refused(text, Some(hint))
             }
+            StatementError::Kept { text, hint } => self.http.refused(text, Some(hint.to_owned())),
+            StatementError::Refused { text, .. } if is_conflict(&text) => self.http.transient(without_values(&text)),
             StatementError::Refused { code, text } => {
                 let text = match failed_guard(&text) {
                     Some(guard) => guard.to_owned(),

@@ -18,6 +18,24 @@ pub(super) async fn execute_copy(http: &Http, statement: &str) -> Result<(Rows, 
     send(http, statement, true).await
 }
 
+/// Returns true if a COPY that ended with this error has put no row into the table. Other errors may come behind its commit.
+pub(super) fn has_done_nothing(code: &str, text: &str) -> bool {
+    let unclear = [
+        "UNKNOWN",
+        "INTERNAL_ERROR",
+        "TEMPORARILY_UNAVAILABLE",
+        "WORKSPACE_TEMPORARILY_UNAVAILABLE",
+        "SERVICE_UNDER_MAINTENANCE",
+        "IO_ERROR",
+        "DEADLINE_EXCEEDED",
+        "ABORTED",
+        "CANCELLED",
+        "CANCELED",
+        "CLOSED",
+    ];
+    !unclear.contains(&code) && !text.contains("POST_COMMIT_HOOK")
+}
+
 async fn send(http: &Http, statement: &str, puts_rows: bool) -> Result<(Rows, bool), StatementError> {
     let Some(warehouse) = http.settings.parameters.get("warehouse") else {
         let text = "no SQL warehouse is set: add `?warehouse=ID` to the URL, or set DATABRICKS_WAREHOUSE_ID".to_owned();
@@ -63,7 +81,8 @@ async fn send(http: &Http, statement: &str, puts_rows: bool) -> Result<(Rows, bo
             }
             state => {
                 let error = status.get("error").cloned().unwrap_or_default();
-                let code = error.get("error_code").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let code = error.get("error_code").and_then(Value::as_str);
+                let code = code.filter(|_| state == "FAILED").unwrap_or(state).to_owned();
                 let text = message(&error).unwrap_or_else(|| format!("the statement has ended as {state}"));
                 let error = match text.contains("TABLE_OR_VIEW_NOT_FOUND") {
                     true => StatementError::NoObject(text),

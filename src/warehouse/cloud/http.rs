@@ -45,6 +45,9 @@ const POLLS: [Duration; 5] = [
 /// Most bytes of a response.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
+/// Fewest bytes of a token that is looked for in responses: shorter ones are words of theirs.
+const MIN_HIDDEN: usize = 8;
+
 /// The address of a warehouse and its tokens.
 pub(super) struct Http {
     client: Client,
@@ -151,7 +154,7 @@ impl Http {
         let token = self.tokens.get(&self.client).await.map_err(|error| CallError::Load(self.no_token(error)))?;
         let url = format!("{}{path}", self.settings.endpoint);
         let log = RequestLog::begin(method.as_str(), &url);
-        let mut request = self.client.request(method, url).bearer_auth(token).header("accept", "application/json");
+        let mut request = self.client.request(method, url).bearer_auth(&token).header("accept", "application/json");
         if self.tokens.are_signed() {
             request = request.header("x-snowflake-authorization-token-type", "KEYPAIR_JWT");
         }
@@ -179,9 +182,10 @@ impl Http {
                 Err(error) => return Err(CallError::Lost(causes(&error))),
             }
         }
-        match serde_json::from_slice(&bytes) {
+        let is_empty = bytes.is_empty();
+        match serde_json::from_slice(&without_token(bytes, &token)) {
             Ok(body) => Ok((Answer { status, body, is_repeated: false }, wanted)),
-            Err(_) if !status.is_success() || bytes.is_empty() => {
+            Err(_) if !status.is_success() || is_empty => {
                 Ok((Answer { status, body: Value::Null, is_repeated: false }, wanted))
             }
             // Cut, or of something between.
@@ -227,7 +231,7 @@ fn is_rate_limit(body: &Value) -> bool {
 
 /// Returns the message of an error in a response, behind a colon, cut to a readable length.
 fn said(body: &Value) -> String {
-    message(body).map(|text| format!(": {text}")).unwrap_or_default()
+    message(body).map(|text| format!(": {}", without_values(&text))).unwrap_or_default()
 }
 
 /// Returns the message of an error in a response of any of the systems.
@@ -235,6 +239,23 @@ pub(super) fn message(body: &Value) -> Option<String> {
     let text = body.get("message").or_else(|| body.pointer("/error/message")).and_then(Value::as_str)?;
     let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     Some(line.chars().take(500).collect())
+}
+
+/// Returns an error's text without what is in quotes: values of rows are personal data.
+pub(super) fn without_values(text: &str) -> String {
+    let within = |text: &str, quote: char, hidden: &str| -> String {
+        let parts = text.split(quote).enumerate();
+        parts.map(|(i, part)| if i % 2 == 0 { part } else { hidden }).collect()
+    };
+    within(&within(text, '\'', "'…'"), '"', "\"…\"")
+}
+
+/// Returns a response without the token of its request, which some services repeat in errors.
+fn without_token(bytes: Vec<u8>, token: &str) -> Vec<u8> {
+    match std::str::from_utf8(&bytes) {
+        Ok(text) if token.len() >= MIN_HIDDEN && text.contains(token) => text.replace(token, "…").into_bytes(),
+        _ => bytes,
+    }
 }
 
 /// Returns the causes of an error without its own text, which has the URL.

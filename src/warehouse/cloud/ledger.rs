@@ -100,6 +100,21 @@ pub(super) fn select_load(table: &CloudTable, key: &str) -> String {
     )
 }
 
+/// Returns the query for the number of loads that have put rows into `table`.
+pub(super) fn count_loads(table: &CloudTable) -> String {
+    let of = of_table(table);
+    format!("SELECT COUNT(*) FROM {of} AND loaded_rows > 0 AND state = {}", table.system().literal(LOADED))
+}
+
+/// Returns the statement that removes the records of all loads into `table`.
+pub(super) fn delete_loads(table: &CloudTable) -> String {
+    format!("DELETE FROM {}", of_table(table))
+}
+
+fn of_table(table: &CloudTable) -> String {
+    format!("{} WHERE table_name = {}", ledger_of(table).sql(), table.system().literal(&table.shown()))
+}
+
 pub(super) fn create_ledger(table: &CloudTable) -> String {
     let (text, integer, time) = match table.system() {
         CloudSystem::Snowflake => ("VARCHAR", "NUMBER(38, 0)", "TIMESTAMP_NTZ"),
@@ -188,6 +203,15 @@ pub(super) fn take_up_claim(table: &CloudTable, key: &str, claim: &Claim) -> Str
 /// taken up stays.
 pub(super) fn drop_claim(table: &CloudTable, key: &str, claim: &Claim) -> String {
     format!("DELETE FROM {} WHERE {}", ledger_of(table).sql(), of_claim(table.system(), key, claim))
+}
+
+/// Returns the table of loads with the condition for records of this key that are not of this claim, or have ended.
+pub(super) fn other_records(table: &CloudTable, key: &str, claim: &Claim) -> String {
+    let (system, ledger) = (table.system(), ledger_of(table).sql());
+    let [key, claim, loading, taken] = [key, &claim_text(claim), LOADING, TAKEN_UP].map(|text| system.literal(text));
+    format!(
+        "{ledger} WHERE commit_key = {key} AND (state NOT IN ({loading}, {taken}) OR claim IS NULL OR claim != {claim})"
+    )
 }
 
 fn of_claim(system: CloudSystem, key: &str, claim: &Claim) -> String {

@@ -3,9 +3,13 @@
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::http::CallError;
+use super::http::{CallError, without_values};
 use super::script::GUARD;
 use crate::text::hex;
+
+/// The help where nothing says whether the rows of a load are in the table.
+pub(super) const LOOK_FIRST: &str = "look first whether the rows of this load are in the table: if they are, set the state of its \
+     row of `_drawoff_loads` to `loaded`; if none are, delete that row; then run the same command again";
 
 /// Rows of a result; each value as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,19 +23,32 @@ pub(super) enum StatementError {
     NoObject(String),
     /// The service refused it, and did nothing of it.
     Refused { code: String, text: String },
+    /// It was refused, and earlier parts of the load may be in the table: its record stays, and the hint says what to do.
+    Kept { text: String, hint: &'static str },
 }
 
 impl StatementError {
     /// Returns the same error where the statement, or an earlier sending of it, may have been executed all the same.
     pub(super) fn perhaps_executed(self) -> Self {
         match self {
-            lost @ StatementError::Call(CallError::Lost(_)) => lost,
+            error @ (StatementError::Call(CallError::Lost(_)) | StatementError::Kept { .. }) => error,
             StatementError::Call(CallError::Load(error)) => StatementError::Call(CallError::Lost(error.to_string())),
-            StatementError::NoObject(text) | StatementError::Refused { text, .. } => {
-                StatementError::Call(CallError::Lost(text))
-            }
+            StatementError::NoObject(text) => StatementError::Call(CallError::Lost(text)),
+            StatementError::Refused { text, .. } => StatementError::Call(CallError::Lost(without_values(&text))),
         }
     }
+}
+
+/// Returns true for the message of a statement that another writer was in the way of.
+pub(super) fn is_conflict(text: &str) -> bool {
+    text.to_lowercase().contains("concurrent")
+}
+
+/// Returns true for the error of a user who lacks a right.
+pub(super) fn is_denied(code: &str, text: &str) -> bool {
+    let words = ["PERMISSION", "ACCESS DENIED", "ACCESSDENIED", "PRIVILEGE", "NOT AUTHORIZED"];
+    let text = text.to_uppercase();
+    code == "403" || words.iter().any(|word| text.contains(word) || code.to_uppercase().contains(word))
 }
 
 impl From<CallError> for StatementError {
@@ -62,15 +79,6 @@ impl Rows {
 pub(super) fn failed_guard(text: &str) -> Option<&str> {
     let (_, text) = text.split_once(GUARD)?;
     Some(text.split('\'').next().unwrap_or(text).trim_end())
-}
-
-/// Returns an error's text without what is in quotes: values of rows are personal data.
-pub(super) fn without_values(text: &str) -> String {
-    let within = |text: &str, quote: char, hidden: &str| -> String {
-        let parts = text.split(quote).enumerate();
-        parts.map(|(i, part)| if i % 2 == 0 { part } else { hidden }).collect()
-    };
-    within(&within(text, '\'', "'…'"), '"', "\"…\"")
 }
 
 /// Returns a UUID (version 8) made from these parts.

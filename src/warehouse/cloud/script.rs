@@ -5,7 +5,10 @@
 //! step did its work. Its text begins with [`GUARD`], so that the reason is found in the error of the server.
 
 use super::ddl::{CloudColumn, create_table};
-use super::ledger::{CopyEntry, LEDGER_COLUMNS, LOADED, create_ledger, entry_values, ledger_of, merge_entry};
+use super::ledger::{
+    Claim, CopyEntry, LEDGER_COLUMNS, LOADED, create_ledger, end_claim, entry_values, ledger_of, merge_claim,
+    merge_entry, other_records,
+};
 use super::names::CloudTable;
 use super::stage::{MAX_FILES, Stage, StagedFiles, file_prefix};
 use super::system::CloudSystem;
@@ -117,6 +120,14 @@ fn snowflake(load: &CopyLoad<'_>, script: &mut CopyScript) {
     let system = CloudSystem::Snowflake;
     let (table, ledger) = (load.table.sql(), ledger_of(load.table).sql());
     if load.widening == Widening::Evolve {
+        // A column that is added would be the second of its name for COPY.
+        let names: Vec<String> = load.columns.iter().map(|column| system.literal(&column.name)).collect();
+        let columns = snowflake_catalog(load.table);
+        let (upper, names) = (upper_names(load), names.join(", "));
+        let others = format!("{columns} AND UPPER(COLUMN_NAME) IN ({upper}) AND COLUMN_NAME NOT IN ({names})");
+        let why = "the table has columns whose names differ from those of the rows in case only: ";
+        let shown = Some("LISTAGG(COLUMN_NAME, ', ')");
+        script.before.push(guard(system, "COUNT(*) = 0", why, shown, &others));
         script.before.extend(load.columns.iter().map(|column| add_columns(load.table, [column])));
     }
     script.ends_in_block = true;
@@ -182,13 +193,19 @@ fn other_count(rows: u64) -> String {
     format!("the table got another number of rows than {rows}")
 }
 
+/// Returns the names of the columns as Snowflake compares them without case.
+fn upper_names(load: &CopyLoad<'_>) -> String {
+    let upper = |column: &CloudColumn| format!("UPPER({})", CloudSystem::Snowflake.literal(&column.name));
+    load.columns.iter().map(upper).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the checks of the table: it has all columns, of types that keep every value. COPY rounds numbers and times without
 /// a word.
 fn snowflake_columns(load: &CopyLoad<'_>) -> Vec<String> {
     let system = CloudSystem::Snowflake;
     let columns = snowflake_catalog(load.table);
-    let names: Vec<String> = load.columns.iter().map(|column| system.literal(&column.name)).collect();
-    let all = format!("{columns} AND COLUMN_NAME IN ({})", names.join(", "));
+    // COPY finds them in any case; of two that differ in case only, it cannot.
+    let all = format!("{columns} AND UPPER(COLUMN_NAME) IN ({})", upper_names(load));
     let here = "LISTAGG(COLUMN_NAME, ', ')";
     let count = format!("COUNT(*) = {}", load.columns.len());
     let unfit: Vec<String> = load
@@ -196,7 +213,7 @@ fn snowflake_columns(load: &CopyLoad<'_>) -> Vec<String> {
         .iter()
         .filter_map(|column| {
             let fits = snowflake_accepts(&column.ty)?;
-            Some(format!("(COLUMN_NAME = {} AND NOT ({fits}))", system.literal(&column.name)))
+            Some(format!("(UPPER(COLUMN_NAME) = UPPER({}) AND NOT ({fits}))", system.literal(&column.name)))
         })
         .collect();
     let mut guards = vec![guard(system, &count, "of the columns of the rows, the table has only: ", Some(here), &all)];
@@ -369,16 +386,38 @@ pub(super) fn databricks_copies(
     files.names().chunks(MAX_FILES).map(copy).collect()
 }
 
-/// There is no transaction over several statements.
+/// There is no transaction over several statements: the load is recorded as begun, so that a command that comes behind a part
+/// of them finishes it, with the same files.
 fn databricks(load: &CopyLoad<'_>, script: &mut CopyScript) {
     let system = CloudSystem::Databricks;
-    let (ledger, key) = (ledger_of(load.table).sql(), system.literal(&load.entry.key));
-    let why = system.literal(&format!("{GUARD}{LOADED_ALREADY}"));
+    let claim = Claim {
+        attempt: "printed".to_owned(),
+        stage: load.stage.clone(),
+        files: StagedFiles::of(load.files),
+        adds_columns: load.widening == Widening::Evolve,
+    };
     script.remark = "Execute these in order, and stop at the first that fails: they are no transaction.".to_owned();
-    script.load.push(format!("SELECT IF(COUNT(*) = 0, 1, raise_error({why})) FROM {ledger} WHERE commit_key = {key}"));
-    let adds_columns = load.widening == Widening::Evolve;
-    script.load.extend(databricks_copies(load.table, load.stage, &StagedFiles::of(load.files), adds_columns));
-    script.load.push(merge_entry(load.table, load.entry));
+    let check = |condition: &str, why: &str, from: &str| {
+        let why = system.literal(&format!("{GUARD}{why}"));
+        format!("SELECT IF({condition}, 1, raise_error({why})) FROM {from}")
+    };
+    let others = other_records(load.table, &load.entry.key, &claim);
+    script.load.push(check("COUNT(*) = 0", LOADED_ALREADY, &others));
+    script.load.push(merge_claim(load.table, load.entry, &claim));
+    // The result of COPY is not at hand for a statement; a credential is not for this function.
+    if let Stage::Url(url, rights) = load.stage
+        && rights.is_empty()
+    {
+        let (rows, files) = (load.entry.rows, system.literal(&format!("{url}{}*", file_prefix(load.files))));
+        let why = format!("the files have another number of rows than {rows}");
+        script.load.push(check(
+            &format!("COUNT(*) = {rows}"),
+            &why,
+            &format!("read_files({files}, format => 'parquet')"),
+        ));
+    }
+    script.load.extend(databricks_copies(load.table, load.stage, &claim.files, claim.adds_columns));
+    script.load.push(end_claim(load.table, load.entry, &claim, LOADED));
 }
 
 /// COPY takes the columns of Parquet in their order, and all files whose names begin alike.
@@ -453,7 +492,12 @@ mod tests {
         }
         let load = script(CloudSystem::Databricks, 2, Widening::Evolve).load;
         assert!(load[0].contains(LOADED_ALREADY), "{load:?}");
-        assert!(load[1].starts_with("COPY INTO") && load[2].starts_with("MERGE INTO"), "{load:?}");
+        let begins = |n: usize, text: &str| assert!(load[n].starts_with(text), "{load:?}");
+        begins(1, "MERGE INTO");
+        assert!(load[1].contains("'loading'") && load[2].contains("read_files('s3://b/a/drawoff_0123-*'"), "{load:?}");
+        begins(3, "COPY INTO");
+        begins(4, "MERGE INTO");
+        assert!(load[4].contains("UPDATE SET state = 'loaded'") && load.len() == 5, "{load:?}");
     }
 
     #[test]

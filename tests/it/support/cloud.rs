@@ -21,6 +21,8 @@ pub enum Fault {
     TakenUp,
     /// It is executed, and the statement is said to have ended in this state.
     Ends(&'static str),
+    /// Nothing is executed, and the statement is said to have failed with this code and message.
+    Fails(&'static str, &'static str),
     /// The claims become those of another version, and the request is refused.
     OtherVersion,
 }
@@ -52,6 +54,10 @@ struct State {
     rows: u64,
     /// Times that rows were put into the table.
     copies: usize,
+    /// Number of the statements before the table was dropped.
+    dropped_at: usize,
+    /// Columns of a table that was there before.
+    columns: Vec<String>,
     token: String,
     requests: usize,
 }
@@ -89,6 +95,10 @@ impl FakeCloud {
                         }
                     }
                     Answer::error(400, "refused")
+                }
+                Some(Fault::Fails(code, message)) => {
+                    let error = json!({ "error_code": code, "message": message });
+                    Answer::json(&json!({ "statement_id": "s", "status": { "state": "FAILED", "error": error } }))
                 }
                 lost => {
                     let (status, mut body) = respond(&mut state, request);
@@ -156,6 +166,22 @@ impl FakeCloud {
         self.state.lock().unwrap().executed.clone()
     }
 
+    /// Drops the table.
+    pub fn drop_table(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.dropped_at = state.executed.len();
+    }
+
+    /// Makes a table with these columns.
+    pub fn make_table(&self, columns: &[&str]) {
+        self.state.lock().unwrap().columns = columns.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Executes a statement by Databricks, as by another client.
+    pub fn execute(&self, statement: &str) {
+        databricks_statement(&mut self.state.lock().unwrap(), statement);
+    }
+
     /// From now on only [`SECOND_TOKEN`] is valid.
     pub fn expire_token(&self) {
         self.state.lock().unwrap().token = SECOND_TOKEN.to_owned();
@@ -181,6 +207,19 @@ fn ledger_rows(state: &State, statement: &str) -> Vec<Value> {
         json!([key, "T", null, null, "run", "append", "plan", rows, "0", at, "0.1.0", state, claim])
     };
     state.ledger.get(&key).map(row).into_iter().collect()
+}
+
+impl State {
+    /// The statement that has made the table, if it is there.
+    fn creation(&self) -> Option<&String> {
+        let of_table = |sql: &&String| sql.starts_with("CREATE TABLE") && !sql.contains("_drawoff_loads");
+        self.executed[self.dropped_at..].iter().find(of_table)
+    }
+
+    /// The number of loads in the ledger.
+    fn count(&self) -> String {
+        self.ledger.values().filter(|entry| entry.state == "loaded" && entry.rows != "0").count().to_string()
+    }
 }
 
 /// The claim that a statement inserts.
@@ -259,11 +298,13 @@ fn snowflake(state: &mut State, request: &Request) -> (u16, Value) {
             false => refused("002003", "Object '_drawoff_loads' does not exist or not authorized.".to_owned()),
         }
     } else if text.starts_with("SELECT COLUMN_NAME") {
-        let created =
-            state.executed.iter().find(|sql| sql.starts_with("CREATE TABLE") && !sql.contains("_drawoff_loads"));
+        let created = state.creation();
         let names = created.map(|sql| sql.lines().filter_map(|line| line.trim().strip_prefix('"')).collect::<Vec<_>>());
-        let rows = names.into_iter().flatten().map(|line| json!([line.split('"').next()]));
+        let names = names.into_iter().flatten().filter_map(|line| line.split('"').next());
+        let rows = names.chain(state.columns.iter().map(String::as_str)).map(|name| json!([name]));
         json!({ "code": "090001", "data": rows.collect::<Vec<_>>() })
+    } else if text.starts_with("SELECT COUNT") {
+        json!({ "code": "090001", "data": [[state.count()]] })
     } else if text.starts_with("MERGE") {
         record(state, &text);
         json!({ "code": "090001", "data": [["1"]] })
@@ -303,30 +344,43 @@ fn databricks(state: &mut State, request: &Request) -> (u16, Value) {
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!((&body["warehouse_id"], &body["catalog"]), (&json!("w1"), &json!("main")));
     let text = body["statement"].as_str().unwrap().to_owned();
+    let answer = databricks_statement(state, &text);
+    let id = answer["statement_id"].clone();
+    state.responses.insert(id.as_str().unwrap().to_owned(), answer.clone());
+    match text.starts_with("COPY") {
+        true => (200, json!({ "statement_id": id, "status": { "state": "PENDING" } })),
+        false => (200, answer),
+    }
+}
+
+fn databricks_statement(state: &mut State, text: &str) -> Value {
     let id = format!("s{}", state.executed.len());
+    let missing = |what: &str| {
+        json!({ "statement_id": id, "status": { "state": "FAILED", "error": {
+            "error_code": "BAD_REQUEST", "message": format!("[TABLE_OR_VIEW_NOT_FOUND] {what} cannot be found") } } })
+    };
     let succeeded = |rows: Vec<Value>| json!({ "statement_id": id, "status": { "state": "SUCCEEDED" }, "result": { "data_array": rows } });
     let answer = if text.starts_with("SELECT commit_key") {
         match state.executed.iter().any(|sql| sql.contains("CREATE TABLE IF NOT EXISTS")) {
-            true => succeeded(ledger_rows(state, &text)),
-            false => json!({ "statement_id": id, "status": { "state": "FAILED", "error": {
-                "error_code": "BAD_REQUEST", "message": "[TABLE_OR_VIEW_NOT_FOUND] _drawoff_loads cannot be found" } } }),
+            true => succeeded(ledger_rows(state, text)),
+            false => missing("_drawoff_loads"),
         }
+    } else if text.starts_with("DESCRIBE") && state.creation().is_none() {
+        missing("companies")
+    } else if text.starts_with("SELECT COUNT") {
+        succeeded(vec![json!([state.count()])])
     } else if text.starts_with("COPY INTO") {
-        let new: Vec<String> = names_of(&text).into_iter().filter(|name| !state.files.contains(name)).collect();
+        let new: Vec<String> = names_of(text).into_iter().filter(|name| !state.files.contains(name)).collect();
         let rows = if new.is_empty() { 0 } else { state.rows };
         state.copies += usize::from(rows > 0);
         state.files.extend(new);
         succeeded(vec![json!([rows.to_string(), rows.to_string(), "0"])])
     } else {
-        record(state, &text);
+        record(state, text);
         succeeded(Vec::new())
     };
-    state.executed.push(text.clone());
-    state.responses.insert(id.clone(), answer.clone());
-    match text.starts_with("COPY") {
-        true => (200, json!({ "statement_id": id, "status": { "state": "PENDING" } })),
-        false => (200, answer),
-    }
+    state.executed.push(text.to_owned());
+    answer
 }
 
 fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
@@ -334,6 +388,7 @@ fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
     let not_found = |what: &str| (404, json!({ "error": { "code": 404, "message": format!("Not found: {what}") } }));
     match (request.method.as_str(), path) {
         ("GET", "datasets/crm") => (200, json!({ "location": "EU" })),
+        ("GET", "datasets/crm/tables/companies") if state.creation().is_none() => not_found(path),
         ("GET", "datasets/crm/tables/companies") => (200, json!({ "creationTime": "1000" })),
         ("POST", "queries") => {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
@@ -353,6 +408,8 @@ fn bigquery(state: &mut State, request: &Request) -> (u16, Value) {
                     json!({ "f": cells })
                 };
                 rows = ledger_rows(state, &text).into_iter().map(cells).collect();
+            } else if text.starts_with("SELECT COUNT") {
+                rows = vec![json!({ "f": [{ "v": state.count() }] })];
             } else {
                 record(state, &text);
             }
