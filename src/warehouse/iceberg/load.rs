@@ -192,6 +192,14 @@ impl IcebergLoad {
 
     /// Plans the schema so that it holds `columns`, and fails if readers could not open the table then.
     fn planned_for(&self, columns: &Schema) -> Result<PlannedSchema, LoadError> {
+        // pyiceberg reads the doubles of manifests as floats, its own as well, and its filters miss their rows then.
+        let is_double = |name: &&Arc<str>| columns.position(name).is_some_and(|i| columns.fields[i].ty == Type::Float);
+        if let Some(name) = self.attempt.partition_by.iter().find(|name| self.table.is_none() && is_double(name)) {
+            let what =
+                "has doubles, which some readers know inexactly where they divide a table; make it a decimal or text";
+            let misfits = vec![Misfit { column: name.to_string(), what: what.to_owned() }];
+            return Err(LoadError::Misfits { table: self.name(), misfits });
+        }
         let planned = self.planned(columns)?;
         let (last_id, partitions) = match &self.table {
             None => (0, Vec::new()),
@@ -516,8 +524,8 @@ impl FilesLoad for IcebergLoad {
     }
 
     fn keeps_partition_columns(&self) -> bool {
-        // pyiceberg reads a double that it takes from a manifest as a float, and filters that exclude a value keep the nulls
-        // of a column that a file lacks. Other writers keep these columns, too.
+        // Filters of pyiceberg that exclude a value keep the nulls of a column that a file lacks. Other writers keep these
+        // columns, too.
         true
     }
 

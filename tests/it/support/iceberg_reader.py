@@ -93,6 +93,7 @@ def make(name, kind):
     from pyiceberg.types import (
         BinaryType,
         DecimalType,
+        DoubleType,
         FloatType,
         IntegerType,
         ListType,
@@ -119,19 +120,23 @@ def make(name, kind):
     ]
     if kind == "maps":
         fields = [fields[0], NestedField(2, "m", MapType(3, StringType(), 4, LongType(), value_required=False))]
+    if kind == "doubles":
+        fields = [fields[0], NestedField(2, "d", DoubleType()), NestedField(3, "c", StringType())]
     schema = Schema(*fields)
     spec = PartitionSpec()
     if kind == "divided":
         spec = PartitionSpec(PartitionField(7, 1000, IdentityTransform(), "where"))
     elif kind == "bucket":
         spec = PartitionSpec(PartitionField(1, 1000, BucketTransform(4), "id_bucket"))
+    elif kind == "doubles":
+        spec = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "d"))
     properties = {}
     if kind == "v1":
         properties = {"format-version": "1"}
     elif kind == "gzip":
         properties = {"write.metadata.compression-codec": "gzip"}
     table = lake.create_table(name, schema=schema, partition_spec=spec, properties=properties)
-    if kind in ("empty", "v1", "bucket", "gzip"):
+    if kind in ("empty", "v1", "bucket", "gzip", "doubles"):
         return
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
