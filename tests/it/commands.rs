@@ -7,7 +7,7 @@ use crate::support::api::Script;
 use crate::support::{Done, MARKED_KEY, Place, Service, exit};
 
 /// Every command, as it is typed.
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 35] = [
     "run",
     "pull",
     "sync",

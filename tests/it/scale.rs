@@ -457,12 +457,17 @@ fn parts_of_one_shape_become_the_files_of_a_directory() {
     assert_eq!(rows_of_directory(&desk.place, "out"), rows_of_directory(&desk.place, "alone"));
     // `pull` of the same runs replaces them, and the other way round.
     desk.of_runs(&["pull"], &["-o", "out/"]).ok().says("replaced 3 files of the same sources");
-    std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+    let forget = || {
+        for record in ["plan/commit.json", "plan/target.json"] {
+            std::fs::remove_file(desk.place.path(record)).unwrap();
+        }
+    };
+    forget();
     desk.run("commit plan -o out/").ok().says("replaced 1 file of the same sources");
     assert_eq!(rows_of_directory(&desk.place, "out").len(), 6);
     // What asks for other files writes them.
     for (flags, n) in [("--max-file-rows 4", 2), ("--codec snappy", 1), ("--partition-by name", 2)] {
-        std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+        forget();
         let out = format!("other{n}{}", flags.len());
         desk.run(&format!("commit plan -o {out}/ {flags}")).ok();
         assert_eq!(
@@ -477,7 +482,7 @@ fn parts_of_one_shape_become_the_files_of_a_directory() {
     let mut bytes = desk.place.read(&format!("plan/parts/{part}"));
     bytes[9] ^= 1;
     desk.place.write(&format!("plan/parts/{part}"), bytes);
-    std::fs::remove_file(desk.place.path("plan/commit.json")).unwrap();
+    forget();
     desk.run("commit plan -o damaged/").code(exit::BAD_DATA).says("other bytes than its receipt says");
     assert!(!desk.place.path("damaged").exists());
 }
