@@ -438,6 +438,21 @@ fn items_without_rows_are_done_and_committed() {
     }
 }
 
+/// What steps make text of is text, though the cells of a CSV file alone look like numbers.
+#[test]
+fn texts_of_csv_that_steps_make_stay_texts() {
+    let payloads = [json!([{"a": 1, "z": "1.0"}]), json!([{"a": 2, "z": "12"}])];
+    let desk = Desk::with_formats(&[], &payloads, "&result_formats=csv");
+    let flags = ["--format", "csv", "--cast", "z:text", "--with", "r='1.50'", "--with", "t='true'"];
+    desk.of_runs(&["plan"], &[&flags[..], &["-o", "p"]].concat()).ok();
+    desk.run("work p").ok();
+    desk.run("commit p -o o.parquet").ok();
+    desk.of_runs(&["pull"], &[&flags[..], &["-o", "alone.parquet"]].concat()).ok();
+    let read = |name: &str| rows::parquet(desk.place.read(name));
+    assert_eq!(read("o.parquet"), read("alone.parquet"));
+    assert_eq!(read("o.parquet")[0]["z"], "1.0");
+}
+
 /// Parts of the same columns are not written anew: a directory gets their bytes, and its manifest lists them.
 #[test]
 fn parts_of_one_shape_become_the_files_of_a_directory() {

@@ -50,9 +50,20 @@ pub(super) fn complete(
     let input = inputs.fold(Schema::default(), |all, columns| all.join(&columns, merge));
     let of_input = |name: &str| input.position(name).map(|at| &input.fields[at].ty);
     let is_cast = |name: &str, ty: &Type| matches!(ty, Type::Fixed(_)) && of_input(name) != Some(ty);
-    for field in columns.fields.iter().filter(|field| is_cast(&field.name, &field.ty)) {
-        let Type::Fixed(fixed) = &field.ty else { continue };
-        let text = format!("\"{}\":{}", field.name.replace('"', "\"\""), cast_word(*fixed));
+    // What is text in every item is text in all of them: a cell alone does not tell it from a number.
+    let each: Vec<Schema> = receipts.iter().filter_map(Receipt::columns).collect();
+    let is_text_in = |columns: &Schema, name: &str| match columns.position(name) {
+        Some(at) => matches!(columns.fields[at].ty, Type::Text | Type::Null),
+        None => true,
+    };
+    let is_text = |name: &str| merge == TypeMerge::Text && each.iter().all(|columns| is_text_in(columns, name));
+    for field in &columns.fields {
+        let word = match &field.ty {
+            Type::Fixed(fixed) if is_cast(&field.name, &field.ty) => cast_word(*fixed),
+            Type::Text if is_text(&field.name) => "text".to_owned(),
+            _ => continue,
+        };
+        let text = format!("\"{}\":{word}", field.name.replace('"', "\"\""));
         let step = Step::parse("cast", &text).map_err(|error| Error::Bug(error.to_string()))?;
         execution.steps.extend(step);
     }

@@ -38,6 +38,10 @@ use crate::text::error_chain;
 /// within the time.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
+/// Connections that are opened at once after breaks which brought new bytes, but no [`PROGRESS_BYTES`]; later ones wait, or a
+/// server that cuts after each byte would be asked without a pause.
+const EAGER_TRIES: u32 = 32;
+
 /// Fresh links that are requested without progress between them.
 const MAX_FRESH_LINKS: u32 = 5;
 
@@ -419,8 +423,8 @@ impl Transfer {
         if let Some(broken) = &broken {
             // Reconnect at once after the first break, and with backoff after breaks without progress.
             let delay = match self.since_progress.fruitless {
-                ..=1 => Duration::ZERO,
-                fruitless => self.http.policy().delay(RetryAdvice::Soon, fruitless - 1, None),
+                ..=1 if self.since_progress.tries <= EAGER_TRIES => Duration::ZERO,
+                fruitless => self.http.policy().delay(RetryAdvice::Soon, fruitless.max(2) - 1, None),
             };
             if self.is_spent(delay) {
                 return Err(broken.clone().after(self.since_progress.tries, self.elapsed()));
