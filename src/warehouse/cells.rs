@@ -12,8 +12,7 @@ use crate::column::json_text::{JsonValues, NullMembers};
 use crate::column::number::{parse_float, parse_int, plain_digits, write_float};
 use crate::column::{Batch, Fixed, Type, Unit};
 
-/// The reason for which a column cannot hold a value, without the value.
-pub(super) type Reason = Cow<'static, str>;
+pub(super) use super::row_encoder::Reason;
 
 /// One value that is not null.
 #[derive(Clone, Debug, PartialEq)]

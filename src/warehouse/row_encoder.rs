@@ -1,12 +1,15 @@
 //! The trait of the workers' half of a load: checks rows against the table, and encodes them.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::cells::Reason;
 use super::error::LoadError;
 use crate::column::{Batch, Schema};
 use crate::position::FieldPath;
+
+/// The reason for which a column cannot hold a value, without the value.
+pub(super) type Reason = Cow<'static, str>;
 
 /// Checks and encodes rows in workers. Its methods are pure. Tables of data files check rows alone.
 pub trait RowEncoder: Send + Sync + Debug {

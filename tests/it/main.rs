@@ -17,6 +17,7 @@ mod contract;
 mod convert;
 #[cfg(feature = "object-store")]
 mod copy_into;
+#[cfg(feature = "object-store")]
 mod copy_into_edges;
 mod csv_dialect;
 mod csv_input;

@@ -110,6 +110,7 @@ impl FakeS3 {
     }
 
     /// From now on, `directory` has a copy of each object when its upload ends.
+    #[cfg(feature = "object-store")]
     pub fn mirror_to(&self, directory: std::path::PathBuf) {
         self.shared.state.lock().unwrap().mirror = Some(directory);
     }
