@@ -58,7 +58,7 @@ pub struct DataFile {
     pub rows: u64,
     /// Size in bytes.
     pub bytes: u64,
-    /// Text of the value of each partition column, in the order of [`FilesLoad::partition_by`]; `None` for null.
+    /// Text of the value of each partition column, in the order of [`FilesAttempt::partition_by`]; `None` for null.
     pub partition: Vec<Option<String>>,
     /// Nulls and bounds of the columns that the file contains.
     pub facts: FileFacts,

@@ -83,6 +83,27 @@ fn real_shells_complete_runs_and_workflows() {
     }
 }
 
+/// A workflow is named by whoever made it, and a tabulator executes nothing of its name.
+#[test]
+fn bash_quotes_the_names_of_others() {
+    let service_place = Place::new();
+    let (_service, place, _) = one_run(&service_place);
+    if !has("python3") || !has("bash") {
+        return skip("python3 or bash is not installed");
+    }
+    let mut workflow: serde_json::Value = serde_json::from_slice(&place.read("workflow.json")).unwrap();
+    workflow["workflow_name"] = json!("${X:=$(touch made)}`touch made`");
+    place.write("hostile.json", workflow.to_string());
+    place.run_line("workflows create hostile.json").ok();
+    // What was known a moment ago is not asked for again.
+    let _ = std::fs::remove_file(place.path("state/drawoff/completions.json"));
+    let shell = ["bash", "--norc", "--noprofile", "-i"];
+    let setup = "source <(drawoff completions bash)";
+    types(&place, "touch\\ made", "drawoff sync \t\t", setup, &shell).ok();
+    types(&place, "touch\\ made", "drawoff sync \\$\t", setup, &shell);
+    assert!(!place.path("made").exists());
+}
+
 #[test]
 fn values_come_from_the_state_directory_and_the_api() {
     let service_place = Place::new();

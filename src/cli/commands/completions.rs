@@ -38,10 +38,11 @@ fn with_values(shell: Shell, script: String) -> String {
     }
 }
 
-/// bash quotes what it takes for names of files.
+/// Names are those that others give: each is quoted here. What bash takes for names of files it expands to look at them, and
+/// leaves `$` and backticks unquoted.
 const BASH_VALUES: &str = r#"
 _drawoff_values() {
-    local line kind="" values=()
+    local line kind="" value values=() typed=${COMP_WORDS[COMP_CWORD]}
     while IFS= read -r line; do
         if [[ -z $kind ]]; then kind=$line; else values+=("${line%%$'\t'*}"); fi
     done < <(command "${COMP_WORDS[0]}" complete-values -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
@@ -49,11 +50,26 @@ _drawoff_values() {
         _drawoff "$@"
         return
     fi
-    COMPREPLY=("${values[@]}")
-    if [[ $kind == *files ]]; then
-        while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
+    COMPREPLY=()
+    for value in "${values[@]}"; do
+        case $typed in
+            # Behind an open quote it is inserted as it is.
+            \"* | \'*) [[ $value == *[\$\`\\\"\'\!]* ]] || COMPREPLY+=("$value") ;;
+            *) printf -v value %q "$value" && COMPREPLY+=("$value") ;;
+        esac
+    done
+    # Without values, bash completes names of files by itself.
+    if [[ $kind == *files && ${#COMPREPLY[@]} -gt 0 ]]; then
+        while IFS= read -r value; do
+            [[ -d $value ]] && value+=/
+            case $typed in
+                \"* | \'* | \~*) COMPREPLY+=("$value") ;;
+                *) printf -v value %q "$value" && COMPREPLY+=("$value") ;;
+            esac
+        done < <(compgen -f -- "$typed")
+    elif [[ $kind != *files && ${#COMPREPLY[@]} -eq 0 ]]; then
+        compopt +o bashdefault +o default 2>/dev/null
     fi
-    compopt -o filenames 2>/dev/null
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
