@@ -21,8 +21,8 @@ use crate::transform::needed::Needed;
 use crate::transform::options::StepOptions;
 use crate::transform::row_tracker::RowTracker;
 
-/// Parameters of `lookup`: a left join with an in-memory reference table. A row without a match keeps its values, with
-/// null in columns that it did not have.
+/// Parameters of `lookup`: a left join with an in-memory reference table. Where the table has no value for a row, or no entry,
+/// the row keeps its own, with null in columns that it did not have.
 #[derive(Clone, Debug)]
 pub struct Lookup {
     /// Columns to add, in order; they replace columns of the same name.
@@ -94,12 +94,13 @@ fn look_up(mut batch: Batch, lookup: &Lookup) -> Batch {
         .collect();
     for (i, name) in lookup.fields.iter().enumerate() {
         let index = batch.schema.position(name);
-        // A row without a match keeps its value, or null if the column is new.
-        let values = found.iter().enumerate().map(|(row, entry)| match (entry, index) {
-            (Some(entry), _) => entry[i].as_ref().map(|value| value.as_str().into()),
-            (None, Some(index)) => json_at(&batch, index, row).map(Cow::Owned),
-            (None, None) => None,
-        });
+        // A row for which the table has no value keeps its own, or null if the column is new.
+        let values =
+            found.iter().enumerate().map(|(row, entry)| match (entry.and_then(|entry| entry[i].as_ref()), index) {
+                (Some(value), _) => Some(value.as_str().into()),
+                (None, Some(index)) => json_at(&batch, index, row).map(Cow::Owned),
+                (None, None) => None,
+            });
         let array: ArrayRef =
             Arc::new(StringViewArray::from_iter_values(values.map(|value| value.unwrap_or_else(|| "null".into()))));
         batch.put(&name.as_str().into(), Type::Raw, array, None);
@@ -120,4 +121,26 @@ fn json_at(batch: &Batch, column: usize, row: usize) -> Option<String> {
     let mut out = Vec::new();
     write_json_value(array, row, &batch.schema.fields[column].ty, &mut out);
     Some(String::from_utf8(out).expect("JSON text is UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_keeps_what_the_table_has_no_value_for() {
+        let text = |values: [&str; 2]| -> ArrayRef { Arc::new(StringViewArray::from_iter_values(values)) };
+        let fields = ["email", "phone"].map(|name| Field::new(name, Type::Text)).to_vec();
+        let batch = Batch::new(Arc::new(Schema::new(fields)), vec![text(["a", "b"]), text(["1", "2"])], 2);
+        let title = JsonText::new("\"CTO\"".to_owned());
+        let table = HashMap::from([("a".to_owned(), vec![None, None, title])]);
+        let fields = ["email", "phone", "title"].map(str::to_owned).to_vec();
+        let lookup = Lookup { fields, key: "email".to_owned(), table: Some(Arc::new(table)) };
+        let after = look_up(batch, &lookup);
+        let column =
+            |i: usize| after.columns[i].as_string_view().iter().map(|value| value.unwrap()).collect::<Vec<_>>();
+        assert_eq!(column(0), ["\"a\"", "\"b\""]);
+        assert_eq!(column(1), ["\"1\"", "\"2\""]);
+        assert_eq!(column(2), ["\"CTO\"", "null"]);
+    }
 }
