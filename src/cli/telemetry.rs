@@ -56,7 +56,7 @@ struct Waiting {
     dropped: u64,
 }
 
-/// What the environment says about the collector.
+/// The collector, as the environment describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Collector {
     url: Url,

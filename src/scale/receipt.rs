@@ -1,4 +1,4 @@
-//! What workers and the commit leave behind: receipts, failures, and the record of the commit. Values only.
+//! The records of workers and of the commit: receipts, failures, the target, and the commit itself. Values only.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -83,7 +83,7 @@ fn real_shells_complete_runs_and_workflows() {
     }
 }
 
-/// A workflow is named by whoever made it, and a tabulator executes nothing of its name.
+/// The name of a workflow may come from another user: a tabulator executes nothing of it.
 #[test]
 fn bash_quotes_the_names_of_others() {
     let service_place = Place::new();

@@ -59,7 +59,7 @@ fn hints_of_a_load_that_another_command_began_ask_to_look_first() {
     assert_eq!((fake.loads(), fake.copies()), (1, 1));
 }
 
-/// What a service says of a failure that is not certain has no values of rows, and no token.
+/// The message of a failure whose outcome is unknown has no values of rows, and no token.
 #[test]
 fn messages_have_no_values_and_no_token() {
     const TEXT: &str = "cannot cast 'ada@example.com' for marked-token-1";

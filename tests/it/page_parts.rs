@@ -1,4 +1,4 @@
-//! What the page of `drawoff serve` says in Chromium: lists by page, times, numbers, rates, graphs, commands to copy, and what
+//! The contents of the page of `drawoff serve` in Chromium: lists by page, times, numbers, rates, graphs, commands to copy, and what
 //! is gone.
 
 use serde_json::{Value, json};

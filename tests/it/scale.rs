@@ -438,7 +438,7 @@ fn items_without_rows_are_done_and_committed() {
     }
 }
 
-/// What steps make text of is text, though the cells of a CSV file alone look like numbers.
+/// A column that steps make text stays text, though the cells of its CSV file look like numbers.
 #[test]
 fn texts_of_csv_that_steps_make_stay_texts() {
     let payloads = [json!([{"a": 1, "z": "1.0"}]), json!([{"a": 2, "z": "12"}])];

@@ -87,7 +87,7 @@ fn parallel_does_the_parts_and_then_the_commit() {
     assert_eq!(numbers(&desk.place, "out"), (0..20).collect::<Vec<_>>());
 }
 
-/// The script of an array, with the variables of Slurm and a `scontrol` that writes down what it is told.
+/// The script of an array, with the variables of Slurm and a `scontrol` that records its arguments.
 #[test]
 fn a_task_of_slurm_is_queued_again_if_a_retry_helps() {
     let desk = desk(5);

@@ -305,7 +305,7 @@ fn failures_of_the_hosted_service_are_named() {
     }
 }
 
-/// What the client saw of a hosted service that fails is recorded and replayed in its place, in the order of the requests.
+/// The responses of a hosted service that fails are recorded as the client saw them, and replayed in the order of the requests.
 #[test]
 fn failures_of_the_hosted_service_are_replayed() {
     let place = Place::new();

@@ -112,7 +112,7 @@ pub(crate) async fn commit(context: &Context, args: CommitArgs) -> Result<Exit, 
                     if let Some(record) = record.filter(|record| record.identity == identity) {
                         return committed_before(context, &args, &place, plan, record, &identity).await;
                     }
-                    // Nothing is in the target, unless nobody knows: another may be chosen then.
+                    // The target has no row, except where the outcome is unknown: another may be chosen then.
                     if has_begun && !matches!(failure.exit(), Exit::LoadUnknown | Exit::Interrupted) {
                         let _ = place.with_uninterrupted(PlanStore::end_commit).await;
                     }

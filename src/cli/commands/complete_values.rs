@@ -42,7 +42,7 @@ struct Value {
     about: String,
 }
 
-/// What the API returned, in the state directory.
+/// The answer of the API, in the state directory.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Cache {
     /// Digest of the endpoint and the key: another account has other runs.

@@ -27,7 +27,7 @@ const PERIOD: Duration = Duration::from_millis(400);
 /// line more often than by the connection, and its first rows would come later.
 const LEAST_RATE: f64 = (1 << 20) as f64;
 
-/// Time that the rest of a file has to take, for a division that nobody asked for.
+/// Time that the rest of a file has to take, for a division without a number that the user has set.
 const LEAST_TIME_LEFT: Duration = Duration::from_secs(2);
 
 /// Gain in rate that a doubling has to bring.
@@ -73,13 +73,13 @@ impl Connections {
     }
 
     /// Returns how the rest of a file is divided, `left` bytes that come over one connection as `pace` says; `None` if one
-    /// connection is enough so far. `counts_requests` is true if the server counts requests towards a limit. `sizes` are
+    /// connection is enough so far. `counts_requests` tells whether the server counts requests towards a limit; it is called last. `sizes` are
     /// those of the smallest segment and of the window.
     pub(super) fn division(
         self,
         left: u64,
         pace: &Pace,
-        counts_requests: bool,
+        counts_requests: impl FnOnce() -> bool,
         sizes: (usize, usize),
     ) -> Option<Division> {
         let (most, (smallest, window)) = (self.most(), sizes);
@@ -92,9 +92,9 @@ impl Connections {
                 is_worth_it.then(|| Division { segment_bytes, climb: Climb::fixed(count) })
             }
             Connections::Auto => {
-                let rate = pace.rate_of_network().filter(|rate| *rate >= LEAST_RATE && !counts_requests)?;
+                let rate = pace.rate_of_network().filter(|rate| *rate >= LEAST_RATE)?;
                 let segment = (rate * SEGMENT_TIME.as_secs_f64()) as usize;
-                let is_worth_it = left as f64 / rate >= LEAST_TIME_LEFT.as_secs_f64();
+                let is_worth_it = left as f64 / rate >= LEAST_TIME_LEFT.as_secs_f64() && !counts_requests();
                 is_worth_it.then(|| Division {
                     segment_bytes: segment.clamp(smallest, largest) as u64,
                     climb: Climb::from(rate, most),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn division(connections: Connections, left: u64, pace: &Pace) -> Option<(usize, u64)> {
-        let division = connections.division(left * MIB, pace, false, SIZES)?;
+        let division = connections.division(left * MIB, pace, || false, SIZES)?;
         Some((division.climb.connections(), division.segment_bytes / MIB))
     }
 
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(division(auto, 1000, &pace(0, 1.0)), None, "the line is slow");
         let short = Pace::new(&Waits::default());
         assert_eq!(division(auto, 1000, &short), None, "nothing was measured");
-        assert!(auto.division(1000 * MIB, &pace(20, 0.9), true, SIZES).is_none(), "requests are counted");
+        assert!(auto.division(1000 * MIB, &pace(20, 0.9), || true, SIZES).is_none(), "requests are counted");
         assert_eq!(division(Connections::Count(1), 1000, &short), None);
         assert_eq!(division(Connections::Count(5), 1000, &short), Some((5, 4)));
         assert_eq!(division(Connections::Count(5), 0, &short), None);

@@ -4,9 +4,9 @@
 //! 64-bit little-endian milliseconds since 1970:   hold │ instant │ instant │ …   ascending, at most one per request of a period
 //! ```
 //!
-//! A process locks the file, reserves the next free instant, writes it back and unlocks. So all wait in the order in which
-//! they came, and none wakes to find the place taken. A process that dies leaves reservations that nobody uses, for one
-//! period.
+//! A process locks the file, reserves the next free instant, writes it back and unlocks. So all processes wait in the order in
+//! which they came, and each finds its instant free when it wakes. The reservations of a process that dies stay for one
+//! period, unused.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -61,7 +61,7 @@ impl SharedRequests {
     /// Changes the instants of a key, and returns what `act` does, in milliseconds, as a time.
     fn with(&self, key: &ApiKey, act: impl FnOnce(&mut Instants, u64) -> u64) -> io::Result<Duration> {
         let mut file = self.open(key)?;
-        // Waits for a few microseconds: nobody keeps it while sleeping. It ends with the file, or with the process.
+        // Waits for a few microseconds: no process sleeps while it has the lock, which ends with the file or the process.
         file.lock()?;
         let now = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let mut bytes = Vec::new();

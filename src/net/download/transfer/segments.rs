@@ -60,7 +60,9 @@ impl Transfer {
             return None;
         }
         let left = self.total()?.checked_sub(self.position)?;
-        let counts_requests = url::Url::parse(self.link.url.reveal()).map_or(true, |url| self.http.sends_key_to(&url));
+        // Parsed only when all else speaks for a division: this is asked for each chunk.
+        let counts_requests =
+            || url::Url::parse(self.link.url.reveal()).map_or(true, |url| self.http.sends_key_to(&url));
         let sizes = (self.http.policy().min_segment_bytes, self.share.window_bytes());
         self.connections.division(left, pace, counts_requests, sizes)
     }
