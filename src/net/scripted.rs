@@ -1,10 +1,13 @@
 //! A loopback HTTP server for tests with scripted responses: one per connection, which it then closes.
 //! It can announce a false length and cut a body; [`super::faults`] has the server that draws its faults from a seed.
 
+use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use super::{Download, Error};
 
 /// One scripted response.
 #[derive(Clone, Debug)]
@@ -116,6 +119,18 @@ impl Scripted {
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no test panics while it holds it").clone()
     }
+}
+
+/// Reads a download to its end.
+pub(crate) async fn all_bytes(mut download: Download) -> Result<Vec<u8>, Error> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        match download.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(error.downcast::<Error>().expect("a download's errors are of its type")),
+        }
+    });
+    read.await.expect("it does not panic")
 }
 
 pub(crate) async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<Seen> {

@@ -1,9 +1,8 @@
 //! Downloads over several connections, against a server that does or does not keep its promises.
 
-use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scripted::{Reply, Scripted, Seen};
+use super::scripted::{Reply, Scripted, Seen, all_bytes};
 use super::*;
 use crate::secret::SecretUrl;
 
@@ -40,15 +39,7 @@ async fn read_divided(server: &Scripted) -> Result<Vec<u8>, Error> {
     let downloads = Downloads::over(Connections::Count(4), 1, 16 << 20);
     let mut download = downloads.start(&http, DownloadRequest::link(link));
     download.opened().await?;
-    tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
-        match download.read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(error.downcast::<Error>().expect("a download's errors are of its type")),
-        }
-    })
-    .await
-    .unwrap()
+    all_bytes(download).await
 }
 
 /// The ranges that were requested, without the first request, which is for the whole file.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
 
-use super::scripted::{Reply, Scripted, Seen};
+use super::scripted::{Reply, Scripted, Seen, all_bytes};
 use super::*;
 use crate::secret::{ApiKey, SecretUrl};
 
@@ -41,16 +41,8 @@ fn part(seen: &Seen, tag: &str) -> Reply {
 }
 
 async fn read_all(http: &Http, open: DownloadRequest) -> Result<Vec<u8>, Error> {
-    let mut download = Download::open(http, open).await?;
-    tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
-        match download.read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(error.downcast::<Error>().expect("a download's errors are of its type")),
-        }
-    })
-    .await
-    .unwrap()
+    let download = Download::open(http, open).await?;
+    all_bytes(download).await
 }
 
 async fn read_link(server: &Scripted) -> Result<Vec<u8>, Error> {

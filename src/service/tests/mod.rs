@@ -28,7 +28,8 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Config, Service};
+use super::server::Error;
+use super::{Config, Service, store};
 
 /// A service with its own data directory, and a client that sends a key.
 struct Local {
@@ -85,7 +86,7 @@ impl Local {
         let mut tries = 0;
         let service = loop {
             match Service::start(config.clone()).await {
-                Err(error) if tries < 500 && format!("{error:?}").contains("InUse") => tries += 1,
+                Err(Error::Store(store::Error::InUse { .. })) if tries < 500 => tries += 1,
                 started => break started.unwrap(),
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
